@@ -1,0 +1,1 @@
+"""The trusted process: tracking API, durable queue, scheduler, worker pools, admin API."""

@@ -1,0 +1,349 @@
+"""The durable queue, as the rest of the supervisor sees it.
+
+Owns the `Queue` protocol and its values. It speaks of events, deliveries and
+connections, never of chunks, tables or files: `sqlite.py` is one engine behind
+it, and nothing outside this package may know which one is in use.
+
+A *delivery* is one event on its way through one connection. From `append` on
+it is in exactly one place: pending (leased or not), finished, or a dead
+letter; `books` counts them and the sum holds at every moment.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
+from typing import Protocol
+
+import msgspec
+
+
+class Outcome(enum.StrEnum):
+    """How a delivery ended."""
+
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    UNSUPPORTED = "unsupported"
+    FILTERED = "filtered"
+    QUARANTINED = "quarantined"
+
+
+class Route(msgspec.Struct, frozen=True):
+    """Where one event goes: names of connections, each in one tuple at most.
+
+    Routes are interned by the router: events that go the same way share one
+    object, so that a batch of a hundred events carries a handful of them.
+    """
+
+    pending: tuple[str, ...] = ()
+    unsupported: tuple[str, ...] = ()
+    filtered: tuple[str, ...] = ()
+
+
+class NewEvent(msgspec.Struct, frozen=True, gc=False):
+    """One validated event, ready to be stored.
+
+    `body` is the JSON that workers will get, byte for byte. `user_key` is what
+    ordering by user goes by (`userId`, else `anonymousId`).
+    """
+
+    message_id: str
+    type: str
+    user_key: str
+    body: bytes
+    route: Route
+
+
+class Delivery(msgspec.Struct, frozen=True, gc=False):
+    """One leased delivery. `attempt` counts from 1; times are epoch seconds."""
+
+    body: bytes
+    attempt: int
+    received_at: float
+    user_key: bytes
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """Deliveries of one connection that the holder may attempt until `expires_at`.
+
+    They are addressed by their index in `deliveries`. What is not settled when
+    the lease expires, or when the process dies, is pending again.
+    """
+
+    id: int
+    connection: str
+    expires_at: float
+    deliveries: Sequence[Delivery]
+
+
+class Delivered(msgspec.Struct, frozen=True):
+    """The destination took it; on the first try or on retry is known to the queue."""
+
+
+class Unsupported(msgspec.Struct, frozen=True):
+    """The destination has no use for it."""
+
+
+class Postpone(msgspec.Struct, frozen=True):
+    """The attempt failed and counts; try again `delay_s` seconds from now."""
+
+    delay_s: float
+    error: str
+
+
+class Release(msgspec.Struct, frozen=True):
+    """It was not attempted, or the attempt is nobody's fault: back to the front, uncharged."""
+
+
+class Bury(msgspec.Struct, frozen=True):
+    """It becomes a dead letter. `outcome` is FAILED or QUARANTINED; `exit_id` names the evidence."""
+
+    outcome: Outcome
+    error: str
+    exit_id: str | None = None
+
+
+Verdict = Delivered | Unsupported | Postpone | Release | Bury
+
+
+class Depth(msgspec.Struct, frozen=True):
+    """What one connection has in the queue. Times are epoch seconds of the service's clock."""
+
+    fresh: int
+    """Never attempted, not leased."""
+    retrying: int
+    """Attempted, waiting for their next attempt, not leased."""
+    leased: int
+    oldest_at: float | None
+    """When the oldest pending delivery was received; may lag behind by a few seconds."""
+    next_retry_at: float | None
+
+    @property
+    def pending(self) -> int:
+        return self.fresh + self.retrying + self.leased
+
+
+class Books(msgspec.Struct, frozen=True):
+    """The books, counted in deliveries over the life of the state directory."""
+
+    accepted: int = 0
+    delivered_first_try: int = 0
+    delivered_on_retry: int = 0
+    failed: int = 0
+    unsupported: int = 0
+    filtered: int = 0
+    quarantined: int = 0
+    pending: int = 0
+
+    @property
+    def is_balanced(self) -> bool:
+        return self.accepted == (
+            self.delivered_first_try
+            + self.delivered_on_retry
+            + self.failed
+            + self.unsupported
+            + self.filtered
+            + self.quarantined
+            + self.pending
+        )
+
+
+class DeliveryRecord(msgspec.Struct, frozen=True):
+    """What is known of one delivery. `state` is pending, finished or dead."""
+
+    id: str
+    connection: str
+    state: str
+    outcome: Outcome | None
+    attempts: int
+    last_error: str | None
+    next_attempt_at: float | None
+    is_leased: bool
+    ahead: int | None
+    """Deliveries of the same connection before it, where that can be told cheaply."""
+
+
+class EventRecord(msgspec.Struct, frozen=True):
+    """What is known of one event, whatever became of it."""
+
+    message_id: str
+    source: str
+    received_at: float
+    deliveries: Sequence[DeliveryRecord]
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """One failed or quarantined delivery. `event` is there where one letter was asked for."""
+
+    id: str
+    connection: str
+    message_id: str
+    outcome: Outcome
+    reason: str
+    attempts: int
+    first_at: float | None
+    last_at: float
+    exit: str | None
+    event: bytes | None = None
+
+
+class DeadLetterFilter(msgspec.Struct, frozen=True):
+    """Which dead letters; all given conditions must hold. Times are epoch seconds.
+
+    `error` is a case-insensitive substring of the reason.
+    """
+
+    connection: str | None = None
+    outcome: Outcome | None = None
+    error: str | None = None
+    since: float | None = None
+    until: float | None = None
+    ids: tuple[str, ...] | None = None
+
+
+class Selection(msgspec.Struct, frozen=True):
+    """How many dead letters matched, and for how many it was done (0 in a dry run)."""
+
+    matched: int
+    done: int
+
+
+class DedupeStats(msgspec.Struct, frozen=True):
+    """`window_s` is what the byte budget allows now, at most what the config asks for."""
+
+    window_s: float
+    ids: int
+    dropped: int
+
+
+class QueueStats(msgspec.Struct, frozen=True):
+    """Sizes in bytes. `intake` is "open", or why the queue takes nothing."""
+
+    intake: str
+    live_bytes: int
+    max_bytes: int
+    dead_letter_bytes: int
+    dead_letters_dropped: int
+    evicted: int
+    dedupe: DedupeStats
+    commits: int
+    commit_seconds: float
+
+
+class QueueFull(Exception):
+    """The whole disk budget is used; `retry_after_s` seconds is a fair time to wait."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class QueueUnavailable(Exception):
+    """The store cannot take events now: disk full, I/O error, corrupt file, closing.
+
+    The text says which, and what the operator can do. Nothing acknowledged is lost.
+    """
+
+
+class LeaseExpired(Exception):
+    """The lease is over: its deliveries may be somebody else's by now."""
+
+
+def message_key(source: str, message_id: str) -> bytes:
+    """128-bit identity of an event within its source, for deduplication and look-ups."""
+    return blake2b(
+        message_id.encode(), digest_size=16, salt=blake2b(source.encode(), digest_size=16).digest()
+    ).digest()
+
+
+class Queue(Protocol):
+    """Any engine. One task at a time need not be awaited: methods may run concurrently."""
+
+    async def start(self, connections: Mapping[str, str], on_work: Callable[[str], None]) -> None:
+        """Open the store; `connections` maps name to source.
+
+        `on_work(connection)` is called on the event loop whenever a connection
+        that had nothing to lease may have something now (new events, a retry
+        fallen due, a lease returned). Calls may be spurious, never missing.
+        """
+
+    async def close(self) -> None:
+        """Write down what is settled, and release the store. Leases are void."""
+
+    async def set_connections(self, connections: Mapping[str, str]) -> Mapping[str, int]:
+        """Follow a config change: name to source.
+
+        Pending deliveries of connections that are gone become dead letters
+        (`failed`, "connection is no longer in the config"); returns how many,
+        by connection.
+        """
+
+    async def append(
+        self, source: str, events: Sequence[NewEvent], received_at: float
+    ) -> Sequence[bool]:
+        """Store events; returns once they are on disk, True where accepted, False for a repeat.
+
+        Raises QueueFull or QueueUnavailable, then nothing of the call is stored.
+        A cancelled caller may or may not have stored its events.
+        """
+
+    async def lease(
+        self,
+        connection: str,
+        *,
+        max_events: int,
+        max_bytes: int,
+        term_s: float,
+        retries: bool,
+        exclude_users: frozenset[bytes] = frozenset(),
+    ) -> Lease | None:
+        """Take the oldest fresh deliveries, or with `retries` those whose next attempt is due.
+
+        At least one delivery is leased however large it is; None where there is none.
+        """
+
+    async def extend(self, lease: Lease, term_s: float) -> None:
+        """Hold a lease `term_s` seconds from now. Raises LeaseExpired."""
+
+    async def settle(self, lease: Lease, verdicts: Sequence[tuple[int, Verdict]]) -> None:
+        """Decide deliveries of a lease; the first verdict on an index counts.
+
+        Returns when the engine has taken them over; they are on disk with the
+        next group commit. Raises LeaseExpired; IndexError for no such delivery.
+        """
+
+    def depth(self, connection: str) -> Depth:
+        """What a connection has in the queue, from memory, at no cost."""
+
+    def books(self) -> Books:
+        """The books of all connections, from memory, as of the newest commit."""
+
+    def books_by_connection(self) -> Mapping[str, Books]:
+        """The books, by connection; the sum is `books()`."""
+
+    async def audit(self) -> Books:
+        """The books with `pending` counted anew in the store itself."""
+
+    async def find(self, message_id: str) -> Sequence[EventRecord]:
+        """What became of an event; one record for each source that sent this id."""
+
+    async def dead_letters(
+        self, where: DeadLetterFilter, *, limit: int, after: str | None
+    ) -> Sequence[DeadLetter]:
+        """Dead letters, newest first, without events; `after` is the last id of the page before."""
+
+    async def dead_letter(self, letter_id: str) -> DeadLetter | None:
+        """One dead letter with its event."""
+
+    async def replay(self, where: DeadLetterFilter, *, dry_run: bool) -> Selection:
+        """Dead letters back to pending with a new retry window, in one step each.
+
+        Those of connections that the config does not have are matched, not done.
+        """
+
+    async def drop(self, where: DeadLetterFilter, *, dry_run: bool) -> Selection:
+        """Forget dead letters. The books keep counting them as what they were."""
+
+    def stats(self) -> QueueStats:
+        """Sizes and health, from memory."""
