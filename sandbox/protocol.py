@@ -23,13 +23,13 @@ MAX_DETAIL = 2_000
 
 
 class Message(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
-    """What every message is: an array, its kind in front."""
+    """What every message is: an array, its kind in front, and nothing behind its fields."""
 
 
 # --- supervisor to worker ---------------------------------------------------
 
 
-class Configure(Message, tag=1):
+class Configure(Message, frozen=True, array_like=True, tag=1):
     """Settings of a connection, ahead of its first batch; again when they changed."""
 
     connection: str
@@ -37,7 +37,7 @@ class Configure(Message, tag=1):
     settings: dict[str, Any]  # Any: whatever the destination's own schema says
 
 
-class Batch(Message, tag=2):
+class Batch(Message, frozen=True, array_like=True, tag=2):
     """Deliveries of one connection; `events` are JSON as stored. `timeout_s` is the soft limit."""
 
     id: int
@@ -46,17 +46,11 @@ class Batch(Message, tag=2):
     events: list[bytes]
 
 
-class Cancel(Message, tag=3):
-    """Stop working on a batch; its unreported deliveries are reported as retries."""
-
-    batch: int
-
-
-class Drain(Message, tag=4):
+class Drain(Message, frozen=True, array_like=True, tag=3):
     """No batch will follow: finish what runs, then exit with status 0."""
 
 
-class Validate(Message, tag=5):
+class Validate(Message, frozen=True, array_like=True, tag=4):
     """Check the settings of a connection; answered with `Validated`. To a declaring worker only."""
 
     connection: str
@@ -67,13 +61,17 @@ class Validate(Message, tag=5):
 # --- worker to supervisor ---------------------------------------------------
 
 
-class Ready(Message, tag=16):
-    """Imports are done; the worker takes `credits` batches at once."""
+class Ready(Message, frozen=True, array_like=True, tag=16):
+    """Imports are done; the worker takes `credits` batches at once.
+
+    `layers` says of each sandbox layer "on", or why not.
+    """
 
     credits: int
+    layers: dict[str, str]
 
 
-class Declared(Message, tag=17):
+class Declared(Message, frozen=True, array_like=True, tag=17):
     """What a destination says of itself, before the worker has seen any data.
 
     `error` is why it could not be imported; then nothing else holds.
@@ -83,40 +81,41 @@ class Declared(Message, tag=17):
     destination: str
     error: str | None
     types: list[str]
+    aliases: list[str]
     hosts: list[str]
     batch_events: int
     batch_bytes: int
     settings_schema: dict[str, Any]  # Any: JSON Schema, shown and never interpreted
 
 
-class Validated(Message, tag=18):
+class Validated(Message, frozen=True, array_like=True, tag=18):
     """Errors in the settings of a connection, each opening with a key path; empty where valid."""
 
     connection: str
     errors: list[str]
 
 
-class Outcomes(Message, tag=19):
+class Outcomes(Message, frozen=True, array_like=True, tag=19):
     """Outcomes as they come: (index in the batch, outcome, detail, seconds to wait or None)."""
 
     batch: int
     outcomes: list[tuple[int, int, str, float | None]]
 
 
-class BatchDone(Message, tag=20):
+class BatchDone(Message, frozen=True, array_like=True, tag=20):
     """Nothing more will be said of a batch, and its credit is free."""
 
     batch: int
 
 
-class Stats(Message, tag=21):
+class Stats(Message, frozen=True, array_like=True, tag=21):
     """Once a second, and so a heartbeat. `loop_lag_s` is the worst since the last one."""
 
     loop_lag_s: float
     tasks: int
 
 
-class Log(Message, tag=22):
+class Log(Message, frozen=True, array_like=True, tag=22):
     """A log line of a destination. `level` as in `logging`; `dropped` were not sent before it."""
 
     level: int
@@ -125,11 +124,53 @@ class Log(Message, tag=22):
     dropped: int
 
 
-ToWorker = Configure | Batch | Cancel | Drain | Validate
+ToWorker = Configure | Batch | Drain | Validate
 FromWorker = Ready | Declared | Validated | Outcomes | BatchDone | Stats | Log
 
-# What an outcome is called on the wire.
-DELIVERED, RETRY, FAILED, UNSUPPORTED = range(4)
+# What an outcome is called on the wire. RETRY_ALONE: the batch failed as a whole, so each of its
+# deliveries goes on its own next time, and a bad one fails alone.
+DELIVERED, RETRY, FAILED, UNSUPPORTED, RETRY_ALONE = range(5)
+
+
+# --- supervisor and zygote: trusted, one datagram a message on a SEQPACKET pair ------
+
+
+class Spawn(Message, frozen=True, array_like=True, tag=32):
+    """Fork a worker; the worker's end of its wire travels with the datagram.
+
+    `destinations` is (name, class path or None for a built-in one). A worker
+    that is to `declare` describes them and validates settings, and serves no
+    batches. It carries no settings and no secrets.
+    """
+
+    child: int
+    label: str
+    destinations: list[tuple[str, str | None]]
+    plugin_paths: list[str]
+    declare: bool
+
+
+class Spawned(Message, frozen=True, array_like=True, tag=33):
+    """The worker's process id; it is the supervisor's child by the time this is read."""
+
+    child: int
+    pid: int
+
+
+class SpawnFailed(Message, frozen=True, array_like=True, tag=34):
+    """The fork failed: no processes or memory left."""
+
+    child: int
+    reason: str
+
+
+class Warm(Message, frozen=True, array_like=True, tag=35):
+    """The zygote has imported what workers share, and takes requests."""
+
+
+FromZygote = Spawned | SpawnFailed | Warm
+#: Largest datagram between supervisor and zygote, in bytes.
+MAX_DATAGRAM = 64 * 1024
 
 
 class ProtocolError(Exception):
@@ -163,7 +204,7 @@ class FrameReader:
 
     def feed(self, data: bytes) -> list[Any]:  # Any: instances of `kinds`
         """Take bytes from the stream and return the messages that are complete now."""
-        messages = []
+        messages: list[Any] = []
         try:
             self._unpacker.feed(data)
             for frame in self._unpacker:

@@ -86,10 +86,14 @@ class Unsupported(msgspec.Struct, frozen=True):
 
 
 class Postpone(msgspec.Struct, frozen=True):
-    """The attempt failed and counts; try again `delay_s` seconds from now."""
+    """The attempt failed and counts; try again `delay_s` seconds from now.
+
+    `alone`: the next attempt is leased on its own, since the batch failed as a whole.
+    """
 
     delay_s: float
     error: str
+    alone: bool = False
 
 
 class Release(msgspec.Struct, frozen=True):
