@@ -1,0 +1,51 @@
+"""The jail: what a worker gives up before it imports a destination.
+
+`enter` applies the layers in order and reports each by name: "on", or why not.
+A layer that is not in force is said, never silently absent.
+"""
+
+from __future__ import annotations
+
+import os
+
+from sandbox import process
+
+#: Names of the layers, as `/status` lists them.
+LAYERS = (
+    "descriptors",
+    "rlimits",
+    "uid",
+    "no_new_privs",
+    "landlock",
+    "seccomp",
+    "cgroup",
+    "egress",
+)
+
+
+def enter(keep_fd: int) -> dict[str, str]:
+    """Lock this process down; of its descriptors only 0, 1, 2 and `keep_fd` are left.
+
+    Must run before any thread exists and before a destination is imported.
+    """
+    report = dict.fromkeys(LAYERS, "not part of this version")
+    report["descriptors"] = _scrub(keep_fd)
+    report["no_new_privs"] = _no_new_privs()
+    return report
+
+
+def _scrub(keep_fd: int) -> str:
+    # The environment was scrubbed when the zygote was started; what it was started with is
+    # readable in /proc/self/environ, so nothing secret may ever be in it.
+    os.closerange(3, keep_fd)
+    os.closerange(keep_fd + 1, os.sysconf("SC_OPEN_MAX"))
+    os.set_inheritable(keep_fd, False)
+    return "on"
+
+
+def _no_new_privs() -> str:
+    try:
+        process.set_no_new_privs()
+    except OSError as error:
+        return f"refused by the kernel: {error.strerror}"
+    return "on"

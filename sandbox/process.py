@@ -1,0 +1,49 @@
+"""What a process of ours asks of the kernel about itself: few calls, by ctypes.
+
+`prctl` has no door in the standard library. Constants are those of
+<linux/prctl.h>; see prctl(2).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NO_NEW_PRIVS = 38
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def prctl(option: int, argument: int) -> None:
+    """Call prctl(2). Raises OSError with the kernel's reason."""
+    if _libc.prctl(option, ctypes.c_ulong(argument), 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"prctl({option}): {os.strerror(number)}")
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel SIGKILL us when `parent` dies; exits at once where it is dead already.
+
+    The signal is erased by a change of uid, so this comes after the last one.
+    """
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def await_parent(parent: int, timeout_s: float) -> bool:
+    """Wait until `parent` has adopted us, at most `timeout_s` seconds; whether it has."""
+    until = time.monotonic() + timeout_s
+    while os.getppid() != parent:
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.0001)
+    return True
+
+
+def set_no_new_privs() -> None:
+    """No exec of ours or our children's gains a privilege any more. Raises OSError."""
+    prctl(_PR_SET_NO_NEW_PRIVS, 1)

@@ -1,0 +1,309 @@
+"""From a batch to its outcomes: nothing that a destination raises gets past here.
+
+Owns the destinations' instances in a worker (one a connection), the task of
+each batch with its soft deadline, and the order of what is said of it: outcomes
+as they come, the rest at the end, then `BatchDone`. An event that the
+destination said nothing of, for whatever reason, is a retry with that reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from destinations.kit import Delivered, Destination, Event, Failed, Outcome, Retry, Unsupported
+from destinations.kit.contract import current_report
+from destinations.kit.loading import LoadError
+from sandbox import protocol
+from sandbox.protocol import MAX_DETAIL, Batch, BatchDone, Configure, Log, Message, Outcomes
+
+#: Log lines that one connection may send in a second; the rest is counted and dropped.
+LOG_LINES_PER_S = 50
+#: Connections that one destination's HTTP session keeps at once.
+HTTP_CONNECTIONS = 100
+
+_connection: contextvars.ContextVar[str] = contextvars.ContextVar("connection", default="")
+
+WireOutcome = tuple[int, int, str, float | None]
+
+
+class Runner:
+    """All batches of one worker. `send` writes a message to the supervisor."""
+
+    def __init__(self, send: Callable[[Message], None]) -> None:
+        self._send = send
+        self._classes: dict[str, type[Destination] | str] = {}
+        self._connections: dict[str, _Connection] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._on_idle: Callable[[], None] | None = None
+
+    @property
+    def running(self) -> int:
+        """Batches under way."""
+        return len(self._tasks)
+
+    def add(self, name: str, destination: type[Destination] | str) -> None:
+        """Make a destination known by the name that the config gives it, or why it is missing."""
+        self._classes[name] = destination
+
+    def configure(self, message: Configure) -> None:
+        """Take the settings of a connection; batches that run keep the old ones."""
+        old = self._connections.get(message.connection)
+        self._connections[message.connection] = _Connection(
+            message.connection, self._classes[message.destination], message.settings, self._send
+        )
+        if old is not None:
+            old.is_retired = True
+            self._close_unused(old)
+
+    def start(self, batch: Batch) -> None:
+        """Begin a batch; what becomes of it is told through `send`."""
+        connection = self._connections[batch.connection]
+        self._hold(asyncio.get_running_loop().create_task(self._run(connection, batch)))
+
+    def when_idle(self, done: Callable[[], None]) -> None:
+        """Call `done` once nothing runs any more."""
+        self._on_idle = done
+        self._told_if_idle()
+
+    async def close(self) -> None:
+        """Close the HTTP sessions and the destinations, each for a second at most."""
+        for connection in self._connections.values():
+            await connection.close()
+
+    def stray_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What a task or callback left behind raised: logged with its connection.
+
+        Any: asyncio's own type for what it knows of the exception.
+        """
+        error = context.get("exception")
+        text = f"{context.get('message')}: {_describe(error) if error else 'no exception'}"
+        self._send(Log(logging.ERROR, _connection.get(), text[:MAX_DETAIL], 0))
+
+    def _close_unused(self, connection: _Connection) -> None:
+        if connection.is_retired and not connection.users:
+            self._hold(asyncio.get_running_loop().create_task(connection.close()))
+
+    def _hold(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._told_if_idle()
+
+    def _told_if_idle(self) -> None:
+        if self._on_idle is not None and not self._tasks:
+            done, self._on_idle = self._on_idle, None
+            done()
+
+    async def _run(self, connection: _Connection, batch: Batch) -> None:
+        book = _Book(batch.id, len(batch.events), self._send)
+        current_report.set(book.report)
+        _connection.set(connection.name)
+        connection.users += 1
+        code, reason = protocol.RETRY, ""
+        try:
+            events = [Event(body) for body in batch.events]
+            async with asyncio.timeout(batch.timeout_s) as deadline:
+                destination = await connection.destination()
+                returned = await destination.deliver(events)
+            reason = book.take(returned)
+            if reason:
+                code = protocol.RETRY_ALONE
+        except TimeoutError as error:
+            if deadline.expired():
+                reason = f"not finished within {batch.timeout_s:g} s"
+            else:
+                code, reason = protocol.RETRY_ALONE, f"deliver raised {_describe(error)}"
+        except BaseException as error:  # noqa: BLE001 - SystemExit too: it does not end a worker
+            code, reason = protocol.RETRY_ALONE, f"deliver raised {_describe(error)}"
+        finally:
+            connection.users -= 1
+            book.close(code, reason)
+            self._close_unused(connection)
+
+
+class _Connection:
+    """A destination's instance with its settings and its HTTP session."""
+
+    def __init__(
+        self,
+        name: str,
+        kind: type[Destination] | str,
+        settings: dict[str, Any],  # Any: converted to the destination's own Settings below
+        send: Callable[[Message], None],
+    ) -> None:
+        self.name = name
+        self.users = 0
+        self.is_retired = False
+        self._kind = kind
+        self._settings = settings
+        self._log = _logger(name, send)
+        self._starting: asyncio.Future[Destination] | None = None
+        self._http: aiohttp.ClientSession | None = None
+
+    async def destination(self) -> Destination:
+        """The instance, made and started by the first batch; a failed start is tried again."""
+        if self._starting is None:
+            self._starting = asyncio.ensure_future(self._start())
+        starting = self._starting
+        try:
+            # Shielded: the deadline of the batch that came first is not that of the others.
+            return await asyncio.shield(starting)
+        except BaseException:
+            if starting.done() and self._starting is starting:
+                self._starting = None
+            raise
+
+    async def _start(self) -> Destination:
+        if isinstance(self._kind, str):
+            raise LoadError(self._kind)
+        settings = msgspec.convert(self._settings, self._kind.Settings, strict=True)
+        if self._http is None:
+            self._http = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=HTTP_CONNECTIONS),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=10.0),
+            )
+        destination = self._kind(settings, self._http, self._log)
+        await destination.start()
+        return destination
+
+    async def close(self) -> None:
+        """Close the destination, which gets a second for it, and its HTTP session."""
+        if self._starting is not None and self._starting.done() and not self._starting.exception():
+            try:
+                async with asyncio.timeout(1.0):
+                    await self._starting.result().close()
+            except BaseException as error:  # noqa: BLE001 - a destination's code, contained
+                self._log.error("close raised %s", _describe(error))
+        if self._http is not None:
+            await self._http.close()
+
+
+class _Book:
+    """What has been said of each event of a batch; the first word counts."""
+
+    def __init__(self, batch: int, size: int, send: Callable[[Message], None]) -> None:
+        self._batch = batch
+        self._size = size
+        self._send = send
+        self._told = bytearray(size)
+        self._pending: list[WireOutcome] = []
+        self._flush: asyncio.Handle | None = None
+        self._closed = False
+
+    def report(self, index: int, outcome: Outcome) -> None:
+        """Say the outcome of one event early. Raises TypeError or IndexError for nonsense."""
+        if not 0 <= index < self._size:
+            raise IndexError(f"event {index} of a batch of {self._size}")
+        wire = _wire(index, outcome)
+        if self._told[index] or self._closed:
+            return
+        self._told[index] = 1
+        self._pending.append(wire)
+        if self._flush is None:
+            # One frame for all that is reported in this turn of the loop.
+            self._flush = asyncio.get_running_loop().call_soon(self._write)
+
+    def take(self, returned: Sequence[Outcome]) -> str:
+        """Take what `deliver` returned; says what is wrong with it, "" where nothing is."""
+        if not isinstance(returned, (list, tuple)):
+            return f"deliver returned {type(returned).__name__}, not a sequence of outcomes"
+        if len(returned) != self._size:
+            return f"deliver returned {len(returned)} outcomes for {self._size} events"
+        told, pending = self._told, self._pending
+        for index, outcome in enumerate(returned):
+            if told[index]:
+                continue
+            try:
+                pending.append(_wire(index, outcome))
+            except TypeError as error:
+                return str(error)
+            told[index] = 1
+        return ""
+
+    def close(self, code: int, reason: str) -> None:
+        """Nothing more will be said: `code` and `reason` for the events that nobody spoke of."""
+        self._closed = True
+        if self._flush is not None:
+            self._flush.cancel()
+        reason = reason[:MAX_DETAIL]
+        self._pending += [
+            (index, code, reason, None) for index, told in enumerate(self._told) if not told
+        ]
+        self._write()
+        self._send(BatchDone(self._batch))
+
+    def _write(self) -> None:
+        self._flush = None
+        if self._pending:
+            self._send(Outcomes(self._batch, self._pending))
+            self._pending = []
+
+
+def _wire(index: int, outcome: Outcome) -> WireOutcome:
+    match outcome:
+        case Delivered():
+            return index, protocol.DELIVERED, "", None
+        case Retry(reason=reason, after_s=after_s):
+            return index, protocol.RETRY, _text(reason), after_s
+        case Failed(reason=reason):
+            return index, protocol.FAILED, _text(reason), None
+        case Unsupported():
+            return index, protocol.UNSUPPORTED, "", None
+        case _:  # a destination's code is not type-checked by us
+            raise TypeError(f"{type(outcome).__name__} is not an outcome")
+
+
+def _text(reason: object) -> str:
+    return str(reason)[:MAX_DETAIL].encode("utf-8", "replace").decode()
+
+
+def _describe(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except BaseException as broken:  # noqa: BLE001 - an exception whose own __str__ raises
+        text = f"(its text raised {type(broken).__name__})"
+    return _text(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+
+
+class _WireHandler(logging.Handler):
+    """A destination's log lines, sent to the supervisor at a bounded rate."""
+
+    def __init__(self, connection: str, send: Callable[[Message], None]) -> None:
+        super().__init__()
+        self._connection = connection
+        self._send = send
+        self._second = 0
+        self._lines = 0
+        self._dropped = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        second = int(record.created)
+        if second != self._second:
+            self._second, self._lines = second, 0
+        self._lines += 1
+        if self._lines > LOG_LINES_PER_S:
+            self._dropped += 1
+            return
+        try:
+            text = record.getMessage()
+        except Exception as error:  # noqa: BLE001 - a format string that does not fit
+            text = f"unprintable log line: {_describe(error)}"
+        self._send(Log(record.levelno, self._connection, _text(text), self._dropped))
+        self._dropped = 0
+
+
+def _logger(connection: str, send: Callable[[Message], None]) -> logging.Logger:
+    # Not from the registry: a logger of that name may be anybody's.
+    logger = logging.Logger(f"destination.{connection}", logging.INFO)
+    logger.addHandler(_WireHandler(connection, send))
+    return logger

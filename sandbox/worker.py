@@ -1,0 +1,184 @@
+"""A worker's life: jail, imports, then batches until it is told to stop.
+
+Owns the child's entry point and its end of the wire. What happens inside a
+batch is `runner.py`'s; nothing here looks at an event. Must not be imported by
+the supervisor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import signal
+import socket
+import sys
+from typing import NoReturn
+
+import uvloop
+
+from destinations.kit.loading import LoadError, declaration, load, settings_errors
+from sandbox import jail, process
+from sandbox.protocol import (
+    MAX_DETAIL,
+    MAX_FRAME_TO_WORKER,
+    Batch,
+    Configure,
+    Declared,
+    Drain,
+    FrameReader,
+    Message,
+    ProtocolError,
+    Ready,
+    Spawn,
+    Stats,
+    ToWorker,
+    Validate,
+    Validated,
+    encode,
+)
+from sandbox.runner import Runner
+
+#: Batches that a worker takes at once.
+CREDITS = 16
+#: Seconds between two `Stats` frames, which are heartbeats too.
+HEARTBEAT_S = 1.0
+#: Seconds that the supervisor may take to adopt us; in practice it is microseconds.
+ADOPTION_S = 5.0
+
+
+def main(order: Spawn, wire: int, supervisor: int) -> NoReturn:
+    """Be the worker that `order` asks for; `wire` is our end of its socket. Never returns."""
+    try:
+        os.setsid()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        if not process.await_parent(supervisor, ADOPTION_S):
+            os._exit(1)
+        layers = jail.enter(wire)
+        process.die_with_parent(supervisor)
+        sys.path[:0] = order.plugin_paths
+        importlib.invalidate_caches()
+        uvloop.run(_Worker(order, layers).live(wire))
+    except BaseException as error:  # noqa: BLE001 - the last stop before _exit
+        sys.stderr.write(f"worker {order.label}: {type(error).__name__}: {error}\n")
+    finally:
+        # Not sys.exit: what destinations registered with atexit, and threads that they left
+        # behind, have no say in how a worker ends.
+        sys.stderr.flush()
+        os._exit(1)
+
+
+class _Worker(asyncio.Protocol):
+    def __init__(self, order: Spawn, layers: dict[str, str]) -> None:
+        self._order = order
+        self._layers = layers
+        self._frames = FrameReader(ToWorker, MAX_FRAME_TO_WORKER)
+        self._runner = Runner(self._send)
+        self._ended: asyncio.Future[None] | None = None
+        self._transport: asyncio.Transport | None = None
+        self._lag_s = 0.0
+        self._due_s = 0.0
+
+    async def live(self, wire: int) -> None:
+        """Serve until drained, or until the wire ends."""
+        loop = asyncio.get_running_loop()
+        self._ended = loop.create_future()
+        loop.set_exception_handler(self._runner.stray_exception)
+        await loop.create_unix_connection(lambda: self, sock=socket.socket(fileno=wire))
+        if self._order.declare:
+            self._declare()
+        else:
+            self._import()
+            self._send(Ready(CREDITS, self._layers))
+            self._due_s = loop.time() + HEARTBEAT_S
+            loop.call_at(self._due_s, self._heartbeat)
+        await self._ended
+        await self._runner.close()
+        if self._transport is not None:
+            # Writes what is still buffered, then ends us in connection_lost.
+            self._transport.close()
+        await asyncio.Event().wait()
+
+    # --- wire ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for message in self._frames.feed(data):
+                self._handle(message)
+        except ProtocolError as error:
+            # The supervisor is trusted: this is a bug, and the process that says so is the proof.
+            sys.stderr.write(f"worker {self._order.label}: from the supervisor: {error}\n")
+            os._exit(70)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        # We have drained and said all, or the supervisor is gone and nobody hears us any more.
+        os._exit(0)
+
+    def _send(self, message: Message) -> None:
+        if self._transport is not None:
+            self._transport.write(encode(message))
+
+    def _handle(self, message: ToWorker) -> None:
+        match message:
+            case Batch():
+                self._runner.start(message)
+            case Configure():
+                self._runner.configure(message)
+            case Drain():
+                self._runner.when_idle(self._end)
+            case Validate():
+                self._validate(message)
+
+    def _end(self) -> None:
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
+
+    # --- destinations ---
+
+    def _import(self) -> None:
+        for name, class_path in self._order.destinations:
+            try:
+                self._runner.add(name, load(name, class_path))
+            except LoadError as error:
+                # It could be imported when it was declared. The others of this pool can still work.
+                self._runner.add(name, f"it could not be loaded in this worker: {error}")
+
+    def _declare(self) -> None:
+        for name, class_path in self._order.destinations:
+            try:
+                said = declaration(load(name, class_path))
+            except LoadError as error:
+                self._send(Declared(name, str(error)[:MAX_DETAIL], [], [], [], 0, 0, {}))
+                continue
+            self._send(
+                Declared(
+                    name,
+                    None,
+                    sorted(said.types),
+                    list(said.aliases),
+                    list(said.hosts),
+                    said.batch_events,
+                    said.batch_bytes,
+                    said.settings_schema,
+                )
+            )
+        self._send(Ready(0, self._layers))
+
+    def _validate(self, request: Validate) -> None:
+        class_path = dict(self._order.destinations).get(request.destination)
+        errors = settings_errors(load(request.destination, class_path), request.settings)
+        self._send(Validated(request.connection, [error[:MAX_DETAIL] for error in errors]))
+
+    # --- heartbeat ---
+
+    def _heartbeat(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        self._send(Stats(max(0.0, now - self._due_s), self._runner.running))
+        self._due_s = now + HEARTBEAT_S
+        loop.call_at(self._due_s, self._heartbeat)

@@ -1,0 +1,110 @@
+"""The fork server: imports what every worker shares, then forks workers on request.
+
+Started with exec by the supervisor as `python -m sandbox.zygote FD`, where FD
+is one end of a SEQPACKET pair. Single-threaded, without an event loop, and it
+never runs destination code. It forks twice, so that the worker is handed on to
+the supervisor (a child subreaper), which then watches and reaps it at first
+hand. Ends when the supervisor does.
+"""
+
+from __future__ import annotations
+
+import array
+import gc
+import os
+import signal
+import socket
+import sys
+from typing import NoReturn
+
+import msgpack
+import msgspec
+
+from sandbox import process
+from sandbox.protocol import MAX_DATAGRAM, Spawn, Spawned, SpawnFailed, Warm, encode
+
+
+def main() -> None:
+    """Serve fork requests until the supervisor closes its end."""
+    supervisor = os.getppid()
+    process.die_with_parent(supervisor)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # A terminal's ^C is for the supervisor, which then drains; we end with it.
+        signal.signal(number, signal.SIG_IGN)
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    _import_what_workers_share()
+    gc.collect()
+    gc.freeze()
+    channel.send(encode(Warm()))
+    while True:
+        request, wire = _receive(channel)
+        if request is None:
+            return
+        try:
+            pid = _fork(request, wire, supervisor)
+        except OSError as error:
+            answer = encode(SpawnFailed(request.child, f"fork: {error.strerror}"))
+        else:
+            answer = encode(Spawned(request.child, pid))
+        finally:
+            os.close(wire)
+        channel.send(answer)
+
+
+def _import_what_workers_share() -> None:
+    import encodings.idna  # noqa: F401  (glibc and asyncio import it lazily, in every worker)
+
+    import aiohttp  # noqa: F401
+    import guppy  # noqa: F401
+    import uvloop  # noqa: F401
+
+    import sandbox.worker  # noqa: F401  (with the runner and the kit)
+
+
+def _receive(channel: socket.socket) -> tuple[Spawn | None, int]:
+    size = array.array("i").itemsize
+    data, ancillary, _, _ = channel.recvmsg(MAX_DATAGRAM, socket.CMSG_SPACE(size))
+    if not data:
+        return None, -1
+    (_, _, raw), *_ = ancillary
+    return msgspec.convert(msgpack.unpackb(data), Spawn), array.array("i", raw[:size])[0]
+
+
+def _fork(request: Spawn, wire: int, supervisor: int) -> int:
+    """Fork twice; the worker's pid comes back through a pipe. Raises OSError where fork fails."""
+    readable, writable = os.pipe()
+    try:
+        middle = os.fork()
+        if middle == 0:
+            os.close(readable)
+            _middle(request, wire, supervisor, writable)
+    finally:
+        os.close(writable)
+    try:
+        answer = os.read(readable, 32)
+    finally:
+        os.close(readable)
+        os.waitpid(middle, 0)
+    number = int(answer or b"0")
+    if number <= 0:
+        raise OSError(-number, os.strerror(-number) if number else "the child died at once")
+    return number
+
+
+def _middle(request: Spawn, wire: int, supervisor: int, writable: int) -> NoReturn:
+    """The process in between: forks the worker, tells its pid, and is gone."""
+    try:
+        worker = os.fork()
+    except OSError as error:
+        os.write(writable, str(-(error.errno or 1)).encode())
+        os._exit(0)
+    if worker:
+        os.write(writable, str(worker).encode())
+        os._exit(0)
+    from sandbox import worker as child
+
+    child.main(request, wire, supervisor)
+
+
+if __name__ == "__main__":
+    main()
