@@ -1,0 +1,52 @@
+"""The config: its types, its loader, its errors.
+
+Owns what a config file may say and turns one into a `Config`, or into the list
+of everything that is wrong with it. Must not open sockets, import destinations
+or know what a destination's settings mean.
+
+    types     what a loaded config is, with all defaults
+    values    notation of sizes, durations, rates, addresses
+    secrets   references to the environment and to files
+    sections  the keys of each section and their ranges
+    checks    what must hold between sections
+    loader    the steps from file to Config
+"""
+
+from supervisor.config.loader import builtin_destinations, load
+from supervisor.config.types import (
+    LAYERS,
+    Address,
+    Admin,
+    Api,
+    Config,
+    ConfigError,
+    Connection,
+    DestinationClass,
+    Pool,
+    QueueConfig,
+    Retry,
+    Sandbox,
+    Service,
+    Source,
+    Struct,
+)
+
+__all__ = [
+    "LAYERS",
+    "Address",
+    "Admin",
+    "Api",
+    "Config",
+    "ConfigError",
+    "Connection",
+    "DestinationClass",
+    "Pool",
+    "QueueConfig",
+    "Retry",
+    "Sandbox",
+    "Service",
+    "Source",
+    "Struct",
+    "builtin_destinations",
+    "load",
+]

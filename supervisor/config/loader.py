@@ -1,0 +1,137 @@
+"""From a config file to a Config, or to the list of everything that is wrong with it.
+
+Owns the order of the steps and the prefix of the errors. Must not open
+sockets, import destinations or know what a destination's settings mean.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import tomllib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from supervisor.config.checks import Draft, check
+from supervisor.config.secrets import KeyPath, key_path
+from supervisor.config.sections import Reader
+from supervisor.config.types import Config, ConfigError
+
+#: Largest config file, in bytes: room for 10 000 connections and more.
+MAX_FILE = 16 * 1024 * 1024
+
+T = TypeVar("T")
+
+
+def load(
+    path: Path, *, environ: Mapping[str, str], builtin: Collection[str] | None = None
+) -> Config:
+    """Read and check a config file, secrets resolved. Raises ConfigError with all errors.
+
+    `builtin` are the names of the built-in destinations; by default those that
+    are installed.
+    """
+    tree = _parse(path)
+    # Relative paths must survive a later chdir.
+    reader = Reader(tree, path.absolute().parent, environ)
+    service = reader.service()
+    sandbox = reader.sandbox()
+    draft = Draft(
+        api=reader.api(),
+        admin=reader.admin(),
+        queue=reader.queue(),
+        retry=reader.retry(),
+        pools=reader.pools(),
+        sources=reader.sources(),
+        connections=reader.connections(),
+        destinations=reader.destinations(),
+    )
+    blamed = {error.partition(": ")[0] for error in reader.errors}
+
+    def note(at: str, text: str) -> None:
+        if at not in blamed:  # one value, one error: what is unreadable does not fit either
+            reader.error(at, text)
+
+    check(draft, builtin_destinations() if builtin is None else builtin, note)
+    if (
+        reader.errors
+        or service is None
+        or sandbox is None
+        or draft.api is None
+        or draft.admin is None
+        or draft.queue is None
+        or draft.retry is None
+    ):
+        raise ConfigError([f"{path}: {error}" for error in reader.errors])
+    return Config(
+        path=path,
+        service=service,
+        api=draft.api,
+        admin=draft.admin,
+        queue=draft.queue,
+        retry=draft.retry,
+        pools=_read(draft.pools),
+        sources=_read(draft.sources),
+        connections=_read(draft.connections),
+        sandbox=sandbox,
+        destinations=_read(draft.destinations),
+        secrets=frozenset(reader.secrets.places.values()),
+        secret_settings=_secret_settings(reader.secrets.places),
+    )
+
+
+def builtin_destinations() -> frozenset[str]:
+    """Names of the destinations that ship with Bulkhead, by their folders, without an import."""
+    package = importlib.util.find_spec("destinations")
+    folders = package.submodule_search_locations if package else None
+    return frozenset(
+        init.parent.name
+        for folder in folders or ()
+        for init in Path(folder).glob("*/__init__.py")
+        if init.parent.name != "kit"
+    )
+
+
+def _parse(path: Path) -> Mapping[str, object]:
+    """The file as TOML's tree of values. Raises ConfigError with the line at fault."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE + 1)
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError(
+            [f"{path}: cannot be read: {why}; name a config file with --config"]
+        ) from error
+    if len(content) > MAX_FILE:
+        raise ConfigError([f"{path}: is larger than {MAX_FILE} bytes, which is no config file"])
+    try:
+        return tomllib.loads(content.decode())
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError([f"{path}:{line}: is not UTF-8; save it as UTF-8"]) from error
+    except ValueError as error:  # TOMLDecodeError, and numbers of absurd length
+        raise ConfigError([_syntax_error(path, str(error))]) from error
+    except RecursionError as error:
+        raise ConfigError([f"{path}: is nested too deeply; flatten it"]) from error
+
+
+def _syntax_error(path: Path, said: str) -> str:
+    """tomllib writes `... (at line 3, column 7)`; editors and people want it in front."""
+    found = re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", said, re.DOTALL)
+    if found is None:
+        return f"{path}: is not TOML: {said}"
+    return f"{path}:{found[2]}:{found[3]}: is not TOML: {found[1]}"
+
+
+def _read(sections: Mapping[str, T | None]) -> dict[str, T]:
+    """Without the None of sections in error, of which there are none once there are no errors."""
+    return {name: section for name, section in sections.items() if section is not None}
+
+
+def _secret_settings(places: Mapping[KeyPath, str]) -> frozenset[tuple[str, str]]:
+    return frozenset(
+        (str(at[1]), key_path(at[3:]))
+        for at in places
+        if at[0] == "connections" and at[2] == "settings"
+    )
