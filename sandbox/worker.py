@@ -87,7 +87,8 @@ class _Worker(asyncio.Protocol):
         loop.set_exception_handler(self._runner.stray_exception)
         await loop.create_unix_connection(lambda: self, sock=socket.socket(fileno=wire))
         if self._order.declare:
-            self._declare()
+            self._send(Ready(0, self._layers))
+            await self._declare()
         else:
             self._import()
             self._send(Ready(CREDITS, self._layers))
@@ -148,8 +149,10 @@ class _Worker(asyncio.Protocol):
                 # It could be imported when it was declared. The others of this pool can still work.
                 self._runner.add(name, f"it could not be loaded in this worker: {error}")
 
-    def _declare(self) -> None:
+    async def _declare(self) -> None:
         for name, class_path in self._order.destinations:
+            # What was said so far must be out before an import that may never return.
+            await asyncio.sleep(0)
             try:
                 said = declaration(load(name, class_path))
             except LoadError as error:
@@ -167,7 +170,6 @@ class _Worker(asyncio.Protocol):
                     said.settings_schema,
                 )
             )
-        self._send(Ready(0, self._layers))
 
     def _validate(self, request: Validate) -> None:
         class_path = dict(self._order.destinations).get(request.destination)

@@ -190,11 +190,12 @@ class Child:
                 self.state = State.KILLED
                 self.detail = "it closed its wire"
                 return [Kill()]
+            case State.FORKING | State.DOOMED:
+                # The zygote died, or the worker did before the zygote's answer was read: that
+                # answer, or its absence, says which.
+                return []
             case State.DRAINING | State.KILLED | State.GONE:
                 return []
-            case State.FORKING | State.DOOMED:
-                # The shell holds the worker's end open until the zygote answers.
-                raise Impossible("wire closed before the fork")
 
     def _exited(self, event: Exited) -> list[Effect]:
         match self.state:

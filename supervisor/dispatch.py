@@ -1,0 +1,692 @@
+"""One pool at work: its workers, its scheduler, and the batches in between.
+
+The shell around `core/pool.py` and `core/scheduler.py`: leases deliveries from
+the queue, hands them to workers, and turns what comes back, or does not come
+back, into verdicts. A returned batch and a dead worker go through the same
+function: every delivery of a batch gets a verdict, exactly once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from sandbox import protocol
+from sandbox.protocol import (
+    Batch,
+    BatchDone,
+    Configure,
+    FromWorker,
+    Log,
+    Outcomes,
+    ProtocolError,
+    Spawn,
+    Stats,
+)
+from supervisor.admin.metrics import Metrics
+from supervisor.clock import Clock
+from supervisor.core.child import State
+from supervisor.core.effects import Assign, ExitReason, Retire, Wake
+from supervisor.core.effects import Spawn as SpawnEffect
+from supervisor.core.pool import Effect, Pool
+from supervisor.core.retry import RetryPolicy, next_attempt_s
+from supervisor.core.scheduler import Ready, Rule, Scheduler, Take, Terms
+from supervisor.queue import (
+    Bury,
+    Delivered,
+    Lease,
+    LeaseExpired,
+    Outcome,
+    Postpone,
+    Queue,
+    QueueUnavailable,
+    Release,
+    Unsupported,
+    Verdict,
+)
+from supervisor.workers import Exit, Worker, Workforce
+
+_log = structlog.get_logger(__name__)
+
+#: Seconds that a batch may run past its soft timeout before its worker is killed.
+GRACE_S = 5.0
+#: Seconds that a worker with nothing left to do may take to exit.
+EXIT_S = 5.0
+#: Seconds between two looks at deadlines.
+TICK_S = 0.5
+#: Seconds past soft timeout and grace for which deliveries stay leased.
+LEASE_SLACK_S = 30.0
+#: Longest Retry-After that is believed, in seconds; what asks for more asks for nonsense.
+MAX_RETRY_AFTER_S = 7 * 86400.0
+_DELIVERED, _UNSUPPORTED, _RELEASE = Delivered(), Unsupported(), Release()
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A connection as its pool runs it. Any: the destination's schema decides on settings."""
+
+    name: str
+    destination: str
+    settings: Mapping[str, Any]
+    terms: Terms
+    closed: Rule | None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolPlan:
+    """What a pool's workers run under; a change of `destinations` or `plugin_paths` renews them."""
+
+    name: str
+    workers: int
+    spares: int
+    batch_timeout_s: float
+    destinations: tuple[tuple[str, str | None], ...]
+    plugin_paths: tuple[str, ...]
+    #: hash of the plugins' code, so that changed code means new workers
+    code: str = ""
+
+
+@dataclass(slots=True)
+class _Running:
+    """A batch that a worker has."""
+
+    id: int
+    lane: str
+    worker: Worker
+    lease: Lease
+    deadline: float
+    started: float
+    told: bytearray
+    delivered: int = 0
+    retried: int = 0
+
+
+@dataclass(slots=True)
+class _Post:
+    """A worker, as this pool sees it."""
+
+    worker: Worker
+    slot: int | None = None
+    batches: dict[int, _Running] = field(default_factory=dict)
+    configured: dict[str, Lane] = field(default_factory=dict)
+    credits: int = 0
+    idle_since: float | None = None
+    loop_lag_s: float = 0.0
+    is_leaving: bool = False
+
+
+@dataclass(slots=True)
+class SlotRecord:
+    """What is counted of a worker id across its processes."""
+
+    batches: int = 0
+    events: int = 0
+    processes: int = 0
+    last_exit: Exit | None = None
+
+
+class PoolShell:
+    """Runs one pool. Implements `workers.Listener`."""
+
+    def __init__(
+        self,
+        plan: PoolPlan,
+        *,
+        queue: Queue,
+        force: Workforce,
+        metrics: Metrics,
+        clock: Clock,
+        retry: RetryPolicy,
+    ) -> None:
+        self.plan = plan
+        self.lanes: dict[str, Lane] = {}
+        self.slots: dict[int, SlotRecord] = {}
+        self.layers: dict[str, str] = {}
+        self._queue = queue
+        self._force = force
+        self._metrics = metrics
+        self._clock = clock
+        self.retry = retry
+        self._core = Pool(force.numbers, plan.workers, plan.spares)
+        self.scheduler = Scheduler(self._look)
+        self._posts: dict[int, _Post] = {}
+        self._running: dict[int, _Running] = {}
+        self._batch_ids = itertools.count(1)
+        self._leasing = 0
+        self._verdicts: deque[tuple[Lease, list[tuple[int, Verdict]]]] = deque()
+        self._settling: asyncio.Task[None] | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at: float | None = None
+        self._wake: asyncio.TimerHandle | None = None
+        self._ticker: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pump_due = False
+        self._draining = False
+        self._idle: asyncio.Event | None = None
+
+    # --- life ---
+
+    def start(self) -> None:
+        """Fork the workers."""
+        self._carry_out(self._core.started(self._clock()))
+        self._tick()
+
+    def apply(self, plan: PoolPlan, retry: RetryPolicy) -> bool:
+        """Follow the config; whether the workers are replaced for it."""
+        old, self.plan, self.retry = self.plan, plan, retry
+        now = self._clock()
+        self._carry_out(self._core.resized(plan.workers, plan.spares, now))
+        renewed = (old.destinations, old.plugin_paths, old.code) != (
+            plan.destinations,
+            plan.plugin_paths,
+            plan.code,
+        )
+        if renewed:
+            self._carry_out(self._core.renewed(now))
+        return renewed
+
+    def set_lanes(self, lanes: Iterable[Lane]) -> None:
+        """Follow the config's connections of this pool."""
+        wanted = {lane.name: lane for lane in lanes}
+        for name in self.lanes.keys() - wanted.keys():
+            self.scheduler.removed(name)
+        self.lanes = wanted
+        for lane in wanted.values():
+            self.scheduler.opened(lane.name, lane.terms, lane.closed)
+        self.pump_soon()
+
+    def recycle(self, slot: int) -> bool:
+        """Drain and replace the worker of a slot; False where it has none."""
+        child = self._core.slots.get(slot)
+        if child is None:
+            return False
+        self._carry_out(self._core.recycled(child, self._clock()))
+        return True
+
+    def stop_sending(self) -> None:
+        """Lease nothing any more."""
+        self._draining = True
+
+    async def drained(self) -> None:
+        """Return when no batch runs and every verdict is with the queue."""
+        while self._running or self._leasing or self._verdicts or self._settling:
+            self._idle = asyncio.Event()
+            await self._idle.wait()
+
+    def shut(self) -> None:
+        """Tell every worker to finish and exit."""
+        self._draining = True
+        self._carry_out(self._core.shut())
+        for timer in (self._alarm, self._wake):
+            if timer is not None:
+                timer.cancel()
+
+    def close(self) -> None:
+        """The workers are gone: stop looking at clocks."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+
+    # --- what is to be seen ---
+
+    @property
+    def inflight(self) -> int:
+        """Deliveries that are with workers, unreported."""
+        return sum(len(run.told) - sum(run.told) for run in self._running.values())
+
+    @property
+    def is_failing(self) -> bool:
+        """No worker serves, and starts fail."""
+        return self._core.is_failing
+
+    @property
+    def spares(self) -> int:
+        """Workers that are ready and wait."""
+        return len(self._core.spares)
+
+    def posts(self) -> dict[int, _Post | None]:
+        """Who serves in which slot."""
+        return {
+            slot: None if child is None else self._posts.get(child)
+            for slot, child in sorted(self._core.slots.items())
+        }
+
+    # --- decisions carried out ---
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case SpawnEffect(child=child):
+                    self._spawn(child)
+                case Assign(child=child, slot=slot):
+                    self._assign(child, slot)
+                case Retire(child=child, reason=reason):
+                    self._retire(child, reason)
+                case Wake(at=at):
+                    self._plan_wake(at)
+
+    def _spawn(self, child: int) -> None:
+        order = Spawn(
+            child,
+            f"{self.plan.name}#{child}",
+            list(self.plan.destinations),
+            list(self.plan.plugin_paths),
+            declare=False,
+        )
+        self._posts[child] = _Post(self._force.spawn(order, self))
+
+    def _assign(self, child: int, slot: int) -> None:
+        post = self._posts[child]
+        post.slot = slot
+        post.worker.label = f"{self.plan.name}-{slot}"
+        record = self.slots.setdefault(slot, SlotRecord())
+        record.processes += 1
+        self.scheduler.worker_came(child, post.credits)
+        _log.info(
+            "worker_serves", pool=self.plan.name, worker=post.worker.label, pid=post.worker.pid
+        )
+        self.pump()
+
+    def _retire(self, child: int, reason: ExitReason) -> None:
+        post = self._posts.get(child)
+        if post is None:
+            return
+        self.scheduler.worker_left(child)
+        post.is_leaving = True
+        if not post.batches:
+            post.idle_since = self._clock()
+        post.worker.retire(reason)
+
+    def _plan_wake(self, at: float) -> None:
+        if self._wake is not None:
+            self._wake.cancel()
+        delay = max(0.0, at - self._clock())
+        self._wake = asyncio.get_running_loop().call_later(delay, self._woke)
+
+    def _woke(self) -> None:
+        self._carry_out(self._core.woke(self._clock()))
+
+    # --- workers.Listener ---
+
+    def ready(self, worker: Worker, credits: int, layers: dict[str, str]) -> None:
+        """A worker has started: a slot for it, or it waits as a spare."""
+        if not 0 < credits <= 1024:
+            worker.kill(ExitReason.PROTOCOL, f"it grants {credits} credits")
+            return
+        self._posts[worker.number].credits = credits
+        self.layers = layers
+        self._metrics.worker_start_seconds(self.plan.name, time.monotonic() - worker.asked_at)
+        self._carry_out(self._core.child_ready(worker.number, self._clock()))
+
+    def said(self, worker: Worker, message: FromWorker) -> None:
+        """Outcomes, mostly. Raises ProtocolError where it is out of turn."""
+        post = self._posts[worker.number]
+        match message:
+            case Outcomes():
+                self._outcomes(post, message)
+            case BatchDone():
+                self._batch_done(post, message.batch)
+            case Stats():
+                post.loop_lag_s = message.loop_lag_s
+                self._metrics.loop_lag(worker.label, message.loop_lag_s)
+            case Log():
+                self._log_line(worker, message)
+            case _:
+                raise ProtocolError(f"{type(message).__name__} from a worker that serves")
+
+    def gone(self, worker: Worker, end: Exit) -> None:
+        """A worker is dead: verdicts for what it had, and its slot to a spare."""
+        post = self._posts.pop(worker.number)
+        self.scheduler.worker_left(worker.number)
+        batches = list(post.batches.values())
+        unreported = sum(len(run.told) - sum(run.told) for run in batches)
+        _log.log(
+            20 if end.reason in (ExitReason.DRAIN, ExitReason.RECYCLE) else 30,
+            "worker_exited",
+            pool=self.plan.name,
+            worker=worker.label,
+            pid=worker.pid,
+            reason=end.reason,
+            detail=end.detail,
+            connections=sorted({run.lane for run in batches}),
+            unreported=unreported,
+        )
+        self._metrics.worker_exit(self.plan.name, end.reason)
+        if post.slot is not None:
+            self.slots[post.slot].last_exit = end
+        # The slot first: whoever takes it can work while the dead one's batches are sorted out.
+        self._carry_out(
+            self._core.child_gone(worker.number, was_ready=end.was_ready, now=self._clock())
+        )
+        for run in batches:
+            self._abandoned(run, end)
+        self.pump()
+
+    def _log_line(self, worker: Worker, message: Log) -> None:
+        _log.log(
+            min(max(message.level // 10 * 10, 10), 50),
+            "destination_log",
+            pool=self.plan.name,
+            worker=worker.label,
+            connection=message.connection[:200],
+            text=message.text[: protocol.MAX_DETAIL],
+            dropped_before=message.dropped,
+        )
+
+    # --- sending ---
+
+    def work_came(self, connection: str) -> None:
+        """The queue has something for a connection of this pool."""
+        self.scheduler.work_came(connection)
+        self.pump_soon()
+
+    def pump_soon(self) -> None:
+        """Pump once in the next turn of the loop, however often this is called before it."""
+        if not self._pump_due:
+            self._pump_due = True
+            asyncio.get_running_loop().call_soon(self.pump)
+
+    def pump(self) -> None:
+        """Send what may be sent now, and come back when something else may be."""
+        self._pump_due = False
+        if self._draining:
+            return
+        now = self._clock()
+        while (take := self.scheduler.next(now)) is not None:
+            self._leasing += 1
+            task = asyncio.get_running_loop().create_task(self._send(take))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        self._set_alarm(now)
+
+    def _set_alarm(self, now: float) -> None:
+        at = self.scheduler.next_alarm()
+        if at == self._alarm_at:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at, self._alarm = at, None
+        if at is not None:
+            self._alarm = asyncio.get_running_loop().call_later(max(0.0, at - now), self._rang)
+
+    def _rang(self) -> None:
+        self._alarm_at = self._alarm = None
+        self.pump()
+
+    def _look(self, connection: str) -> Ready:
+        depth = self._queue.depth(connection)
+        return Ready(depth.fresh, depth.next_retry_at)
+
+    async def _send(self, take: Take) -> None:
+        try:
+            lease = await self._queue.lease(
+                take.connection,
+                max_events=take.max_events,
+                max_bytes=take.max_bytes,
+                term_s=self.plan.batch_timeout_s + GRACE_S + LEASE_SLACK_S,
+                retries=take.retries,
+            )
+        except QueueUnavailable as error:
+            _log.error("lease_failed", connection=take.connection, error=str(error))
+            lease = None
+        finally:
+            self._leasing -= 1
+        post = self._posts.get(take.worker)
+        lane = self.lanes.get(take.connection)
+        if lease is None:
+            self.scheduler.nothing_leased(take)
+            self.pump_soon()
+        elif post is None or lane is None or post.worker.state is not State.READY:
+            # It died, or the connection went, while the lease was being read.
+            self._settle(lease, [(i, _RELEASE) for i in range(len(lease.deliveries))])
+            self._give_back(take.connection, take.worker)
+        else:
+            self._hand_over(post, lane, lease)
+        self._tell_if_idle()
+
+    def _give_back(self, connection: str, worker: int) -> None:
+        self.scheduler.finished(
+            connection, worker, delivered=0, retried=0, now=self._clock(), jitter=0.0
+        )
+        self.pump_soon()
+
+    def _hand_over(self, post: _Post, lane: Lane, lease: Lease) -> None:
+        if post.configured.get(lane.name) is not lane:
+            before = post.configured.get(lane.name)
+            if before is None or before.settings != lane.settings:
+                post.worker.send(Configure(lane.name, lane.destination, dict(lane.settings)))
+            post.configured[lane.name] = lane
+        now = self._clock()
+        size = len(lease.deliveries)
+        timeout = self.plan.batch_timeout_s
+        run = _Running(
+            next(self._batch_ids),
+            lane.name,
+            post.worker,
+            lease,
+            deadline=now + timeout + GRACE_S,
+            started=now,
+            told=bytearray(size),
+        )
+        self._running[run.id] = post.batches[run.id] = run
+        self.scheduler.sent(lane.name, size)
+        if post.slot is not None:
+            record = self.slots[post.slot]
+            record.batches += 1
+            record.events += size
+        post.worker.send(
+            Batch(run.id, lane.name, timeout, [delivery.body for delivery in lease.deliveries])
+        )
+
+    # --- verdicts ---
+
+    def _outcomes(self, post: _Post, message: Outcomes) -> None:
+        run = post.batches.get(message.batch)
+        if run is None:
+            raise ProtocolError(f"outcomes of batch {message.batch}, which it does not have")
+        verdicts: list[tuple[int, Verdict]] = []
+        told, deliveries = run.told, run.lease.deliveries
+        now = self._clock()
+        try:
+            for index, code, detail, after_s in message.outcomes:
+                if not 0 <= index < len(told):
+                    raise ProtocolError(f"outcome of event {index} in a batch of {len(told)}")
+                if told[index]:
+                    continue
+                if code == protocol.DELIVERED:
+                    verdict: Verdict = _DELIVERED
+                else:
+                    verdict = self._verdict(run, index, code, detail, after_s, now)
+                told[index] = 1
+                verdicts.append((index, verdict))
+        finally:
+            # What was said before a broken frame holds.
+            self._settle(run.lease, verdicts)
+            self._count(run, verdicts)
+        received = [
+            deliveries[index].received_at for index, verdict in verdicts if verdict is _DELIVERED
+        ]
+        if received:
+            # Receipt is wall time, and so is this: the histogram is of what a sender sees.
+            wall = time.time()
+            self._metrics.delivery_seconds(run.lane, [wall - at for at in received])
+
+    def _verdict(
+        self, run: _Running, index: int, code: int, detail: str, after_s: float | None, now: float
+    ) -> Verdict:
+        reason = detail or "no reason given"
+        match code:
+            case protocol.UNSUPPORTED:
+                return _UNSUPPORTED
+            case protocol.FAILED:
+                return Bury(Outcome.FAILED, reason)
+            case protocol.RETRY | protocol.RETRY_ALONE:
+                if after_s is not None and 0 < after_s <= MAX_RETRY_AFTER_S:
+                    self.scheduler.asked_to_wait(run.lane, now + after_s)
+                else:
+                    after_s = None
+                alone = code == protocol.RETRY_ALONE
+                return self._again(run, index, reason, after_s, now, alone=alone)
+            case _:
+                raise ProtocolError(f"outcome {code}")
+
+    def _count(self, run: _Running, verdicts: list[tuple[int, Verdict]]) -> None:
+        """Tell the metrics, one call for each kind that occurs."""
+        results: Counter[str] = Counter()
+        outcomes: Counter[tuple[str, str]] = Counter()
+        deliveries = run.lease.deliveries
+        for index, verdict in verdicts:
+            match verdict:
+                case Delivered():
+                    result = outcome = "delivered"
+                case Unsupported():
+                    result = outcome = "unsupported"
+                case Bury():
+                    result, outcome = "failed", verdict.outcome.value
+                case Postpone():
+                    result, outcome = "retry", ""
+                case Release():
+                    continue
+            results[result] += 1
+            if outcome:
+                outcomes[outcome, "first" if deliveries[index].attempt == 1 else "retry"] += 1
+        run.delivered += results["delivered"]
+        run.retried += results["retry"]
+        lane = self.lanes.get(run.lane)
+        for result, n in results.items():
+            self._metrics.attempt(run.lane, result, n)
+        for (outcome, attempt), n in outcomes.items():
+            destination = "" if lane is None else lane.destination
+            self._metrics.outcome(run.lane, destination, outcome, attempt, n)
+
+    def _again(
+        self,
+        run: _Running,
+        index: int,
+        reason: str,
+        after_s: float | None,
+        now: float,
+        *,
+        alone: bool,
+    ) -> Verdict:
+        """Another attempt, or none where the retry window is over."""
+        delivery = run.lease.deliveries[index]
+        began = run.started if delivery.first_attempt_at is None else delivery.first_attempt_at
+        delay = next_attempt_s(
+            self.retry,
+            attempt=delivery.attempt,
+            jitter=random.random(),  # noqa: S311 - spreads load, guards nothing
+            since_first_s=now - began,
+            retry_after_s=after_s,
+        )
+        if delay is None:
+            return Bury(Outcome.FAILED, f"retry window is over; last error: {reason}")
+        return Postpone(delay, reason, alone)
+
+    def _batch_done(self, post: _Post, batch: int) -> None:
+        run = post.batches.get(batch)
+        if run is None:
+            raise ProtocolError(f"end of batch {batch}, which it does not have")
+        silent = [index for index, told in enumerate(run.told) if not told]
+        if silent:
+            raise ProtocolError(f"batch {batch} ended with {len(silent)} outcomes untold")
+        self._over(post, run)
+
+    def _over(self, post: _Post, run: _Running) -> None:
+        now = self._clock()
+        del post.batches[run.id]
+        del self._running[run.id]
+        if not post.batches:
+            post.idle_since = now
+        self._metrics.batch_seconds(run.lane, now - run.started)
+        self.scheduler.finished(
+            run.lane,
+            post.worker.number,
+            delivered=run.delivered,
+            retried=run.retried,
+            now=now,
+            jitter=random.random(),  # noqa: S311 - spreads load, guards nothing
+        )
+        # A worker that is free again shall not wait for the next turn of the loop.
+        self.pump()
+        self._tell_if_idle()
+
+    def _abandoned(self, run: _Running, end: Exit) -> None:
+        """A worker died with this batch: what it did not report is a retry with that reason."""
+        now = self._clock()
+        ours = end.reason in (ExitReason.DRAIN, ExitReason.RECYCLE)
+        reason = f"worker exited: {end.reason} ({end.detail})" if end.detail else (
+            f"worker exited: {end.reason}"
+        )  # fmt: skip
+        verdicts: list[tuple[int, Verdict]] = []
+        for index, told in enumerate(run.told):
+            if not told:
+                verdict = (
+                    _RELEASE if ours else self._again(run, index, reason, None, now, alone=False)
+                )
+                verdicts.append((index, verdict))
+        run.told = bytearray(b"\1" * len(run.told))
+        self._settle(run.lease, verdicts)
+        self._count(run, verdicts)
+        del self._running[run.id]
+        self.scheduler.finished(
+            run.lane,
+            run.worker.number,
+            delivered=run.delivered,
+            retried=run.retried,
+            now=now,
+            jitter=random.random(),  # noqa: S311 - spreads load, guards nothing
+        )
+        self._tell_if_idle()
+
+    def _settle(self, lease: Lease, verdicts: list[tuple[int, Verdict]]) -> None:
+        if not verdicts:
+            return
+        self._verdicts.append((lease, verdicts))
+        if self._settling is None:
+            self._settling = asyncio.get_running_loop().create_task(self._settle_all())
+
+    async def _settle_all(self) -> None:
+        try:
+            while self._verdicts:
+                lease, verdicts = self._verdicts.popleft()
+                try:
+                    await self._queue.settle(lease, verdicts)
+                except LeaseExpired:
+                    # They are pending again and will be sent once more: repeats, not losses.
+                    _log.warning("lease_expired", connection=lease.connection, n=len(verdicts))
+        finally:
+            self._settling = None
+            self._tell_if_idle()
+
+    def _tell_if_idle(self) -> None:
+        if self._idle is not None:
+            self._idle.set()
+
+    # --- deadlines ---
+
+    def _tick(self) -> None:
+        now = self._clock()
+        for post in list(self._posts.values()):
+            overdue = [run for run in post.batches.values() if run.deadline < now]
+            if overdue:
+                post.worker.kill(
+                    ExitReason.TIMEOUT,
+                    f"batch of {overdue[0].lane} not ended"
+                    f" {now - overdue[0].started:.0f} s after it was handed over",
+                )
+            elif (
+                post.is_leaving
+                and not post.batches
+                and post.idle_since is not None
+                and now - post.idle_since > EXIT_S
+            ):
+                post.worker.kill(ExitReason.TIMEOUT, f"did not exit {EXIT_S:g} s after its drain")
+        self._ticker = asyncio.get_running_loop().call_later(TICK_S, self._tick)

@@ -1,0 +1,319 @@
+"""Worker processes: forked through the zygote, spoken to over their wire, reaped.
+
+Owns every child process of the service and carries out what `core/child.py`
+decides for it. Whatever a worker says is hostile input: a frame that is none,
+or too many of them, costs that worker its life. Must not know queues, leases
+or outcomes: those who asked for a worker hear of it through `Listener`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import resource
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from sandbox.protocol import (
+    MAX_FRAME_FROM_WORKER,
+    Drain,
+    FrameReader,
+    FromWorker,
+    Message,
+    ProtocolError,
+    Ready,
+    Spawn,
+    encode,
+)
+from supervisor.core import child as core
+from supervisor.core.effects import Announce, Bury, ExitReason, Kill, SendDrain, Watch
+from supervisor.zygote import Zygote
+
+_log = structlog.get_logger(__name__)
+
+#: Seconds that a worker may take from fork to `Ready`: jail and imports.
+START_TIMEOUT_S = 30.0
+#: Seconds that a dead worker's wire is read on, where somebody still holds its other end.
+LAST_WORDS_S = 0.2
+#: Seconds between two looks for processes that nobody knows.
+SWEEP_S = 1.0
+_PAGE_BYTES = resource.getpagesize()
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a worker ended. `usage` is the kernel's account of it, None where it never ran."""
+
+    reason: ExitReason
+    detail: str
+    was_ready: bool
+    at: float
+    usage: resource.struct_rusage | None
+
+
+class Listener(Protocol):
+    """Who asked for a worker hears of its life; `gone` is the last word."""
+
+    def ready(self, worker: Worker, credits: int, layers: dict[str, str]) -> None:
+        """It takes batches."""
+
+    def said(self, worker: Worker, message: FromWorker) -> None:
+        """Any other frame. Raises ProtocolError where it is out of turn."""
+
+    def gone(self, worker: Worker, end: Exit) -> None:
+        """It is reaped, and every frame that it had sent was heard."""
+
+
+class Worker(asyncio.Protocol):
+    """One child process, from the request to its end."""
+
+    def __init__(self, number: int, label: str, force: Workforce, listener: Listener) -> None:
+        self.number = number
+        self.label = label
+        self.pid: int | None = None
+        self.asked_at = time.monotonic()
+        self.ready_at: float | None = None
+        self._force = force
+        self._listener = listener
+        self._core = core.Child()
+        self._frames = FrameReader(FromWorker, MAX_FRAME_FROM_WORKER)
+        self._transport: asyncio.Transport | None = None
+        self._wire_lost = False
+        self._layers: dict[str, str] = {}
+        self._pidfd: int | None = None
+        self._status: int | None = None
+        self._usage: resource.struct_rusage | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def state(self) -> core.State:
+        """Where it stands."""
+        return self._core.state
+
+    @property
+    def rss_bytes(self) -> int:
+        """Resident memory in bytes, shared pages included; 0 where it is not alive."""
+        if self.pid is None:
+            return 0
+        try:
+            return int(Path(f"/proc/{self.pid}/statm").read_bytes().split()[1]) * _PAGE_BYTES
+        except (OSError, IndexError):  # it is gone, or a zombie
+            return 0
+
+    def send(self, message: Message) -> None:
+        """Write a frame; silently nothing once it is dying, since its end is heard anyway."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(encode(message))
+
+    def retire(self, reason: ExitReason) -> None:
+        """Let it finish what it has and exit."""
+        self._apply(self._core.handle(core.RetireAsked(reason)))
+
+    def kill(self, reason: ExitReason, detail: str) -> None:
+        """SIGKILL it."""
+        self._apply(self._core.handle(core.KillAsked(reason, detail)))
+
+    # --- facts, from Workforce ---
+
+    def forked(self, pid: int, reason: str) -> None:
+        """The zygote's answer: its pid, or 0 and the reason why there is none."""
+        if pid:
+            self._apply(self._core.handle(core.Forked(pid)))
+        else:
+            self._apply(self._core.handle(core.ForkFailed(reason)))
+
+    # --- wire ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        if self._core.state is core.State.GONE:
+            transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        if self._core.state is core.State.KILLED and self._core.reason is ExitReason.PROTOCOL:
+            return  # nothing that it says counts any more
+        try:
+            for message in self._frames.feed(data):
+                if isinstance(message, Ready):
+                    self._became_ready(message)
+                else:
+                    self._listener.said(self, message)
+        except ProtocolError as error:
+            self.kill(ExitReason.PROTOCOL, str(error))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wire_lost = True
+        if self._status is None and self._core.state is not core.State.GONE:
+            self._apply(self._core.handle(core.WireClosed()))
+        self._bury_if_over()
+
+    def _became_ready(self, message: Ready) -> None:
+        was_ready = self._core.was_ready
+        effects = self._core.handle(core.BecameReady(message.credits))
+        if self._core.was_ready and not was_ready:
+            self.ready_at = time.monotonic()
+            self._disarm()
+            self._layers = message.layers
+        self._apply(effects)
+
+    # --- effects ---
+
+    def _apply(self, effects: Iterable[core.Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Watch(pid=pid):
+                    self._watch(pid)
+                case SendDrain():
+                    self.send(Drain())
+                case Kill():
+                    self._disarm()
+                    if self._pidfd is not None and self._status is None:
+                        signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+                case Announce(credits=credits):
+                    self._listener.ready(self, credits, self._layers)
+                case Bury():
+                    self._buried(effect)
+
+    def _watch(self, pid: int) -> None:
+        # Nobody but us reaps it, so the number cannot have been given away since.
+        self.pid = pid
+        self._pidfd = os.pidfd_open(pid)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._pidfd, self._reap)
+        self._timer = loop.call_later(START_TIMEOUT_S, self._start_timed_out)
+
+    def _start_timed_out(self) -> None:
+        self.kill(ExitReason.TIMEOUT, f"not ready {START_TIMEOUT_S:g} s after it was forked")
+
+    def _reap(self) -> None:
+        assert self.pid is not None
+        assert self._pidfd is not None
+        pid, status, usage = os.wait4(self.pid, os.WNOHANG)
+        if pid == 0:
+            return
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self._pidfd = None
+        self._disarm()
+        self._status, self._usage = os.waitstatus_to_exitcode(status), usage
+        if not self._wire_lost and self._transport is not None:
+            # Its last words may still be in the socket: end of file comes after them.
+            self._timer = loop.call_later(LAST_WORDS_S, self._transport.abort)
+        self._bury_if_over()
+
+    def _bury_if_over(self) -> None:
+        if self._status is not None and (self._wire_lost or self._transport is None):
+            self._disarm()
+            status, self._status = self._status, None
+            self._apply(self._core.handle(core.Exited(status)))
+
+    def _buried(self, effect: Bury) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+        self._force.forget(self)
+        self._listener.gone(
+            self, Exit(effect.reason, effect.detail, effect.was_ready, time.time(), self._usage)
+        )
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class Workforce:
+    """All workers of the service, and the zygote that they come from."""
+
+    def __init__(self) -> None:
+        self.numbers = itertools.count(1)
+        self.zygote = Zygote(self._answered)
+        self._workers: dict[int, Worker] = {}
+        self._connecting: set[asyncio.Task[object]] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._on_empty: Callable[[], None] | None = None
+
+    def start(self) -> None:
+        """Start the zygote, and begin to look for strays."""
+        self.zygote.start()
+        self._sweep()
+
+    def spawn(self, order: Spawn, listener: Listener) -> Worker:
+        """Ask for a worker; what becomes of it is told to `listener`."""
+        loop = asyncio.get_running_loop()
+        worker = Worker(order.child, order.label, self, listener)
+        self._workers[order.child] = worker
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        task = loop.create_task(loop.create_unix_connection(lambda: worker, sock=ours))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+        self.zygote.fork(order, theirs)
+        return worker
+
+    async def stop(self, kill_after_s: float) -> None:
+        """Wait for the workers, kill those that take longer, then end the zygote."""
+        try:
+            async with asyncio.timeout(kill_after_s):
+                await self._emptied()
+        except TimeoutError:
+            for worker in list(self._workers.values()):
+                worker.kill(ExitReason.DRAIN, "still running when the drain limit was reached")
+            await self._emptied()
+        self.zygote.stop()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        self._kill_strays()
+
+    async def _emptied(self) -> None:
+        if self._workers:
+            empty = asyncio.Event()
+            self._on_empty = empty.set
+            await empty.wait()
+
+    def forget(self, worker: Worker) -> None:
+        """A worker is gone; whatever it left behind goes too, before its exit is reported."""
+        self._workers.pop(worker.number, None)
+        self._kill_strays()
+        if not self._workers and self._on_empty is not None:
+            self._on_empty()
+
+    def _answered(self, child: int, pid: int, reason: str) -> None:
+        self._workers[child].forked(pid, reason)
+
+    def _sweep(self) -> None:
+        self._kill_strays()
+        self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+
+    def _kill_strays(self) -> None:
+        """End children of ours that no worker is registered for: what workers left behind."""
+        if not self.zygote.is_answering:
+            return  # one of them may be the worker that the zygote is about to name
+        known = {worker.pid for worker in self._workers.values()} | {self.zygote.pid}
+        for pid in _children():
+            if pid in known:
+                continue
+            try:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+            except (ProcessLookupError, ChildProcessError):
+                continue  # reaped by whoever started it
+            _log.warning("stray_process_killed", pid=pid)
+
+
+def _children() -> list[int]:
+    found: list[int] = []
+    for task in Path("/proc/self/task").iterdir():
+        try:
+            found += map(int, (task / "children").read_bytes().split())
+        except OSError:  # the thread has ended, or this kernel does not keep the list
+            continue
+    return found

@@ -1,0 +1,162 @@
+"""The plan of a pool: slots, spares, restarts, with invented children."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supervisor.core.effects import Assign, ExitReason, Retire, Spawn, Wake
+from supervisor.core.pool import Effect, Pool, RestartPolicy
+
+
+def pool(slots: int = 2, spares: int = 1) -> Pool:
+    return Pool(itertools.count(1), slots, spares, RestartPolicy(first_s=1.0, most_s=8.0))
+
+
+def test_start_forks_slots_and_spares() -> None:
+    """A pool that starts asks for as many children as it has slots and spares."""
+    assert pool().started(0.0) == [Spawn(1), Spawn(2), Spawn(3)]
+
+
+def test_ready_children_fill_slots_first() -> None:
+    """Who is ready first serves; the one too many is the spare."""
+    p = pool()
+    p.started(0.0)
+    assert p.child_ready(2, 0.1) == [Assign(2, 1)]
+    assert p.child_ready(1, 0.2) == [Assign(1, 2)]
+    assert p.child_ready(3, 0.3) == []
+    assert p.spares == [3]
+
+
+def full(p: Pool) -> Pool:
+    for effect in p.started(0.0):
+        assert isinstance(effect, Spawn)
+        p.child_ready(effect.child, 0.0)
+    return p
+
+
+def test_spare_takes_the_slot_of_the_dead_at_once() -> None:
+    """A dead worker's slot goes to the spare in the same step, and another is forked behind it."""
+    p = full(pool())
+    assert p.child_gone(1, was_ready=True, now=5.0) == [Assign(3, 1), Spawn(4)]
+
+
+def test_recycling_leaves_no_gap() -> None:
+    """A recycled worker's slot is taken before it is told to drain."""
+    p = full(pool())
+    assert p.recycled(2, 5.0) == [Assign(3, 2), Spawn(4), Retire(2, ExitReason.RECYCLE)]
+
+
+def test_failed_starts_wait_longer_each_time() -> None:
+    """Children that die before they are ready are not forked again at once."""
+    p = pool(1, 0)
+    assert p.started(0.0) == [Spawn(1)]
+    assert p.child_gone(1, was_ready=False, now=0.0) == [Wake(1.0)]
+    assert p.woke(1.0) == [Spawn(2)]
+    assert p.child_gone(2, was_ready=False, now=1.0) == [Wake(3.0)]
+    assert p.is_failing
+    assert p.woke(3.0) == [Spawn(3)]
+    assert p.child_ready(3, 3.1) == [Assign(3, 1)]
+    assert not p.is_failing
+
+
+def test_shrinking_retires_the_last_slots() -> None:
+    """Fewer workers in the config: those in the highest slots finish and go."""
+    p = full(pool())
+    assert p.resized(1, 1, 1.0) == [Retire(2, ExitReason.RECYCLE)]
+
+
+def test_renewal_replaces_everybody_once() -> None:
+    """New code or limits: all children, spares and starting ones included, are replaced."""
+    p = full(pool())
+    effects = p.renewed(1.0)
+    assert effects == [
+        Spawn(4), Spawn(5), Spawn(6),
+        Retire(3, ExitReason.RECYCLE), Retire(1, ExitReason.RECYCLE), Retire(2, ExitReason.RECYCLE),
+    ]  # fmt: skip
+
+
+def test_shut_forks_nothing_any_more() -> None:
+    """In a drain every child is retired, and deaths are not made good."""
+    p = full(pool())
+    assert {e.child for e in p.shut() if isinstance(e, Retire)} == {1, 2, 3}
+    assert p.child_gone(1, was_ready=True, now=1.0) == []
+    assert p.woke(9.0) == []
+
+
+@dataclass
+class World:
+    """Plays the shell: remembers who lives and what was asked for."""
+
+    pool: Pool
+    now: float = 0.0
+    starting: set[int] = field(default_factory=set)
+    alive: set[int] = field(default_factory=set)
+    leaving: set[int] = field(default_factory=set)
+    wake_at: float | None = None
+
+    def carry_out(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Spawn(child=child):
+                    self.starting.add(child)
+                case Assign(child=child):
+                    assert child in self.alive
+                case Retire(child=child):
+                    self.alive.discard(child)
+                    self.starting.discard(child)
+                    self.leaving.add(child)
+                case Wake(at=at):
+                    assert at > self.now
+                    self.wake_at = at
+
+
+@given(st.data())
+def test_a_slot_is_never_without_a_plan(data: st.DataObject) -> None:
+    """Through any history: every empty slot has a child on its way or a time to ask for one."""
+    world = World(pool(data.draw(st.integers(1, 4)), data.draw(st.integers(0, 3))))
+    p = world.pool
+    world.carry_out(p.started(0.0))
+    for _ in range(data.draw(st.integers(0, 40))):
+        world.now += data.draw(st.sampled_from([0.0, 0.05, 2.0]))
+        actions = ["wake", "resize", "renew"]
+        if world.starting:
+            actions += ["ready"] * 3 + ["fail"]
+        if world.alive:
+            actions += ["die", "recycle"]
+        match data.draw(st.sampled_from(actions)):
+            case "ready":
+                child = data.draw(st.sampled_from(sorted(world.starting)))
+                world.starting.discard(child)
+                world.alive.add(child)
+                world.carry_out(p.child_ready(child, world.now))
+            case "fail":
+                child = data.draw(st.sampled_from(sorted(world.starting)))
+                world.starting.discard(child)
+                world.carry_out(p.child_gone(child, was_ready=False, now=world.now))
+            case "die":
+                child = data.draw(st.sampled_from(sorted(world.alive)))
+                world.alive.discard(child)
+                world.carry_out(p.child_gone(child, was_ready=True, now=world.now))
+            case "recycle":
+                child = data.draw(st.sampled_from(sorted(world.alive)))
+                world.carry_out(p.recycled(child, world.now))
+            case "wake":
+                world.wake_at = None
+                world.carry_out(p.woke(world.now))
+            case "resize":
+                slots, spares = data.draw(st.integers(1, 4)), data.draw(st.integers(0, 3))
+                world.carry_out(p.resized(slots, spares, world.now))
+            case _:
+                world.carry_out(p.renewed(world.now))
+        held = [child for child in p.slots.values() if child is not None]
+        assert len(held) == len(set(held))
+        assert set(held) | set(p.spares) == world.alive
+        assert len(p.spares) <= p.spares_wanted
+        empty = len(p.slots) - len(held)
+        assert not empty or not p.spares
+        assert not empty or p.starting or world.wake_at is not None
+        assert len(world.alive) + len(world.starting) <= 2 * 7 + 3
