@@ -1,0 +1,343 @@
+"""Prometheus metrics: every name, label and bucket, and the cheap ways to count.
+
+Owns the registry. Hot paths call once a batch, on the event loop's thread;
+label children are kept at hand, since looking one up costs more than counting.
+Sizes and ages are not kept here but read from `Status` when Prometheus asks.
+Label values are names from the config or members of closed sets; never text
+from events.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Literal
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+)
+from prometheus_client.metrics_core import Metric
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from supervisor.admin.status import Status
+
+#: What `Metrics.render` returns.
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+#: The supervisor's own name among the values of `process`.
+SUPERVISOR = "supervisor"
+#: Upper bounds in seconds, from a delivery that met no obstacle to one that used its window.
+DELIVERY_BUCKETS = (
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+    30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0,
+)  # fmt: skip
+#: Upper bounds in seconds, up to the longest batch timeouts in use.
+BATCH_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+#: Upper bounds in seconds: a spare is at hand in milliseconds, imports take seconds.
+START_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+# The `_created` series double the page and say nothing that a restart does not show. The switch is
+# the library's own and global; this registry is the process's only one.
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the library's one untyped function
+
+
+class _Counts:
+    """A counter whose children are looked up once per label set."""
+
+    def __init__(
+        self, registry: CollectorRegistry, name: str, text: str, labels: Sequence[str]
+    ) -> None:
+        self._counter = Counter(name, text, labels, registry=registry)
+        self._children: dict[tuple[str, ...], Counter] = {}
+
+    def add(self, labels: tuple[str, ...], n: int) -> None:
+        child = self._children.get(labels)
+        if child is None:
+            child = self._children[labels] = self._counter.labels(*labels)
+        child.inc(n)
+
+    def retain(self, kept: Collection[str]) -> None:
+        """Drop the children whose first label is not in `kept`."""
+        for labels in [labels for labels in self._children if labels[0] not in kept]:
+            del self._children[labels]
+            self._counter.remove(*labels)
+
+
+class _Seconds:
+    """A histogram of one label, a few observations a second at most."""
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        name: str,
+        text: str,
+        label: str,
+        buckets: Sequence[float],
+    ) -> None:
+        self._histogram = Histogram(name, text, (label,), registry=registry, buckets=buckets)
+        self._children: dict[str, Histogram] = {}
+
+    def observe(self, label: str, seconds: float) -> None:
+        child = self._children.get(label)
+        if child is None:
+            child = self._children[label] = self._histogram.labels(label)
+        child.observe(seconds)
+
+    def retain(self, kept: Collection[str]) -> None:
+        """Drop the children whose label is not in `kept`."""
+        for label in [label for label in self._children if label not in kept]:
+            del self._children[label]
+            self._histogram.remove(label)
+
+
+class _DeliverySeconds:
+    """A histogram that takes a batch at a time: the library's own costs a lock an observation."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(DELIVERY_BUCKETS) + 1)
+        self.sum_s = 0.0
+
+    def observe(self, received_at: Iterable[float], now: float) -> None:
+        counts = self.counts
+        last_at, last_bucket = -1.0, 0
+        for at in received_at:
+            # Events of one request share their time of receipt, so most need no search.
+            if at != last_at:
+                last_at, last_bucket = at, bisect_left(DELIVERY_BUCKETS, now - at)
+            counts[last_bucket] += 1
+            self.sum_s += now - at if now > at else 0.0
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Cumulative counts by upper bound, as Prometheus wants them."""
+        total = 0
+        rows: list[tuple[str, float]] = []
+        for bound, count in zip((*map(str, DELIVERY_BUCKETS), "+Inf"), self.counts, strict=True):
+            total += count
+            rows.append((bound, total))
+        return rows
+
+
+class Metrics(Collector):
+    """The service's metrics. Not thread-safe: for the event loop's thread only."""
+
+    def __init__(self, version: str) -> None:
+        self._version = version
+        self.registry = registry = CollectorRegistry()
+        self._snapshot: Callable[[], Status] | None = None
+        self._delivery_seconds: dict[str, _DeliverySeconds] = {}
+        self._loop_lag_s: dict[str, float] = {}
+        self._received = _Counts(
+            registry,
+            "bulkhead_events_received_total",
+            "Events that sources sent and that were valid, repeats included.",
+            ("source", "type"),
+        )
+        self._rejected = _Counts(
+            registry,
+            "bulkhead_events_rejected_total",
+            "Events that were not taken, by reason.",
+            ("source", "reason"),
+        )
+        self._duplicate = _Counts(
+            registry,
+            "bulkhead_events_duplicate_total",
+            "Events that were dropped as repeats within the dedupe window.",
+            ("source",),
+        )
+        self._deliveries = _Counts(
+            registry,
+            "bulkhead_deliveries_total",
+            "Deliveries that ended, by outcome, on the first try or on retry.",
+            ("connection", "destination", "outcome", "attempt"),
+        )
+        self._attempts = _Counts(
+            registry,
+            "bulkhead_attempts_total",
+            "Attempts at a delivery, by what came of them.",
+            ("connection", "result"),
+        )
+        self._batch_seconds = _Seconds(
+            registry,
+            "bulkhead_batch_seconds",
+            "From handing a batch to a worker to its last outcome.",
+            "connection",
+            BATCH_BUCKETS,
+        )
+        self._worker_exits = _Counts(
+            registry,
+            "bulkhead_worker_exits_total",
+            "Workers that ended, by reason.",
+            ("pool", "reason"),
+        )
+        self._worker_start_seconds = _Seconds(
+            registry,
+            "bulkhead_worker_start_seconds",
+            "From asking for a worker to its being ready, jail and imports included.",
+            "pool",
+            START_BUCKETS,
+        )
+        registry.register(self)
+        ProcessCollector(registry=registry)
+
+    def follow(self, snapshot: Callable[[], Status]) -> None:
+        """Read depths, ages and sizes from `snapshot` whenever metrics are asked for."""
+        self._snapshot = snapshot
+
+    def received(self, source: str, type: str, n: int) -> None:
+        """`n` valid events of one type came in; repeats count."""
+        self._received.add((source, type), n)
+
+    def rejected(self, source: str, reason: str, n: int) -> None:
+        """`n` events were not taken; `reason` is the code of the answer, a closed set."""
+        self._rejected.add((source, reason), n)
+
+    def duplicate(self, source: str, n: int) -> None:
+        """`n` events were dropped as repeats."""
+        self._duplicate.add((source,), n)
+
+    def attempt(self, connection: str, result: str, n: int) -> None:
+        """`n` attempts ended; `result` is `delivered`, `retry`, `failed` and the like."""
+        self._attempts.add((connection, result), n)
+
+    def outcome(
+        self,
+        connection: str,
+        destination: str,
+        outcome: str,
+        attempt: Literal["first", "retry"],
+        n: int,
+    ) -> None:
+        """`n` deliveries ended with `outcome`."""
+        self._deliveries.add((connection, destination, outcome, attempt), n)
+
+    def delivery_seconds(self, connection: str, received_at: Iterable[float], now: float) -> None:
+        """Deliveries that were received at these epoch seconds were delivered at `now`."""
+        histogram = self._delivery_seconds.get(connection)
+        if histogram is None:
+            histogram = self._delivery_seconds[connection] = _DeliverySeconds()
+        histogram.observe(received_at, now)
+
+    def batch_seconds(self, connection: str, seconds: float) -> None:
+        """A batch took `seconds` in its worker."""
+        self._batch_seconds.observe(connection, seconds)
+
+    def worker_exit(self, pool: str, reason: str) -> None:
+        """A worker of `pool` ended; `reason` is one of `ExitReason`."""
+        self._worker_exits.add((pool, reason), 1)
+
+    def worker_start_seconds(self, pool: str, seconds: float) -> None:
+        """A worker of `pool` was ready `seconds` after it was asked for."""
+        self._worker_start_seconds.observe(pool, seconds)
+
+    def loop_lag(self, process: str, seconds: float) -> None:
+        """`process` (a worker's id, or `SUPERVISOR`) was late by `seconds` at worst of late."""
+        self._loop_lag_s[process] = seconds
+
+    def retain(
+        self, *, sources: Collection[str], connections: Collection[str], pools: Collection[str]
+    ) -> None:
+        """Forget what the config does not name any more, so that label sets cannot only grow."""
+        for by_source in (self._received, self._rejected, self._duplicate):
+            by_source.retain(sources)
+        for by_connection in (self._deliveries, self._attempts):
+            by_connection.retain(connections)
+        self._batch_seconds.retain(connections)
+        for connection in [name for name in self._delivery_seconds if name not in connections]:
+            del self._delivery_seconds[connection]
+        self._worker_exits.retain(pools)
+        self._worker_start_seconds.retain(pools)
+
+    def render(self) -> bytes:
+        """The page that Prometheus reads, of type `CONTENT_TYPE`."""
+        return generate_latest(self.registry)
+
+    def describe(self) -> Iterator[Metric]:
+        """Name nothing in advance: registering must not take a snapshot."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """What is not counted but looked at; called by the registry."""
+        yield InfoMetricFamily("bulkhead", "Version of the service.", {"version": self._version})
+        delivery_seconds = HistogramMetricFamily(
+            "bulkhead_delivery_seconds", "From receipt to delivery.", labels=("connection",)
+        )
+        for connection, histogram in self._delivery_seconds.items():
+            delivery_seconds.add_metric((connection,), histogram.buckets(), histogram.sum_s)
+        yield delivery_seconds
+        if self._snapshot is not None:
+            status = self._snapshot()
+            yield from _queues(status)
+            yield from _workers(status)
+            yield from _store(status)
+            yield self._lags({w.id for pool in status.pools for w in pool.workers})
+
+    def _lags(self, workers: Collection[str]) -> Metric:
+        """Lags of processes that still are; those of others are forgotten here."""
+        for process in [p for p in self._loop_lag_s if p != SUPERVISOR and p not in workers]:
+            del self._loop_lag_s[process]
+        family = GaugeMetricFamily(
+            "bulkhead_loop_lag_seconds", "How late an event loop was at worst.", labels=("process",)
+        )
+        for process, seconds in self._loop_lag_s.items():
+            family.add_metric((process,), seconds)
+        return family
+
+
+def _queues(status: Status) -> Iterator[Metric]:
+    depth = GaugeMetricFamily(
+        "bulkhead_queue_depth", "Deliveries that are pending.", labels=("connection",)
+    )
+    oldest = GaugeMetricFamily(
+        "bulkhead_queue_oldest_seconds",
+        "Age of the oldest pending delivery, 0 where there is none.",
+        labels=("connection",),
+    )
+    for queue in status.queues:
+        depth.add_metric((queue.connection,), queue.depth)
+        oldest.add_metric((queue.connection,), queue.oldest_s or 0.0)
+    yield depth
+    yield oldest
+
+
+def _workers(status: Status) -> Iterator[Metric]:
+    rss = GaugeMetricFamily(
+        "bulkhead_worker_rss_bytes", "Resident memory of a worker.", labels=("pool", "worker")
+    )
+    for pool in status.pools:
+        for worker in pool.workers:
+            rss.add_metric((pool.name, worker.id), worker.rss_bytes)
+    yield rss
+
+
+def _store(status: Status) -> Iterator[Metric]:
+    store = status.store
+    for name, text, value in (
+        ("queue_intake_open", "1 while the queue takes events, else 0.", store.intake == "open"),
+        ("queue_bytes", "Bytes of pending events on disk.", store.live_bytes),
+        ("queue_max_bytes", "Bytes past which the tracking API answers 429.", store.max_bytes),
+        ("dead_letter_bytes", "Bytes of dead letters on disk.", store.dead_letter_bytes),
+        ("dedupe_window_seconds", "The dedupe window in force.", status.dedupe.window_s),
+        ("dedupe_ids", "Message ids that deduplication remembers.", status.dedupe.ids),
+    ):
+        yield GaugeMetricFamily(f"bulkhead_{name}", text, value=float(value))
+    for name, text, count in (
+        (
+            "dead_letters_dropped",
+            "Dead letters dropped for space or age.",
+            store.dead_letters_dropped,
+        ),
+        ("queue_evicted", "Deliveries that became dead letters for space.", store.evicted),
+        ("queue_commits", "Commits of the queue's store.", store.commits),
+        ("queue_commit_seconds", "Time spent in commits.", store.commit_seconds),
+    ):
+        yield CounterMetricFamily(f"bulkhead_{name}", text, value=float(count))

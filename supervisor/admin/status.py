@@ -1,0 +1,228 @@
+"""What the service says of itself: the types of `GET /status`, and the seam behind the admin API.
+
+Owns the shape of the snapshot (field for field as in the contract; more may be
+added, nothing renamed) and `Control`, what the service must be able to do for
+an operator. Must not know HTTP, and gathers nothing itself.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from supervisor.queue import Books, DedupeStats, DeliveryRecord, Queue, QueueStats
+
+if TYPE_CHECKING:
+    from supervisor.admin.metrics import Metrics
+
+
+class ServiceState(enum.StrEnum):
+    """Where the whole service stands."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    DRAINING = "draining"
+
+
+class PoolState(enum.StrEnum):
+    """`degraded`: fewer workers serve than the config asks for; `failed`: none does."""
+
+    RUNNING = "running"
+    DEGRADED = "degraded"
+    FAILED = "failed"
+
+
+class WorkerState(enum.StrEnum):
+    """Where one worker stands; `stopped` is a slot that waits for its next process."""
+
+    STARTING = "starting"
+    IDLE = "idle"
+    BUSY = "busy"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+
+
+class QueueState(enum.StrEnum):
+    """Whether a connection may send; `state_reason` says why where it may not."""
+
+    OPEN = "open"
+    THROTTLED = "throttled"
+    BACKING_OFF = "backing_off"
+    TRIPPED = "tripped"
+    PAUSED = "paused"
+    DISABLED = "disabled"
+
+
+class LastExit(msgspec.Struct, frozen=True):
+    """How a worker ended last. `at` is RFC 3339; `snapshot` and `stacks` name its evidence."""
+
+    reason: str
+    detail: str
+    at: str
+    connection: str | None = None
+    snapshot: str | None = None
+    stacks: str | None = None
+
+
+class WorkerStatus(msgspec.Struct, frozen=True):
+    """One slot of a pool. `batches`, `events` and `restarts` count since the service started."""
+
+    id: str
+    pid: int | None
+    state: WorkerState
+    rss_bytes: int
+    inflight_batches: int
+    batches: int
+    events: int
+    restarts: int
+    uptime_s: float
+    last_exit: LastExit | None = None
+
+
+class SpareStatus(msgspec.Struct, frozen=True):
+    """One warm worker that waits for a slot."""
+
+    pid: int | None
+    state: WorkerState
+    rss_bytes: int
+    uptime_s: float
+
+
+class PoolStatus(msgspec.Struct, frozen=True):
+    """One pool; `state_reason` is empty while it runs as the config asks."""
+
+    name: str
+    state: PoolState
+    workers: Sequence[WorkerStatus]
+    spares: Sequence[SpareStatus] = ()
+    state_reason: str = ""
+
+
+class QueueStatus(msgspec.Struct, frozen=True):
+    """One connection's queue. `depth` counts all that is pending, `inflight` what is leased of it.
+
+    `oldest_s` is the age of the oldest pending delivery in seconds, None where
+    there is none; `next_attempt_in_s` is None where nothing waits for a time.
+    """
+
+    connection: str
+    source: str
+    destination: str
+    pool: str
+    depth: int
+    inflight: int
+    oldest_s: float | None
+    state: QueueState
+    state_reason: str
+    next_attempt_in_s: float | None
+
+
+class StoreStatus(msgspec.Struct, frozen=True):
+    """The queue's disk. Sizes in bytes; `intake` is "open", or why the queue takes nothing."""
+
+    intake: str
+    live_bytes: int
+    max_bytes: int
+    dead_letter_bytes: int
+    dead_letters_dropped: int
+    evicted: int
+    commits: int
+    commit_seconds: float
+
+    @classmethod
+    def of(cls, stats: QueueStats) -> StoreStatus:
+        """The part of the queue's own figures that is not about deduplication."""
+        return cls(**{name: getattr(stats, name) for name in cls.__struct_fields__})
+
+
+class ZygoteStatus(msgspec.Struct, frozen=True):
+    """The fork server; its pid is None while there is none."""
+
+    pid: int | None
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The whole service at one moment. `sandbox` says of each layer "on", or why not."""
+
+    version: str
+    state: ServiceState
+    uptime_s: float
+    pools: Sequence[PoolStatus]
+    queues: Sequence[QueueStatus]
+    books: Books
+    sandbox: Mapping[str, str]
+    dedupe: DedupeStats
+    store: StoreStatus
+    zygote: ZygoteStatus
+    pid: int
+    """The supervisor's own."""
+
+    @property
+    def not_ready(self) -> str | None:
+        """Why the service takes no events now; None where it does."""
+        if self.state is not ServiceState.RUNNING:
+            return f"the service is {self.state}"
+        if self.store.intake != "open":
+            return self.store.intake
+        return None
+
+
+class NotFound(Exception):
+    """There is no connection or worker of that name; the text says so and names what there is."""
+
+
+class Refused(Exception):
+    """It exists, but cannot be done to it now; the text says why, and what to do."""
+
+
+class Control(Protocol):
+    """What the service does for an operator; `supervisor.service` implements it."""
+
+    @property
+    def queue(self) -> Queue:
+        """The durable queue, for look-ups, dead letters and books."""
+
+    @property
+    def metrics(self) -> Metrics:
+        """What `GET /metrics` renders."""
+
+    def status(self) -> Status:
+        """The service as it is now, from memory."""
+
+    def waiting_for(self, connection: str, record: DeliveryRecord) -> str:
+        """The rule that a pending delivery waits for, in words that follow "waiting for"."""
+
+    async def recycle(self, worker_id: str) -> None:
+        """Have a worker finish its batches and be replaced. Raises NotFound or Refused."""
+
+    async def pause(self, connection: str) -> None:
+        """Lease no more for a connection until `resume`; what runs goes on. Raises NotFound."""
+
+    async def resume(self, connection: str) -> None:
+        """Undo `pause`, or a trip. Raises NotFound, or Refused where it is disabled."""
+
+    async def probe(self, connection: str) -> None:
+        """Let one batch through now, whatever back-off says. Raises NotFound or Refused."""
+
+
+def rfc3339(at: float) -> str:
+    """Epoch seconds as RFC 3339 in UTC, to the millisecond; out-of-range times are clamped.
+
+    Stored times come from clients' and machines' clocks, and no odd one may make
+    a listing fail.
+    """
+    clamped = min(max(at, 0.0), 253_402_300_799.0)  # year 9999
+    text = datetime.fromtimestamp(clamped, UTC).isoformat(timespec="milliseconds")
+    return text.removesuffix("+00:00") + "Z"
+
+
+def parse_rfc3339(text: str) -> float:
+    """RFC 3339 as epoch seconds. Raises ValueError for anything else, a missing zone included."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} names no time zone; end it with Z or +HH:MM")
+    return moment.timestamp()

@@ -1,0 +1,151 @@
+"""Structured logs on standard error: JSON lines, or readable ones on a terminal.
+
+Owns the form of a line (one event each, UTC time in front), the way of other
+libraries' `logging` records into the same stream, and the redaction of
+secrets in whatever is about to be written. Callers log ids of pool, worker,
+connection and batch; never payloads.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import re
+import sys
+import urllib.parse
+from collections.abc import Iterable
+from typing import TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+#: What stands in a line where a secret was.
+REDACTED = "[secret]"
+#: Shorter secrets are not looked for: they would be found in every second word.
+MIN_SECRET_LENGTH = 4
+#: Longest line in characters; a destination's error may be as long as its server likes.
+MAX_LINE = 16_384
+
+
+class Redactor:
+    """Replaces secrets in text, in the forms they take inside JSON, URLs and Basic auth."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._pattern: re.Pattern[str] | None = None
+        self.follow(secrets)
+
+    def follow(self, secrets: Iterable[str]) -> None:
+        """Look for these secrets from now on, and for no others."""
+        forms: set[str] = set()
+        for secret in secrets:
+            if len(secret) >= MIN_SECRET_LENGTH:
+                forms |= _forms(secret)
+        # Longest first, so that a secret which contains another is not left half readable.
+        ordered = sorted(forms, key=lambda form: (-len(form), form))
+        self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+
+    def __call__(self, text: str) -> str:
+        return text if self._pattern is None else self._pattern.sub(REDACTED, text)
+
+
+def _forms(secret: str) -> set[str]:
+    as_user = base64.b64encode(f"{secret}:".encode()).decode()
+    return {
+        secret,
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        repr(secret)[1:-1],
+        urllib.parse.quote(secret, safe=""),
+        urllib.parse.quote_plus(secret),
+        base64.b64encode(secret.encode()).decode().rstrip("="),
+        as_user.rstrip("="),
+    }
+
+
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    """The last step before the stream: no secret gets past, and no line is endless."""
+
+    def __init__(
+        self, redact: Redactor, processors: list[Processor], foreign: list[Processor]
+    ) -> None:
+        super().__init__(processors=processors, foreign_pre_chain=foreign)
+        self._redact = redact
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._redact(super().format(record))
+
+
+def configure(
+    secrets: Iterable[str] = (), *, level: int = logging.INFO, stream: TextIO | None = None
+) -> Redactor:
+    """Set up logging for this process; the answer follows secrets when the config changes.
+
+    `stream` is standard error unless given. May be called again; the last call holds.
+    """
+    target = sys.stderr if stream is None else stream
+    redact = Redactor(secrets)
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        _bound_values,
+    ]
+    final: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
+    if target.isatty():
+        final += [structlog.processors.ExceptionRenderer(), _readable]
+    else:
+        final += [
+            structlog.processors.format_exc_info,
+            structlog.processors.EventRenamer("message"),
+            structlog.processors.JSONRenderer(sort_keys=False),
+        ]
+    handler = logging.StreamHandler(target)
+    handler.setFormatter(_Formatter(redact, final, [*shared, structlog.stdlib.ExtraAdder()]))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    logging.captureWarnings(True)
+    return redact
+
+
+def _bound_values(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Cut what is longer than any honest value, so that the line stays whole JSON."""
+    for key, value in event.items():
+        if isinstance(value, str) and len(value) > MAX_LINE:
+            event[key] = f"{value[:MAX_LINE]}... ({len(value)} characters)"
+    return event
+
+
+def _readable(logger: WrappedLogger, method: str, event: EventDict) -> str:
+    """`12:34:56.789 warning  message  key=value`, and a traceback below where there is one."""
+    time = str(event.pop("time", ""))[11:23]
+    level = str(event.pop("level", method))
+    message = str(event.pop("event", ""))
+    event.pop("logger", None)
+    traceback = event.pop("exception", None)
+    values = " ".join(f"{key}={_value(value)}" for key, value in event.items())
+    line = _one_line(f"{time} {level:<8} {message}{'  ' if values else ''}{values}")
+    return line if traceback is None else f"{line}\n{traceback}"
+
+
+def _value(value: object) -> str:
+    text = str(value)
+    return text if text and not re.search(r"[\s=\"]", text) else json.dumps(text)
+
+
+def _one_line(text: str) -> str:
+    """No control character of a foreign text reaches a terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
