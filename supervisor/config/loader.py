@@ -111,16 +111,21 @@ def _parse(path: Path) -> Mapping[str, object]:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError([f"{path}:{line}: is not UTF-8; save it as UTF-8"]) from error
     except ValueError as error:  # TOMLDecodeError, and numbers of absurd length
-        raise ConfigError([_syntax_error(path, str(error))]) from error
+        raise ConfigError([_syntax_error(path, content, str(error))]) from error
     except RecursionError as error:
         raise ConfigError([f"{path}: is nested too deeply; flatten it"]) from error
 
 
-def _syntax_error(path: Path, said: str) -> str:
-    """tomllib writes `... (at line 3, column 7)`; editors and people want it in front."""
-    found = re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", said, re.DOTALL)
+def _syntax_error(path: Path, content: bytes, said: str) -> str:
+    """tomllib puts the place last, as `(at line 3, column 7)`; editors and people want it first."""
+    found = re.fullmatch(
+        r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", said, re.DOTALL
+    )
     if found is None:
         return f"{path}: is not TOML: {said}"
+    if found[2] is None:
+        last = content.rstrip().count(b"\n") + 1
+        return f"{path}:{last}: is not TOML: {found[1]}, at the end of the file"
     return f"{path}:{found[2]}:{found[3]}: is not TOML: {found[1]}"
 
 
