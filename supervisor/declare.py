@@ -81,9 +81,7 @@ async def declare(
             answers.broken[culprit] = f"importing it ended the worker ({reason})"
             to_import = [entry for entry in to_import if entry[0] != culprit]
         elif (ask := round_.unvalidated) is not None:
-            answers.settings_errors[ask.connection] = [
-                f"checking them ended the worker ({reason})"
-            ]
+            answers.settings_errors[ask.connection] = [f"checking them ended the worker ({reason})"]
             to_check = [other for other in to_check if other.connection != ask.connection]
     return answers
 

@@ -12,9 +12,8 @@ import asyncio
 import itertools
 import random
 import time
-from collections import Counter, deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -37,21 +36,10 @@ from supervisor.core.child import State
 from supervisor.core.effects import Assign, ExitReason, Retire, Wake
 from supervisor.core.effects import Spawn as SpawnEffect
 from supervisor.core.pool import Effect, Pool
-from supervisor.core.retry import RetryPolicy, next_attempt_s
+from supervisor.core.retry import RetryPolicy
 from supervisor.core.scheduler import Ready, Rule, Scheduler, Take, Terms
-from supervisor.queue import (
-    Bury,
-    Delivered,
-    Lease,
-    LeaseExpired,
-    Outcome,
-    Postpone,
-    Queue,
-    QueueUnavailable,
-    Release,
-    Unsupported,
-    Verdict,
-)
+from supervisor.queue import Lease, Queue, QueueUnavailable
+from supervisor.verdicts import Judge, Run
 from supervisor.workers import Exit, Worker, Workforce
 
 _log = structlog.get_logger(__name__)
@@ -64,9 +52,6 @@ EXIT_S = 5.0
 TICK_S = 0.5
 #: Seconds past soft timeout and grace for which deliveries stay leased.
 LEASE_SLACK_S = 30.0
-#: Longest Retry-After that is believed, in seconds; what asks for more asks for nonsense.
-MAX_RETRY_AFTER_S = 7 * 86400.0
-_DELIVERED, _UNSUPPORTED, _RELEASE = Delivered(), Unsupported(), Release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,27 +80,12 @@ class PoolPlan:
 
 
 @dataclass(slots=True)
-class _Running:
-    """A batch that a worker has."""
-
-    id: int
-    lane: str
-    worker: Worker
-    lease: Lease
-    deadline: float
-    started: float
-    told: bytearray
-    delivered: int = 0
-    retried: int = 0
-
-
-@dataclass(slots=True)
-class _Post:
+class Post:
     """A worker, as this pool sees it."""
 
     worker: Worker
     slot: int | None = None
-    batches: dict[int, _Running] = field(default_factory=dict)
+    batches: dict[int, Run] = field(default_factory=dict)
     configured: dict[str, Lane] = field(default_factory=dict)
     credits: int = 0
     idle_since: float | None = None
@@ -154,15 +124,20 @@ class PoolShell:
         self._force = force
         self._metrics = metrics
         self._clock = clock
-        self.retry = retry
-        self._core = Pool(force.numbers, plan.workers, plan.spares)
         self.scheduler = Scheduler(self._look)
-        self._posts: dict[int, _Post] = {}
-        self._running: dict[int, _Running] = {}
+        self._core = Pool(force.numbers, plan.workers, plan.spares)
+        self._posts: dict[int, Post] = {}
+        self._running: dict[int, Run] = {}
         self._batch_ids = itertools.count(1)
         self._leasing = 0
-        self._verdicts: deque[tuple[Lease, list[tuple[int, Verdict]]]] = deque()
-        self._settling: asyncio.Task[None] | None = None
+        self._judge = Judge(
+            queue=queue,
+            metrics=metrics,
+            clock=clock,
+            retry=retry,
+            asked_to_wait=self.scheduler.asked_to_wait,
+            on_settled=self._tell_if_idle,
+        )
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at: float | None = None
         self._wake: asyncio.TimerHandle | None = None
@@ -170,6 +145,7 @@ class PoolShell:
         self._tasks: set[asyncio.Task[None]] = set()
         self._pump_due = False
         self._draining = False
+        self._failure = ""
         self._idle: asyncio.Event | None = None
 
     # --- life ---
@@ -181,7 +157,7 @@ class PoolShell:
 
     def apply(self, plan: PoolPlan, retry: RetryPolicy) -> bool:
         """Follow the config; whether the workers are replaced for it."""
-        old, self.plan, self.retry = self.plan, plan, retry
+        old, self.plan, self._judge.retry = self.plan, plan, retry
         now = self._clock()
         self._carry_out(self._core.resized(plan.workers, plan.spares, now))
         renewed = (old.destinations, old.plugin_paths, old.code) != (
@@ -217,7 +193,7 @@ class PoolShell:
 
     async def drained(self) -> None:
         """Return when no batch runs and every verdict is with the queue."""
-        while self._running or self._leasing or self._verdicts or self._settling:
+        while self._running or self._leasing or not self._judge.is_settled:
             self._idle = asyncio.Event()
             await self._idle.wait()
 
@@ -239,7 +215,7 @@ class PoolShell:
     @property
     def inflight(self) -> int:
         """Deliveries that are with workers, unreported."""
-        return sum(len(run.told) - sum(run.told) for run in self._running.values())
+        return sum(run.unreported for run in self._running.values())
 
     @property
     def is_failing(self) -> bool:
@@ -247,11 +223,25 @@ class PoolShell:
         return self._core.is_failing
 
     @property
-    def spares(self) -> int:
-        """Workers that are ready and wait."""
-        return len(self._core.spares)
+    def posts_serving(self) -> int:
+        """Slots that have a worker."""
+        return len(self._core.children())
 
-    def posts(self) -> dict[int, _Post | None]:
+    @property
+    def slots_wanted(self) -> range:
+        """Numbers of the slots that the config asks for."""
+        return range(1, self._core.slots_wanted + 1)
+
+    @property
+    def failure(self) -> str:
+        """Why the last start failed, "" where none did."""
+        return self._failure
+
+    def spare_posts(self) -> list[Post]:
+        """Workers that are ready and wait, oldest first."""
+        return [self._posts[child] for child in self._core.spares]
+
+    def posts(self) -> dict[int, Post | None]:
         """Who serves in which slot."""
         return {
             slot: None if child is None else self._posts.get(child)
@@ -280,7 +270,7 @@ class PoolShell:
             list(self.plan.plugin_paths),
             declare=False,
         )
-        self._posts[child] = _Post(self._force.spawn(order, self))
+        self._posts[child] = Post(self._force.spawn(order, self))
 
     def _assign(self, child: int, slot: int) -> None:
         post = self._posts[child]
@@ -346,7 +336,8 @@ class PoolShell:
         post = self._posts.pop(worker.number)
         self.scheduler.worker_left(worker.number)
         batches = list(post.batches.values())
-        unreported = sum(len(run.told) - sum(run.told) for run in batches)
+        connections = sorted({run.connection for run in batches})
+        unreported = sum(run.unreported for run in batches)
         _log.log(
             20 if end.reason in (ExitReason.DRAIN, ExitReason.RECYCLE) else 30,
             "worker_exited",
@@ -355,12 +346,15 @@ class PoolShell:
             pid=worker.pid,
             reason=end.reason,
             detail=end.detail,
-            connections=sorted({run.lane for run in batches}),
+            connections=connections,
             unreported=unreported,
         )
         self._metrics.worker_exit(self.plan.name, end.reason)
+        end = replace(end, connection=connections[0] if len(connections) == 1 else None)
         if post.slot is not None:
             self.slots[post.slot].last_exit = end
+        if not end.was_ready:
+            self._failure = f"a worker did not start: {end.reason} ({end.detail})"
         # The slot first: whoever takes it can work while the dead one's batches are sorted out.
         self._carry_out(
             self._core.child_gone(worker.number, was_ready=end.was_ready, now=self._clock())
@@ -445,7 +439,7 @@ class PoolShell:
             self.pump_soon()
         elif post is None or lane is None or post.worker.state is not State.READY:
             # It died, or the connection went, while the lease was being read.
-            self._settle(lease, [(i, _RELEASE) for i in range(len(lease.deliveries))])
+            self._judge.unsent(lease)
             self._give_back(take.connection, take.worker)
         else:
             self._hand_over(post, lane, lease)
@@ -457,7 +451,7 @@ class PoolShell:
         )
         self.pump_soon()
 
-    def _hand_over(self, post: _Post, lane: Lane, lease: Lease) -> None:
+    def _hand_over(self, post: Post, lane: Lane, lease: Lease) -> None:
         if post.configured.get(lane.name) is not lane:
             before = post.configured.get(lane.name)
             if before is None or before.settings != lane.settings:
@@ -466,13 +460,14 @@ class PoolShell:
         now = self._clock()
         size = len(lease.deliveries)
         timeout = self.plan.batch_timeout_s
-        run = _Running(
+        run = Run(
             next(self._batch_ids),
             lane.name,
-            post.worker,
+            lane.destination,
+            post.worker.number,
             lease,
-            deadline=now + timeout + GRACE_S,
             started=now,
+            deadline=now + timeout + GRACE_S,
             told=bytearray(size),
         )
         self._running[run.id] = post.batches[run.id] = run
@@ -485,186 +480,49 @@ class PoolShell:
             Batch(run.id, lane.name, timeout, [delivery.body for delivery in lease.deliveries])
         )
 
-    # --- verdicts ---
+    # --- what comes back ---
 
-    def _outcomes(self, post: _Post, message: Outcomes) -> None:
+    def _outcomes(self, post: Post, message: Outcomes) -> None:
         run = post.batches.get(message.batch)
         if run is None:
             raise ProtocolError(f"outcomes of batch {message.batch}, which it does not have")
-        verdicts: list[tuple[int, Verdict]] = []
-        told, deliveries = run.told, run.lease.deliveries
-        now = self._clock()
-        try:
-            for index, code, detail, after_s in message.outcomes:
-                if not 0 <= index < len(told):
-                    raise ProtocolError(f"outcome of event {index} in a batch of {len(told)}")
-                if told[index]:
-                    continue
-                if code == protocol.DELIVERED:
-                    verdict: Verdict = _DELIVERED
-                else:
-                    verdict = self._verdict(run, index, code, detail, after_s, now)
-                told[index] = 1
-                verdicts.append((index, verdict))
-        finally:
-            # What was said before a broken frame holds.
-            self._settle(run.lease, verdicts)
-            self._count(run, verdicts)
-        received = [
-            deliveries[index].received_at for index, verdict in verdicts if verdict is _DELIVERED
-        ]
-        if received:
-            # Receipt is wall time, and so is this: the histogram is of what a sender sees.
-            wall = time.time()
-            self._metrics.delivery_seconds(run.lane, [wall - at for at in received])
+        self._judge.outcomes(run, message)
 
-    def _verdict(
-        self, run: _Running, index: int, code: int, detail: str, after_s: float | None, now: float
-    ) -> Verdict:
-        reason = detail or "no reason given"
-        match code:
-            case protocol.UNSUPPORTED:
-                return _UNSUPPORTED
-            case protocol.FAILED:
-                return Bury(Outcome.FAILED, reason)
-            case protocol.RETRY | protocol.RETRY_ALONE:
-                if after_s is not None and 0 < after_s <= MAX_RETRY_AFTER_S:
-                    self.scheduler.asked_to_wait(run.lane, now + after_s)
-                else:
-                    after_s = None
-                alone = code == protocol.RETRY_ALONE
-                return self._again(run, index, reason, after_s, now, alone=alone)
-            case _:
-                raise ProtocolError(f"outcome {code}")
-
-    def _count(self, run: _Running, verdicts: list[tuple[int, Verdict]]) -> None:
-        """Tell the metrics, one call for each kind that occurs."""
-        results: Counter[str] = Counter()
-        outcomes: Counter[tuple[str, str]] = Counter()
-        deliveries = run.lease.deliveries
-        for index, verdict in verdicts:
-            match verdict:
-                case Delivered():
-                    result = outcome = "delivered"
-                case Unsupported():
-                    result = outcome = "unsupported"
-                case Bury():
-                    result, outcome = "failed", verdict.outcome.value
-                case Postpone():
-                    result, outcome = "retry", ""
-                case Release():
-                    continue
-            results[result] += 1
-            if outcome:
-                outcomes[outcome, "first" if deliveries[index].attempt == 1 else "retry"] += 1
-        run.delivered += results["delivered"]
-        run.retried += results["retry"]
-        lane = self.lanes.get(run.lane)
-        for result, n in results.items():
-            self._metrics.attempt(run.lane, result, n)
-        for (outcome, attempt), n in outcomes.items():
-            destination = "" if lane is None else lane.destination
-            self._metrics.outcome(run.lane, destination, outcome, attempt, n)
-
-    def _again(
-        self,
-        run: _Running,
-        index: int,
-        reason: str,
-        after_s: float | None,
-        now: float,
-        *,
-        alone: bool,
-    ) -> Verdict:
-        """Another attempt, or none where the retry window is over."""
-        delivery = run.lease.deliveries[index]
-        began = run.started if delivery.first_attempt_at is None else delivery.first_attempt_at
-        delay = next_attempt_s(
-            self.retry,
-            attempt=delivery.attempt,
-            jitter=random.random(),  # noqa: S311 - spreads load, guards nothing
-            since_first_s=now - began,
-            retry_after_s=after_s,
-        )
-        if delay is None:
-            return Bury(Outcome.FAILED, f"retry window is over; last error: {reason}")
-        return Postpone(delay, reason, alone)
-
-    def _batch_done(self, post: _Post, batch: int) -> None:
+    def _batch_done(self, post: Post, batch: int) -> None:
         run = post.batches.get(batch)
         if run is None:
             raise ProtocolError(f"end of batch {batch}, which it does not have")
-        silent = [index for index, told in enumerate(run.told) if not told]
-        if silent:
-            raise ProtocolError(f"batch {batch} ended with {len(silent)} outcomes untold")
-        self._over(post, run)
-
-    def _over(self, post: _Post, run: _Running) -> None:
+        if run.unreported:
+            raise ProtocolError(f"batch {batch} ended with {run.unreported} outcomes untold")
         now = self._clock()
         del post.batches[run.id]
         del self._running[run.id]
         if not post.batches:
             post.idle_since = now
-        self._metrics.batch_seconds(run.lane, now - run.started)
-        self.scheduler.finished(
-            run.lane,
-            post.worker.number,
-            delivered=run.delivered,
-            retried=run.retried,
-            now=now,
-            jitter=random.random(),  # noqa: S311 - spreads load, guards nothing
-        )
+        self._metrics.batch_seconds(run.connection, now - run.started)
+        self._finished(run)
         # A worker that is free again shall not wait for the next turn of the loop.
         self.pump()
-        self._tell_if_idle()
 
-    def _abandoned(self, run: _Running, end: Exit) -> None:
+    def _abandoned(self, run: Run, end: Exit) -> None:
         """A worker died with this batch: what it did not report is a retry with that reason."""
-        now = self._clock()
-        ours = end.reason in (ExitReason.DRAIN, ExitReason.RECYCLE)
-        reason = f"worker exited: {end.reason} ({end.detail})" if end.detail else (
-            f"worker exited: {end.reason}"
-        )  # fmt: skip
-        verdicts: list[tuple[int, Verdict]] = []
-        for index, told in enumerate(run.told):
-            if not told:
-                verdict = (
-                    _RELEASE if ours else self._again(run, index, reason, None, now, alone=False)
-                )
-                verdicts.append((index, verdict))
-        run.told = bytearray(b"\1" * len(run.told))
-        self._settle(run.lease, verdicts)
-        self._count(run, verdicts)
+        charged = end.reason not in (ExitReason.DRAIN, ExitReason.RECYCLE)
+        detail = f" ({end.detail})" if end.detail else ""
+        self._judge.abandoned(run, f"worker exited: {end.reason}{detail}", charged=charged)
         del self._running[run.id]
+        self._finished(run)
+
+    def _finished(self, run: Run) -> None:
+        now = self._clock()
         self.scheduler.finished(
-            run.lane,
-            run.worker.number,
+            run.connection,
+            run.worker,
             delivered=run.delivered,
             retried=run.retried,
             now=now,
             jitter=random.random(),  # noqa: S311 - spreads load, guards nothing
         )
         self._tell_if_idle()
-
-    def _settle(self, lease: Lease, verdicts: list[tuple[int, Verdict]]) -> None:
-        if not verdicts:
-            return
-        self._verdicts.append((lease, verdicts))
-        if self._settling is None:
-            self._settling = asyncio.get_running_loop().create_task(self._settle_all())
-
-    async def _settle_all(self) -> None:
-        try:
-            while self._verdicts:
-                lease, verdicts = self._verdicts.popleft()
-                try:
-                    await self._queue.settle(lease, verdicts)
-                except LeaseExpired:
-                    # They are pending again and will be sent once more: repeats, not losses.
-                    _log.warning("lease_expired", connection=lease.connection, n=len(verdicts))
-        finally:
-            self._settling = None
-            self._tell_if_idle()
 
     def _tell_if_idle(self) -> None:
         if self._idle is not None:
@@ -679,7 +537,7 @@ class PoolShell:
             if overdue:
                 post.worker.kill(
                     ExitReason.TIMEOUT,
-                    f"batch of {overdue[0].lane} not ended"
+                    f"batch of {overdue[0].connection} not ended"
                     f" {now - overdue[0].started:.0f} s after it was handed over",
                 )
             elif (

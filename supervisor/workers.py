@@ -50,13 +50,18 @@ _PAGE_BYTES = resource.getpagesize()
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a worker ended. `usage` is the kernel's account of it, None where it never ran."""
+    """How a worker ended; `at` is epoch seconds of wall time.
+
+    `usage` is the kernel's account of it, None where it never ran; `connection`
+    is set where only one had batches in it.
+    """
 
     reason: ExitReason
     detail: str
     was_ready: bool
     at: float
     usage: resource.struct_rusage | None
+    connection: str | None = None
 
 
 class Listener(Protocol):
@@ -97,6 +102,11 @@ class Worker(asyncio.Protocol):
     def state(self) -> core.State:
         """Where it stands."""
         return self._core.state
+
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since it was ready; 0 before that."""
+        return 0.0 if self.ready_at is None else time.monotonic() - self.ready_at
 
     @property
     def rss_bytes(self) -> int:

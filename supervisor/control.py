@@ -1,0 +1,248 @@
+"""What operators see and do: the service behind the admin API.
+
+Owns the translation of the running service into `admin/status.py`'s snapshot,
+and the few things that may be done to it by hand. Reads memory only.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from supervisor import VERSION
+from supervisor.admin.metrics import Metrics
+from supervisor.admin.status import (
+    LastExit,
+    NotFound,
+    PoolState,
+    PoolStatus,
+    QueueState,
+    QueueStatus,
+    Refused,
+    SpareStatus,
+    Status,
+    StoreStatus,
+    WorkerState,
+    WorkerStatus,
+    ZygoteStatus,
+    rfc3339,
+)
+from supervisor.core.child import State
+from supervisor.core.scheduler import Rule
+from supervisor.dispatch import Lane, PoolShell, Post, SlotRecord
+from supervisor.queue import DeliveryRecord, Queue
+from supervisor.workers import Exit
+
+if TYPE_CHECKING:
+    from supervisor.service import Service
+
+_QUEUE_STATES = {
+    Rule.NOTHING: QueueState.OPEN,
+    Rule.CREDIT: QueueState.OPEN,
+    Rule.LINGER: QueueState.OPEN,
+    Rule.CONCURRENCY: QueueState.OPEN,
+    Rule.RATE: QueueState.THROTTLED,
+    Rule.BACKOFF: QueueState.BACKING_OFF,
+    Rule.PAUSED: QueueState.PAUSED,
+    Rule.DISABLED: QueueState.DISABLED,
+    Rule.UNKNOWN: QueueState.TRIPPED,
+}
+
+
+class Operator:
+    """Implements `admin.status.Control`."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    @property
+    def queue(self) -> Queue:
+        """The durable queue."""
+        return self._service.queue
+
+    @property
+    def metrics(self) -> Metrics:
+        """What `GET /metrics` renders."""
+        return self._service.metrics
+
+    # --- seeing ---
+
+    def status(self) -> Status:
+        """The service as it is now."""
+        service = self._service
+        stats = service.queue.stats()
+        return Status(
+            version=VERSION,
+            state=service.state,
+            uptime_s=round(time.monotonic() - service.started, 3),
+            pools=[_pool(name, shell) for name, shell in service.shells.items()],
+            queues=[
+                self._queue(name, shell, lane)
+                for shell in service.shells.values()
+                for name, lane in shell.lanes.items()
+            ],
+            books=service.queue.books(),
+            sandbox=_layers(service),
+            dedupe=stats.dedupe,
+            store=StoreStatus.of(stats),
+            zygote=ZygoteStatus(service.force.zygote.pid),
+            pid=os.getpid(),
+        )
+
+    def _queue(self, name: str, shell: PoolShell, lane: Lane) -> QueueStatus:
+        now = self._service.clock()
+        depth = self._service.queue.depth(name)
+        rule, until = shell.scheduler.waits_for(name, now)
+        state = _QUEUE_STATES[rule]
+        next_at = until if until is not None else depth.next_retry_at
+        return QueueStatus(
+            connection=name,
+            source=self._service.config.connections[name].source,
+            destination=lane.destination,
+            pool=shell.plan.name,
+            depth=depth.pending,
+            inflight=depth.leased,
+            oldest_s=None if depth.oldest_at is None else max(0.0, now - depth.oldest_at),
+            state=state,
+            state_reason="" if state is QueueState.OPEN else self._reason(lane, rule),
+            next_attempt_in_s=None if next_at is None else max(0.0, next_at - now),
+        )
+
+    def _reason(self, lane: Lane, rule: Rule) -> str:
+        if rule is Rule.UNKNOWN:
+            why = self._service.said.broken.get(lane.destination, "it was not declared")
+            return f"destination {lane.destination} could not be loaded: {why}"
+        return f"waiting for {rule}"
+
+    def waiting_for(self, connection: str, record: DeliveryRecord) -> str:
+        """The rule that a pending delivery waits for."""
+        shell = self._service.pool_of(connection)
+        if record.is_leased:
+            return "its outcome: a worker has it"
+        if shell is None:
+            return "its connection to come back into the config"
+        now = self._service.clock()
+        if record.next_attempt_at is not None and record.next_attempt_at > now:
+            return f"back-off until {rfc3339(record.next_attempt_at)}"
+        rule, until = shell.scheduler.waits_for(connection, now)
+        if rule in (Rule.NOTHING, Rule.CREDIT) and not shell.posts_serving:
+            return f"a worker: pool {shell.plan.name} has none that serves"
+        if rule is Rule.UNKNOWN:
+            return self._reason(shell.lanes[connection], rule)
+        text = str(rule) if until is None else f"{rule}, until {rfc3339(until)}"
+        return f"{text}; {record.ahead} before it" if record.ahead else text
+
+    # --- doing ---
+
+    async def recycle(self, worker_id: str) -> None:
+        """Have a worker finish its batches and be replaced. Raises NotFound or Refused."""
+        pool, _, slot = worker_id.rpartition("-")
+        shell = self._service.shells.get(pool)
+        if shell is None or not slot.isdigit() or int(slot) not in shell.slots_wanted:
+            known = [
+                f"{name}-{n}"
+                for name, shell in self._service.shells.items()
+                for n in shell.slots_wanted
+            ]
+            raise NotFound(f"there is no worker {worker_id!r}; there are {', '.join(known)}")
+        if not shell.recycle(int(slot)):
+            raise Refused(f"{worker_id} has no process now: it is being started")
+
+    async def pause(self, connection: str) -> None:
+        """Lease no more for a connection until `resume`. Raises NotFound."""
+        shell = self._shell(connection)
+        self._service.paused.add(connection)
+        shell.scheduler.paused(connection)
+
+    async def resume(self, connection: str) -> None:
+        """Undo `pause`, and end a back-off. Raises NotFound or Refused."""
+        shell = self._openable(connection)
+        self._service.paused.remove(connection)
+        shell.scheduler.resumed(connection)
+        shell.pump_soon()
+
+    async def probe(self, connection: str) -> None:
+        """Let one batch through now. Raises NotFound or Refused."""
+        shell = self._openable(connection)
+        shell.scheduler.probed(connection)
+        shell.pump_soon()
+
+    def _shell(self, connection: str) -> PoolShell:
+        shell = self._service.pool_of(connection)
+        if shell is None:
+            known = ", ".join(self._service.config.connections)
+            raise NotFound(f"there is no connection {connection!r}; there are {known}")
+        return shell
+
+    def _openable(self, connection: str) -> PoolShell:
+        shell = self._shell(connection)
+        lane = shell.lanes[connection]
+        if lane.closed is Rule.DISABLED:
+            raise Refused(f"{connection} is disabled in the config: set enabled = true and reload")
+        if lane.closed is not None:
+            raise Refused(f"{connection} cannot send: {self._reason(lane, lane.closed)}")
+        return shell
+
+
+def _layers(service: Service) -> dict[str, str]:
+    """What declaring workers said at start, and where any worker said otherwise, that."""
+    layers = dict(service.said.layers)
+    for shell in service.shells.values():
+        for layer, state in shell.layers.items():
+            if state != "on":
+                layers[layer] = state
+    return layers
+
+
+def _pool(name: str, shell: PoolShell) -> PoolStatus:
+    posts = shell.posts()
+    workers = [_worker(name, slot, post, shell.slots.get(slot)) for slot, post in posts.items()]
+    serving = sum(post is not None for post in posts.values())
+    if shell.is_failing:
+        state, reason = PoolState.FAILED, shell.failure
+    elif serving < len(posts):
+        state, reason = PoolState.DEGRADED, f"{serving} of {len(posts)} workers serve"
+    else:
+        state, reason = PoolState.RUNNING, ""
+    return PoolStatus(name, state, workers, [_spare(post) for post in shell.spare_posts()], reason)
+
+
+def _worker(pool: str, slot: int, post: Post | None, record: SlotRecord | None) -> WorkerStatus:
+    record = record or SlotRecord()
+    worker = None if post is None else post.worker
+    return WorkerStatus(
+        id=f"{pool}-{slot}",
+        pid=None if worker is None else worker.pid,
+        state=_state(post),
+        rss_bytes=0 if worker is None else worker.rss_bytes,
+        inflight_batches=0 if post is None else len(post.batches),
+        batches=record.batches,
+        events=record.events,
+        restarts=max(0, record.processes - 1),
+        uptime_s=0.0 if worker is None else worker.uptime_s,
+        last_exit=None if record.last_exit is None else _exit(record.last_exit),
+    )
+
+
+def _state(post: Post | None) -> WorkerState:
+    if post is None:
+        return WorkerState.STARTING
+    match post.worker.state:
+        case State.FORKING | State.DOOMED | State.STARTING:
+            return WorkerState.STARTING
+        case State.READY:
+            return WorkerState.BUSY if post.batches else WorkerState.IDLE
+        case State.DRAINING:
+            return WorkerState.DRAINING
+        case State.KILLED | State.GONE:
+            return WorkerState.STOPPED
+
+
+def _spare(post: Post) -> SpareStatus:
+    worker = post.worker
+    return SpareStatus(worker.pid, _state(post), worker.rss_bytes, worker.uptime_s)
+
+
+def _exit(end: Exit) -> LastExit:
+    return LastExit(end.reason.value, end.detail, rfc3339(end.at), end.connection)

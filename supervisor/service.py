@@ -1,0 +1,433 @@
+"""Starts and stops everything, in one readable order, and follows the config.
+
+Owns the lifetime of the service: state directory, sockets, zygote, pools, APIs,
+signals. Each part does its own work; what is decided here is only the order,
+and which part hears of what.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvloop
+from aiohttp import web
+
+from supervisor import VERSION, log, systemd
+from supervisor.admin.access import Access
+from supervisor.admin.metrics import SUPERVISOR, Metrics
+from supervisor.admin.routes import AdminApi
+from supervisor.admin.status import ServiceState
+from supervisor.clock import Clock, anchored_clock
+from supervisor.config import Address, Config, ConfigError, load
+from supervisor.control import Operator
+from supervisor.declare import Declarations, declare
+from supervisor.dispatch import PoolShell
+from supervisor.ingest import TrackingApi
+from supervisor.paused import Paused
+from supervisor.pools import asked_of, code_of, lanes_of, plan_of, retry_of
+from supervisor.queue import ConnectionSpec, Queue
+from supervisor.queue.sqlite import SqliteQueue, last_seen
+from supervisor.router import Router
+from supervisor.workers import Workforce
+from supervisor.zygote import become_subreaper
+
+_log = structlog.get_logger(__name__)
+
+#: Seconds that a client may take between two requests before its connection is closed.
+KEEP_ALIVE_S = 75.0
+#: Seconds between two measurements of the event loop's lag.
+LAG_EVERY_S = 1.0
+
+
+def run(config: Config) -> int:
+    """Run the service in the foreground until SIGTERM or SIGINT; returns the exit code.
+
+    Raises ConfigError where the config cannot work: settings that a destination
+    refuses, a required sandbox layer that is missing.
+    """
+    return uvloop.run(_run(config))
+
+
+async def _run(config: Config) -> int:
+    redactor = log.configure(config.secrets)
+    service = Service(config, redactor)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, service.reload_soon)
+    try:
+        await service.start(systemd.inherited_sockets())
+        await stop.wait()
+    finally:
+        await service.stop()
+    return 0
+
+
+async def check_destinations(config: Config) -> Declarations:
+    """Import every destination of `config` in a jailed worker and check all settings; no service.
+
+    Must run on an event loop in a process that has no other children.
+    """
+    become_subreaper()
+    force = Workforce()
+    force.start()
+    try:
+        return await _declare_all(config, force)
+    finally:
+        await force.stop(5.0)
+
+
+async def _declare_all(config: Config, force: Workforce) -> Declarations:
+    everything = Declarations()
+    paths = [str(path) for path in config.service.plugin_paths]
+    answers = await asyncio.gather(
+        *(
+            declare(force, pool, config.destinations_of(pool), paths, asked_of(config, pool))
+            for pool in config.pools
+        )
+    )
+    for answer in answers:
+        everything.by_destination |= answer.by_destination
+        everything.broken |= answer.broken
+        everything.settings_errors |= answer.settings_errors
+        everything.layers |= answer.layers
+    return everything
+
+
+def refuse_impossible(config: Config, said: Declarations) -> None:
+    """Raise ConfigError for settings that destinations refuse, and for missing sandbox layers."""
+    errors = [
+        f"{config.path}: connections.{connection}.settings.{error}"
+        for connection, found in said.settings_errors.items()
+        for error in found
+    ]
+    errors += [
+        f"{config.path}: sandbox.require: {layer} is not in force here: {said.layers[layer]}"
+        for layer in config.sandbox.require
+        if said.layers.get(layer, "on") != "on"
+    ]
+    if errors:
+        raise ConfigError(errors)
+
+
+class Service:
+    """All parts of a running service."""
+
+    def __init__(self, config: Config, redactor: log.Redactor) -> None:
+        self.config = config
+        self.state = ServiceState.STARTING
+        self.started = time.monotonic()
+        self.metrics = Metrics(VERSION)
+        self.force = Workforce()
+        self.said = Declarations()
+        self.shells: dict[str, PoolShell] = {}
+        self.clock: Clock
+        self.queue: Queue
+        self.paused: Paused
+        self._redactor = redactor
+        self._notifier = systemd.Notifier.from_environment()
+        self._pool_of: dict[str, PoolShell] = {}
+        self._tracking: TrackingApi | None = None
+        self._admin: AdminApi | None = None
+        self._runners: list[web.AppRunner] = []
+        self._paths: list[Path] = []
+        self._tasks: set[asyncio.Task[Any]] = set()  # Any: results of background tasks go nowhere
+        self._reloading = asyncio.Lock()
+        self._queue_is_open = False
+
+    # --- start ---
+
+    async def start(self, inherited: Sequence[systemd.InheritedSocket]) -> None:
+        """Everything up, in order; the service takes events when this returns."""
+        config = self.config
+        sockets = self._bind(inherited)
+        become_subreaper()
+        self.force.start()
+        state_dir = config.service.state_dir
+        self.clock = anchored_clock(not_before=last_seen(state_dir))
+        self.queue = SqliteQueue(
+            state_dir, config.queue, self.clock, max_retry_delay_s=config.retry.max_delay_s
+        )
+        await self.queue.start(_specs(config), self._work_came)
+        self._queue_is_open = True
+        self.paused = Paused(state_dir)
+        self.said = await _declare_all(config, self.force)
+        refuse_impossible(config, self.said)
+        self._report(self.said)
+        router = Router(config.connections, self.said.by_destination, config.sources)
+        self._apply_pools(config, code_of(config.service.plugin_paths))
+        self._tracking = TrackingApi(
+            sources=config.sources,
+            limits=config.api,
+            router=router,
+            queue=self.queue,
+            metrics=self.metrics,
+        )
+        operator = Operator(self)
+        self.metrics.follow(operator.status)
+        self._admin = AdminApi(operator, Access(config.admin.listen, config.admin.token))
+        await self._serve(self._tracking.app, sockets["api"])
+        await self._serve(self._admin.app, sockets["admin"])
+        self.state = ServiceState.RUNNING
+        self._background(self._measure_lag())
+        self._background(self._notifier.keep_alive())
+        self._notifier.ready(self._summary())
+        _log.info(
+            "service_runs",
+            version=VERSION,
+            pid=os.getpid(),
+            api=str(config.api.listen),
+            admin=str(config.admin.listen),
+            pools=len(config.pools),
+            connections=len(config.connections),
+        )
+
+    def _bind(self, inherited: Sequence[systemd.InheritedSocket]) -> dict[str, socket.socket]:
+        """Sockets of both APIs, first of all: a port that is taken must cost nothing."""
+        bound = {item.name: item.socket for item in inherited}
+        for name, address in (("api", self.config.api.listen), ("admin", self.config.admin.listen)):
+            if name not in bound:
+                bound[name] = self._listen(address, f"{name}.listen")
+        return bound
+
+    def _listen(self, address: Address, key: str) -> socket.socket:
+        try:
+            if address.path is not None:
+                return self._listen_unix(address.path)
+            found = socket.getaddrinfo(
+                address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+            family, kind, protocol, _, where = found[0]
+            sock = socket.socket(family, kind, protocol)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(where)
+            sock.listen(1024)
+        except OSError as error:
+            reason = f"{self.config.path}: {key}: cannot listen on {address}: {error.strerror}"
+            raise ConfigError([reason]) from error
+        return sock
+
+    def _listen_unix(self, path: Path) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        if path.is_socket():
+            # Left behind by a service that was killed, unless somebody answers there.
+            try:
+                sock.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink()
+            else:
+                sock.close()
+                raise OSError(98, "somebody listens there already")
+        mask = os.umask(0o177)
+        try:
+            sock.bind(str(path))
+        finally:
+            os.umask(mask)
+        sock.listen(1024)
+        self._paths.append(path)
+        return sock
+
+    async def _serve(self, app: web.Application, sock: socket.socket) -> None:
+        runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEP_ALIVE_S)
+        await runner.setup()
+        await web.SockSite(runner, sock).start()
+        self._runners.append(runner)
+
+    # --- config ---
+
+    def reload_soon(self) -> None:
+        """SIGHUP: read the config file again."""
+        self._background(self.reload())
+
+    async def reload(self) -> bool:
+        """Follow the config file; whether it was valid. An invalid one changes nothing."""
+        async with self._reloading:
+            if self.state is not ServiceState.RUNNING:
+                return False
+            self._notifier.reloading("reading the config")
+            try:
+                config = load(self.config.path, environ=os.environ)
+                said = await _declare_all(config, self.force)
+                refuse_impossible(config, said)
+            except ConfigError as error:
+                for line in error.errors:
+                    _log.error("reload_refused", error=line, consequence="the running config stays")
+                self._notifier.ready("reload refused: the running config stays in force")
+                return False
+            await self._follow(config, said)
+            self._notifier.ready(self._summary())
+            return True
+
+    async def _follow(self, config: Config, said: Declarations) -> None:
+        for key in _fixed_changes(self.config, config):
+            _log.warning("reload_needs_restart", key=key)
+        self._redactor.follow(config.secrets)
+        self._report(said)
+        self.config, self.said = config, said
+        # New routes first, then the queue: no event may be routed to a connection that is gone.
+        router = Router(config.connections, said.by_destination, config.sources)
+        if self._tracking is not None and self._admin is not None:
+            self._tracking.reconfigure(sources=config.sources, limits=config.api, router=router)
+            self._admin.reconfigure(Access(config.admin.listen, config.admin.token))
+        renewed = self._apply_pools(config, code_of(config.service.plugin_paths))
+        buried = await self.queue.set_connections(_specs(config))
+        for connection, n in buried.items():
+            _log.warning("connection_removed", connection=connection, dead_letters=n)
+        self.metrics.retain(
+            sources=config.sources.keys(),
+            connections=config.connections.keys(),
+            pools=config.pools.keys(),
+        )
+        for name in config.connections:
+            self._work_came(name)
+        _log.info("config_reloaded", pools_renewed=renewed, connections=len(config.connections))
+
+    def _apply_pools(self, config: Config, code: str) -> list[str]:
+        """Start, change and stop pools as the config says; names of those with new workers."""
+        renewed = []
+        retry = retry_of(config)
+        pool_of: dict[str, PoolShell] = {}
+        for name in config.pools:
+            plan = plan_of(config, name, self.said.broken, code)
+            shell = self.shells.get(name)
+            if shell is None:
+                shell = self.shells[name] = PoolShell(
+                    plan,
+                    queue=self.queue,
+                    force=self.force,
+                    metrics=self.metrics,
+                    clock=self.clock,
+                    retry=retry,
+                )
+                shell.start()
+                renewed.append(name)
+            elif shell.apply(plan, retry):
+                renewed.append(name)
+            lanes = lanes_of(config, name, self.said.by_destination)
+            pool_of |= {lane.name: shell for lane in lanes}
+            shell.set_lanes(lanes)
+            for lane in lanes:
+                if lane.name in self.paused:
+                    shell.scheduler.paused(lane.name)
+        self._pool_of = pool_of
+        for name in self.shells.keys() - config.pools.keys():
+            self._background(self._close_pool(self.shells.pop(name)))
+        return renewed
+
+    async def _close_pool(self, shell: PoolShell) -> None:
+        shell.set_lanes(())
+        shell.stop_sending()
+        await shell.drained()
+        shell.shut()
+
+    def _report(self, said: Declarations) -> None:
+        for destination, reason in said.broken.items():
+            _log.error("destination_not_loaded", destination=destination, reason=reason)
+        for layer, state in said.layers.items():
+            if state != "on":
+                _log.warning("sandbox_layer_off", layer=layer, reason=state)
+
+    # --- work ---
+
+    def pool_of(self, connection: str) -> PoolShell | None:
+        """Who runs a connection; None for one that the config does not have."""
+        return self._pool_of.get(connection)
+
+    def _work_came(self, connection: str) -> None:
+        shell = self._pool_of.get(connection)
+        if shell is not None:
+            shell.work_came(connection)
+
+    def _summary(self) -> str:
+        config = self.config
+        return f"{len(config.connections)} connections in {len(config.pools)} pools"
+
+    async def _measure_lag(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + LAG_EVERY_S
+            await asyncio.sleep(LAG_EVERY_S)
+            self.metrics.loop_lag(SUPERVISOR, max(0.0, loop.time() - due))
+
+    def _background(self, work: Coroutine[Any, Any, Any]) -> None:  # Any: results go nowhere
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._background_done)
+
+    def _background_done(self, task: asyncio.Task[Any]) -> None:  # Any: see above
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("background_task_failed", exc_info=error)
+
+    # --- stop ---
+
+    async def stop(self) -> None:
+        """Drain: no new events, what is with workers ends, then everybody goes."""
+        self.state = ServiceState.DRAINING
+        self._notifier.stopping("draining")
+        if self._tracking is not None:
+            self._tracking.start_draining()
+        limit_s = self.config.service.drain_timeout_s
+        until = time.monotonic() + limit_s
+        for shell in self.shells.values():
+            shell.stop_sending()
+        counting = asyncio.create_task(self._count_down(until))
+        try:
+            async with asyncio.timeout(limit_s):
+                await asyncio.gather(*(shell.drained() for shell in self.shells.values()))
+        except TimeoutError:
+            _log.warning("drain_limit_reached", inflight=self._inflight(), limit_s=limit_s)
+        for shell in self.shells.values():
+            shell.shut()
+        await self.force.stop(max(1.0, until - time.monotonic()) if not self._inflight() else 0.0)
+        await asyncio.gather(*(shell.drained() for shell in self.shells.values()))
+        counting.cancel()
+        for shell in self.shells.values():
+            shell.close()
+        for runner in self._runners:
+            await runner.cleanup()
+        for path in self._paths:
+            path.unlink(missing_ok=True)
+        for task in list(self._tasks):
+            task.cancel()
+        if self._queue_is_open:
+            await self.queue.close()
+        self._notifier.close()
+        _log.info("service_stopped")
+
+    def _inflight(self) -> int:
+        return sum(shell.inflight for shell in self.shells.values())
+
+    async def _count_down(self, until: float) -> None:
+        while True:
+            left = max(0.0, until - time.monotonic())
+            _log.info("draining", inflight=self._inflight(), seconds_left=round(left, 1))
+            self._notifier.status(f"draining: {self._inflight()} deliveries in flight")
+            await asyncio.sleep(1.0)
+
+
+def _specs(config: Config) -> Mapping[str, ConnectionSpec]:
+    return {
+        connection.name: ConnectionSpec(connection.source, connection.max_backlog)
+        for connection in config.connections.values()
+    }
+
+
+def _fixed_changes(old: Config, new: Config) -> list[str]:
+    """Keys that have changed but are in force only after a restart."""
+    fixed: list[tuple[str, Callable[[Config], object]]] = [
+        ("service.state_dir", lambda config: config.service.state_dir),
+        ("api.listen", lambda config: config.api.listen),
+        ("admin.listen", lambda config: config.admin.listen),
+        ("queue", lambda config: config.queue),
+    ]
+    return [key for key, read in fixed if read(old) != read(new)]

@@ -1,0 +1,233 @@
+"""From what was said of a batch, or was not said, to verdicts in the queue.
+
+A returned batch and a dead worker go through here alike: every delivery of a
+batch gets one verdict, exactly once, and the metrics hear of it. Must not know
+workers, slots or turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import structlog
+
+from sandbox import protocol
+from sandbox.protocol import Outcomes, ProtocolError
+from supervisor.admin.metrics import Metrics
+from supervisor.clock import Clock
+from supervisor.core.retry import RetryPolicy, next_attempt_s
+from supervisor.queue import (
+    Bury,
+    Delivered,
+    Lease,
+    LeaseExpired,
+    Outcome,
+    Postpone,
+    Queue,
+    Release,
+    Unsupported,
+    Verdict,
+)
+
+_log = structlog.get_logger(__name__)
+
+#: Longest Retry-After that is believed, in seconds; what asks for more asks for nonsense.
+MAX_RETRY_AFTER_S = 7 * 86400.0
+
+_DELIVERED, _UNSUPPORTED, _RELEASE = Delivered(), Unsupported(), Release()
+
+
+@dataclass(slots=True)
+class Run:
+    """A batch that a worker has. Times are seconds of the service's clock."""
+
+    id: int
+    connection: str
+    destination: str
+    worker: int
+    lease: Lease
+    started: float
+    deadline: float
+    told: bytearray
+    delivered: int = 0
+    retried: int = 0
+
+    @property
+    def unreported(self) -> int:
+        """Deliveries of which nothing was said yet."""
+        return self.told.count(0)
+
+
+class Judge:
+    """Gives verdicts and sees that the queue takes them, in order.
+
+    `asked_to_wait(connection, until)` hears of Retry-After; `on_settled()` is
+    called when nothing is left that the queue has not taken.
+    """
+
+    def __init__(
+        self,
+        *,
+        queue: Queue,
+        metrics: Metrics,
+        clock: Clock,
+        retry: RetryPolicy,
+        asked_to_wait: Callable[[str, float], None],
+        on_settled: Callable[[], None],
+    ) -> None:
+        self.retry = retry
+        self._queue = queue
+        self._metrics = metrics
+        self._clock = clock
+        self._asked_to_wait = asked_to_wait
+        self._on_settled = on_settled
+        self._waiting: deque[tuple[Lease, list[tuple[int, Verdict]]]] = deque()
+        self._settling: asyncio.Task[None] | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """The queue has taken every verdict."""
+        return self._settling is None and not self._waiting
+
+    def outcomes(self, run: Run, message: Outcomes) -> None:
+        """Take what a worker says. Raises ProtocolError for nonsense; what came before it holds."""
+        verdicts: list[tuple[int, Verdict]] = []
+        told = run.told
+        size = len(told)
+        now = self._clock()
+        try:
+            for index, code, detail, after_s in message.outcomes:
+                if not 0 <= index < size:
+                    raise ProtocolError(f"outcome of event {index} in a batch of {size}")
+                if told[index]:
+                    continue
+                if code == protocol.DELIVERED:
+                    verdict: Verdict = _DELIVERED
+                else:
+                    verdict = self._verdict(run, index, code, detail, after_s, now)
+                told[index] = 1
+                verdicts.append((index, verdict))
+        finally:
+            self._pass(run, verdicts)
+
+    def abandoned(self, run: Run, reason: str, *, charged: bool) -> None:
+        """The worker died: what it said nothing of is a retry, or as if it was never sent."""
+        now = self._clock()
+        verdicts: list[tuple[int, Verdict]] = []
+        for index, told in enumerate(run.told):
+            if not told:
+                verdict = self._again(run, index, reason, None, now) if charged else _RELEASE
+                verdicts.append((index, verdict))
+        run.told = bytearray(b"\1" * len(run.told))
+        self._pass(run, verdicts)
+
+    def unsent(self, lease: Lease) -> None:
+        """There was nobody to send it to after all."""
+        self._settle(lease, [(index, _RELEASE) for index in range(len(lease.deliveries))])
+
+    def _verdict(
+        self, run: Run, index: int, code: int, detail: str, after_s: float | None, now: float
+    ) -> Verdict:
+        reason = detail or "no reason given"
+        match code:
+            case protocol.UNSUPPORTED:
+                return _UNSUPPORTED
+            case protocol.FAILED:
+                return Bury(Outcome.FAILED, reason)
+            case protocol.RETRY | protocol.RETRY_ALONE:
+                if after_s is not None and 0 < after_s <= MAX_RETRY_AFTER_S:
+                    self._asked_to_wait(run.connection, now + after_s)
+                else:
+                    after_s = None
+                alone = code == protocol.RETRY_ALONE
+                return self._again(run, index, reason, after_s, now, alone=alone)
+            case _:
+                raise ProtocolError(f"outcome {code}")
+
+    def _again(
+        self,
+        run: Run,
+        index: int,
+        reason: str,
+        after_s: float | None,
+        now: float,
+        *,
+        alone: bool = False,
+    ) -> Verdict:
+        """Another attempt, or none where the retry window is over."""
+        delivery = run.lease.deliveries[index]
+        began = run.started if delivery.first_attempt_at is None else delivery.first_attempt_at
+        delay = next_attempt_s(
+            self.retry,
+            attempt=delivery.attempt,
+            jitter=random.random(),  # noqa: S311 - spreads load, guards nothing
+            since_first_s=now - began,
+            retry_after_s=after_s,
+        )
+        if delay is None:
+            return Bury(Outcome.FAILED, f"retry window is over; last error: {reason}")
+        return Postpone(delay, reason, alone)
+
+    def _pass(self, run: Run, verdicts: list[tuple[int, Verdict]]) -> None:
+        if verdicts:
+            self._settle(run.lease, verdicts)
+            self._count(run, verdicts)
+
+    def _count(self, run: Run, verdicts: list[tuple[int, Verdict]]) -> None:
+        """Tell the metrics, one call for each kind that occurs."""
+        results: Counter[str] = Counter()
+        outcomes: Counter[tuple[str, bool]] = Counter()
+        deliveries = run.lease.deliveries
+        received = []
+        for index, verdict in verdicts:
+            delivery = deliveries[index]
+            match verdict:
+                case Delivered():
+                    received.append(delivery.received_at)
+                    outcomes["delivered", delivery.attempt == 1] += 1
+                case Unsupported():
+                    results["unsupported"] += 1
+                    outcomes["unsupported", delivery.attempt == 1] += 1
+                case Bury():
+                    results["failed"] += 1
+                    outcomes[verdict.outcome.value, delivery.attempt == 1] += 1
+                case Postpone():
+                    results["retry"] += 1
+                case Release():
+                    pass
+        if received:
+            results["delivered"] = len(received)
+            # Receipt is wall time, so this is too: the histogram is of what a sender sees.
+            self._metrics.delivery_seconds(run.connection, received, time.time())
+        run.delivered += results["delivered"]
+        run.retried += results["retry"]
+        for result, n in results.items():
+            if n:
+                self._metrics.attempt(run.connection, result, n)
+        for (outcome, is_first), n in outcomes.items():
+            attempt: Literal["first", "retry"] = "first" if is_first else "retry"
+            self._metrics.outcome(run.connection, run.destination, outcome, attempt, n)
+
+    def _settle(self, lease: Lease, verdicts: list[tuple[int, Verdict]]) -> None:
+        self._waiting.append((lease, verdicts))
+        if self._settling is None:
+            self._settling = asyncio.get_running_loop().create_task(self._settle_all())
+
+    async def _settle_all(self) -> None:
+        try:
+            while self._waiting:
+                lease, verdicts = self._waiting.popleft()
+                try:
+                    await self._queue.settle(lease, verdicts)
+                except LeaseExpired:
+                    # They are pending again and will be sent once more: repeats, not losses.
+                    _log.warning("lease_expired", connection=lease.connection, n=len(verdicts))
+        finally:
+            self._settling = None
+            self._on_settled()
