@@ -1,0 +1,81 @@
+"""What all tests share: a running service, a sink behind it, and CI's rule about skips.
+
+Must not hold what only one folder of tests needs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from tests.harness.service import RunningService
+from tests.harness.sink import SinkProcess
+
+#: Reasons that a test may be skipped for in CI: what no installation could change there.
+SKIPS_ALLOWED_IN_CI = ("needs root", "needs a user other than root", "this kernel has no")
+
+StartService = Callable[[Mapping[str, Mapping[str, object]]], RunningService]
+
+
+@pytest.fixture
+def sink() -> Iterator[SinkProcess]:
+    """A real HTTP server that counts message ids."""
+    with SinkProcess() as process:
+        yield process
+
+
+@pytest.fixture
+def running_service(tmp_path: Path) -> Iterator[StartService]:
+    """Starts `bulkhead run` on free ports with the given config sections and waits for /ready.
+
+    Afterwards each service is stopped by SIGTERM, and has to exit with status 0.
+    """
+    with ExitStack() as stack:
+        started: list[RunningService] = []
+
+        def start(sections: Mapping[str, Mapping[str, object]]) -> RunningService:
+            service = RunningService(tmp_path / f"service-{len(started)}", sections)
+            started.append(service)
+            stack.callback(service.kill)
+            return service.start()
+
+        yield start
+        for service in started:
+            if service.is_started:
+                service.stop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In CI nothing is skipped silently: a test that could not run there has failed."""
+    report = yield
+    return _forbid_skip(report)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for whole modules."""
+    report = yield
+    return _forbid_skip(report)
+
+
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+
+def _forbid_skip(report: Report) -> Report:
+    if os.environ.get("CI") != "true" or report.outcome != "skipped" or hasattr(report, "wasxfail"):
+        return report
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if not any(allowed in reason for allowed in SKIPS_ALLOWED_IN_CI):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which CI does not allow: {reason}"
+    return report

@@ -1,0 +1,22 @@
+"""Waiting for a condition of the outside world, which cannot tell us itself.
+
+Owns the only sleep of tests and benchmarks. Must not be used where something
+can be awaited.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+#: How often a condition is looked at, in seconds.
+INTERVAL_S = 0.02
+
+
+def wait_until(condition: Callable[[], bool], within_s: float, what: str) -> None:
+    """Return once `condition` holds. Raises TimeoutError that names `what` after `within_s`."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"still not so after {within_s:g} s: {what}")
+        time.sleep(INTERVAL_S)
