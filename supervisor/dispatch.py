@@ -67,7 +67,7 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class PoolPlan:
-    """What a pool's workers run under; a change of `destinations` or `plugin_paths` renews them."""
+    """What a pool's workers run under."""
 
     name: str
     workers: int
@@ -75,8 +75,6 @@ class PoolPlan:
     batch_timeout_s: float
     destinations: tuple[tuple[str, str | None], ...]
     plugin_paths: tuple[str, ...]
-    #: hash of the plugins' code, so that changed code means new workers
-    code: str = ""
 
 
 @dataclass(slots=True)
@@ -155,19 +153,15 @@ class PoolShell:
         self._carry_out(self._core.started(self._clock()))
         self._tick()
 
-    def apply(self, plan: PoolPlan, retry: RetryPolicy) -> bool:
-        """Follow the config; whether the workers are replaced for it."""
-        old, self.plan, self._judge.retry = self.plan, plan, retry
+    def apply(self, plan: PoolPlan, retry: RetryPolicy, *, renew: bool) -> bool:
+        """Follow the config; `renew` replaces the workers. Whether they are replaced."""
+        renew = renew or plan.destinations != self.plan.destinations
+        self.plan, self._judge.retry = plan, retry
         now = self._clock()
         self._carry_out(self._core.resized(plan.workers, plan.spares, now))
-        renewed = (old.destinations, old.plugin_paths, old.code) != (
-            plan.destinations,
-            plan.plugin_paths,
-            plan.code,
-        )
-        if renewed:
+        if renew:
             self._carry_out(self._core.renewed(now))
-        return renewed
+        return renew
 
     def set_lanes(self, lanes: Iterable[Lane]) -> None:
         """Follow the config's connections of this pool."""

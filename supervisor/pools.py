@@ -31,11 +31,10 @@ def asked_of(config: Config, pool: str) -> list[Asked]:
     ]
 
 
-def plan_of(config: Config, pool: str, broken: Mapping[str, str], code: str) -> PoolPlan:
+def plan_of(config: Config, pool: str, broken: Mapping[str, str]) -> PoolPlan:
     """What `pool` runs; destinations that could not be loaded are left out."""
     section = config.pools[pool]
     destinations = tuple(entry for entry in config.destinations_of(pool) if entry[0] not in broken)
-    has_plugins = any(class_path is not None for _, class_path in destinations)
     return PoolPlan(
         name=pool,
         workers=section.workers,
@@ -43,7 +42,6 @@ def plan_of(config: Config, pool: str, broken: Mapping[str, str], code: str) -> 
         batch_timeout_s=section.batch_timeout_s,
         destinations=destinations,
         plugin_paths=tuple(map(str, config.service.plugin_paths)),
-        code=code if has_plugins else "",
     )
 
 

@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from supervisor.paused import Paused
 from supervisor.pools import asked_of, code_of, lanes_of, plan_of, retry_of
 from supervisor.queue import ConnectionSpec, Queue
 from supervisor.queue.sqlite import SqliteQueue, last_seen
+from supervisor.reload import changes
 from supervisor.router import Router
 from supervisor.workers import Workforce
 from supervisor.zygote import become_subreaper
@@ -134,6 +135,7 @@ class Service:
         self.queue: Queue
         self.paused: Paused
         self._redactor = redactor
+        self._code = ""
         self._notifier = systemd.Notifier.from_environment()
         self._pool_of: dict[str, PoolShell] = {}
         self._tracking: TrackingApi | None = None
@@ -164,7 +166,8 @@ class Service:
         refuse_impossible(config, self.said)
         self._report(self.said)
         router = Router(config.connections, self.said.by_destination, config.sources)
-        self._apply_pools(config, code_of(config.service.plugin_paths))
+        self._code = code_of(config.service.plugin_paths)
+        self._apply_pools(config, renew=())
         self._tracking = TrackingApi(
             sources=config.sources,
             limits=config.api,
@@ -267,18 +270,22 @@ class Service:
             self._notifier.ready(self._summary())
             return True
 
-    async def _follow(self, config: Config, said: Declarations) -> None:
-        for key in _fixed_changes(self.config, config):
-            _log.warning("reload_needs_restart", key=key)
+    async def _follow(self, wanted: Config, said: Declarations) -> None:
+        code = code_of(wanted.service.plugin_paths)
+        plugins = wanted.destinations.keys() if code != self._code else ()
+        changed = changes(self.config, wanted, changed_code=plugins)
+        config = changed.config
+        for notice in changed.needs_restart:
+            _log.warning("reload_needs_restart", notice=notice)
         self._redactor.follow(config.secrets)
         self._report(said)
-        self.config, self.said = config, said
+        self.config, self.said, self._code = config, said, code
         # New routes first, then the queue: no event may be routed to a connection that is gone.
         router = Router(config.connections, said.by_destination, config.sources)
         if self._tracking is not None and self._admin is not None:
             self._tracking.reconfigure(sources=config.sources, limits=config.api, router=router)
             self._admin.reconfigure(Access(config.admin.listen, config.admin.token))
-        renewed = self._apply_pools(config, code_of(config.service.plugin_paths))
+        renewed = self._apply_pools(config, renew=changed.pools_replaced)
         buried = await self.queue.set_connections(_specs(config))
         for connection, n in buried.items():
             _log.warning("connection_removed", connection=connection, dead_letters=n)
@@ -291,13 +298,13 @@ class Service:
             self._work_came(name)
         _log.info("config_reloaded", pools_renewed=renewed, connections=len(config.connections))
 
-    def _apply_pools(self, config: Config, code: str) -> list[str]:
+    def _apply_pools(self, config: Config, *, renew: Collection[str]) -> list[str]:
         """Start, change and stop pools as the config says; names of those with new workers."""
         renewed = []
         retry = retry_of(config)
         pool_of: dict[str, PoolShell] = {}
         for name in config.pools:
-            plan = plan_of(config, name, self.said.broken, code)
+            plan = plan_of(config, name, self.said.broken)
             shell = self.shells.get(name)
             if shell is None:
                 shell = self.shells[name] = PoolShell(
@@ -310,7 +317,7 @@ class Service:
                 )
                 shell.start()
                 renewed.append(name)
-            elif shell.apply(plan, retry):
+            elif shell.apply(plan, retry, renew=name in renew):
                 renewed.append(name)
             lanes = lanes_of(config, name, self.said.by_destination)
             pool_of |= {lane.name: shell for lane in lanes}
@@ -420,14 +427,3 @@ def _specs(config: Config) -> Mapping[str, ConnectionSpec]:
         connection.name: ConnectionSpec(connection.source, connection.max_backlog)
         for connection in config.connections.values()
     }
-
-
-def _fixed_changes(old: Config, new: Config) -> list[str]:
-    """Keys that have changed but are in force only after a restart."""
-    fixed: list[tuple[str, Callable[[Config], object]]] = [
-        ("service.state_dir", lambda config: config.service.state_dir),
-        ("api.listen", lambda config: config.api.listen),
-        ("admin.listen", lambda config: config.admin.listen),
-        ("queue", lambda config: config.queue),
-    ]
-    return [key for key, read in fixed if read(old) != read(new)]
