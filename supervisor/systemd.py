@@ -25,7 +25,7 @@ LISTENERS = ("api", "admin")
 
 
 class SocketsError(Exception):
-    """What was passed by socket activation cannot be used; the text says what to change."""
+    """What systemd, or another, passed cannot be used; the text says what to change."""
 
 
 class Notifier:
@@ -68,7 +68,7 @@ class Notifier:
         self._send("STOPPING=1", f"STATUS={status}")
 
     def reloading(self, status: str = "") -> None:
-        """The config is read anew; `ready` must follow. The time is what Type=notify-reload asks."""
+        """The config is read anew; `ready` must follow. Type=notify-reload wants the time."""
         # CLOCK_MONOTONIC, which is what time.monotonic_ns reads on Linux.
         self._send(
             "RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}", f"STATUS={status}"
@@ -113,11 +113,11 @@ class Notifier:
 
 
 def _notify_address(address: str) -> str:
-    """`@name` is the abstract socket of that name. Raises ValueError for what is no socket."""
+    """`@name` is the abstract socket of that name. Raises SocketsError for what is no socket."""
     if address.startswith("@"):
         return "\0" + address[1:]
     if not address.startswith("/"):
-        raise ValueError(
+        raise SocketsError(
             f"NOTIFY_SOCKET: {address!r} is neither an absolute path nor @NAME of an abstract "
             "socket; unset it, or let systemd set it"
         )

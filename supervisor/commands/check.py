@@ -1,0 +1,81 @@
+"""`bulkhead check`: what a config would do here, without doing it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from supervisor.commands.context import (
+    config_option,
+    console,
+    json_option,
+    load_config,
+    print_json,
+    printable,
+)
+from supervisor.commands.endpoint import CommandError, ConfigFailed
+from supervisor.config import ConfigError
+
+
+@click.command()
+@config_option
+@json_option
+def check(config_path: Path, as_json: bool) -> None:
+    """Validate the config, import every destination in a jailed worker, and print the plan.
+
+    The plan says which connection runs in which pool under which limits, what
+    becomes of deliveries that are queued already, and which sandbox layers
+    this machine gives. Nothing is sent, stored or changed; a service that runs
+    with the same state directory is not disturbed.
+
+    \b
+    Example:
+      bulkhead check --config bulkhead.toml
+    """
+    config = load_config(config_path)
+    # Imported here: `--help`, and a config that is wrong in itself, need no workers.
+    from supervisor import service
+    from supervisor.commands.plan_tables import renderables
+    from supervisor.plan import plan
+
+    said = asyncio.run(service.check_destinations(config))
+    planned = plan(
+        config,
+        said.by_destination,
+        broken=said.broken,
+        settings_errors=said.settings_errors,
+        layers=said.layers,
+        queued=_queued(config.service.state_dir),
+    )
+    if as_json:
+        print_json(planned)
+    else:
+        page = console()
+        for part in renderables(planned):
+            page.print(part)
+    errors = [
+        printable(f"{config.path}: destination {name}: {why}")
+        for name, why in sorted(said.broken.items())
+    ]
+    try:
+        service.refuse_impossible(config, said)
+    except ConfigError as error:
+        errors += map(printable, error.errors)
+    if errors:
+        raise ConfigFailed("\n".join(errors))
+
+
+def _queued(state_dir: Path) -> Mapping[str, int] | None:
+    """Pending deliveries by connection; None where no service has run with this directory yet."""
+    # Imported here, as above.
+    from supervisor.queue import QueueUnavailable, offline
+
+    if not state_dir.exists():
+        return None
+    try:
+        return {name: books.pending for name, books in offline.audit(state_dir).items()}
+    except QueueUnavailable as error:
+        raise CommandError(str(error)) from error

@@ -1,0 +1,78 @@
+"""The admin API's client: requests from commands to a running service.
+
+Owns the way from an answer, or none, to a value or a `CommandError`.
+"""
+
+from __future__ import annotations
+
+import http.client
+import urllib.parse
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from supervisor.commands.endpoint import CommandError, Endpoint
+
+#: Seconds that a request may take; an audit of a full queue takes the longest.
+TIMEOUT_S = 60.0
+
+
+class _Error(msgspec.Struct):
+    """The body of every error."""
+
+    error: str
+    message: str
+
+
+class AdminClient:
+    """Speaks to one service."""
+
+    def __init__(self, endpoint: Endpoint, token: str | None) -> None:
+        self._endpoint = endpoint
+        self._token = token
+
+    def get(self, path: str, query: Mapping[str, str | None] | None = None) -> bytes:
+        """The body of the answer; empty parameters are left out. Raises CommandError."""
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        return self._request("GET", f"{path}?{urllib.parse.urlencode(given)}" if given else path)
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> bytes:  # Any: JSON
+        """The body of the answer. Raises CommandError."""
+        return self._request("POST", path, msgspec.json.encode(body or {}))
+
+    def _request(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        headers = {"Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        connection = self._endpoint.connect(TIMEOUT_S)
+        try:
+            connection.request(method, self._endpoint.base + path, body, headers)
+            answer = connection.getresponse()
+            content = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise CommandError(self._endpoint.unreachable(error, "--admin")) from error
+        finally:
+            connection.close()
+        if answer.status != http.client.OK:
+            raise CommandError(self._refusal(answer.status, content))
+        return content
+
+    def _refusal(self, status: int, content: bytes) -> str:
+        try:
+            message = msgspec.json.decode(content, type=_Error).message
+        except msgspec.DecodeError:
+            return f"{self._endpoint.text}: status {status}; is that a Bulkhead admin API?"
+        if status == http.client.UNAUTHORIZED:
+            return (
+                f"{self._endpoint.text}: the admin token is missing or wrong; give it with --token "
+                "or BULKHEAD_ADMIN_TOKEN"
+            )
+        return message
+
+
+def quoted(name: str) -> str:
+    """A name as one step of a path."""
+    return urllib.parse.quote(name, safe="")

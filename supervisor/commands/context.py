@@ -1,0 +1,156 @@
+"""What commands share: their options, the config they name, and how they print.
+
+Owns the meaning of `--config`, `--admin`, `--token` and `--json`, and the one
+console. Nothing here talks to a service.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from supervisor.commands.client import AdminClient
+from supervisor.commands.endpoint import ConfigFailed, Endpoint, EndpointType, parse_endpoint
+from supervisor.config import Config, ConfigError, load
+
+#: Where a service listens that was not told otherwise.
+DEFAULT_ADMIN = "http://127.0.0.1:9190"
+#: Columns of a table that nobody looks at on a terminal.
+_FILE_WIDTH = 200
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+config_option = click.option(
+    "--config",
+    "config_path",
+    metavar="FILE",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The config file (TOML).",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def load_config(path: Path) -> Config:
+    """The config at `path`, its secrets resolved. Raises ConfigFailed with all its errors."""
+    try:
+        return load(path, environ=os.environ)
+    except ConfigError as error:
+        raise ConfigFailed("\n".join(error.errors)) from error
+
+
+def admin_client(admin: Endpoint | None, token: str | None, path: Path | None) -> AdminClient:
+    """The client for what the options name: `--admin` and `--token` go before the config."""
+    if path is not None and (admin is None or token is None):
+        config = load_config(path).admin
+        listen = config.listen
+        if listen.host in ("", "0.0.0.0", "::"):  # noqa: S104  # compared with, not listened on
+            own = f"http://127.0.0.1:{listen.port}"
+        else:
+            own = str(listen) if listen.path is not None else f"http://{listen}"
+        # A token goes only to the service whose config it is in.
+        token = token or (config.token if admin is None else None)
+        admin = admin or parse_endpoint(own)
+    return AdminClient(admin or parse_endpoint(DEFAULT_ADMIN), token)
+
+
+def admin_options(
+    command: Callable[Concatenate[AdminClient, P], R],
+) -> Callable[..., R]:
+    """Give a command `--admin`, `--token` and `--config`, and itself the client they mean."""
+
+    @click.option(
+        "--admin",
+        type=EndpointType(),
+        help=f"The service's admin API: http://HOST:PORT or unix:PATH.  [default: from --config, "
+        f"else {DEFAULT_ADMIN}]",
+    )
+    @click.option(
+        "--token", envvar="BULKHEAD_ADMIN_TOKEN", show_envvar=True, help="The admin token."
+    )
+    @click.option(
+        "--config",
+        "config_path",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Take address and token from this config file.",
+    )
+    @functools.wraps(command)
+    def with_client(
+        admin: Endpoint | None,
+        token: str | None,
+        config_path: Path | None,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        return command(admin_client(admin, token, config_path), *args, **kwargs)
+
+    return with_client
+
+
+def console() -> Console:
+    """Standard output. No markup: what is printed may come from a destination's server."""
+    is_terminal = sys.stdout.isatty()
+    return Console(
+        markup=False, highlight=False, emoji=False, width=None if is_terminal else _FILE_WIDTH
+    )
+
+
+def table(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Table:
+    """A table; the columns in `numbers` are aligned to the right."""
+    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        is_number = name in numbers
+        made.add_column(
+            name, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold"
+        )
+    return made
+
+
+def print_json(body: bytes | object) -> None:
+    """A service's JSON answer, or a value, indented."""
+    encoded = body if isinstance(body, bytes) else msgspec.json.encode(body)
+    click.echo(msgspec.json.format(encoded, indent=2))
+
+
+def printable(text: object) -> str:
+    """Text for a terminal, on one line: no control character of a foreign text reaches it."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+
+
+def duration(seconds: float | None) -> str:
+    """`12 ms`, `3.4 s`, `5 m 12 s`, `3 h 4 m` or `2 d 1 h`; a dash for None."""
+    if seconds is None:
+        return "-"
+    if seconds < 1:
+        return f"{max(seconds, 0.0) * 1000:.0f} ms"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = int(seconds)
+    for size, name, part_size, part in (
+        (86_400, "d", 3600, "h"),
+        (3600, "h", 60, "m"),
+        (60, "m", 1, "s"),
+    ):
+        if whole >= size:
+            return f"{whole // size} {name} {whole % size // part_size} {part}"
+    return f"{whole} s"
+
+
+def size(count: float) -> str:
+    """Bytes as `512 B`, `1.5 KiB`, `20.0 MiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
