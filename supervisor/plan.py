@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from supervisor.config import Config, Connection
+from supervisor.log import Redactor
 from supervisor.pools import lanes_of
 from supervisor.router import EVENT_TYPES, Declaration
 
@@ -101,6 +102,7 @@ def plan(
     state directory, None where it was not read.
     """
     said = declarations or {}
+    redact = Redactor(config.secrets)  # errors of destinations may quote settings
     terms = {
         lane.name: lane.terms
         for pool in config.pools
@@ -128,7 +130,9 @@ def plan(
                 ordering=connection.ordering,
                 weight=connection.weight,
                 linger_s=connection.linger_s,
-                problems=_problems(connection, broken or {}, settings_errors or {}),
+                problems=tuple(
+                    map(redact, _problems(connection, broken or {}, settings_errors or {}))
+                ),
             )
         )
     return Plan(
@@ -199,11 +203,11 @@ def _problems(
     connection: Connection,
     broken: Mapping[str, str],
     settings_errors: Mapping[str, Sequence[str]],
-) -> tuple[str, ...]:
+) -> list[str]:
     problems = [f"settings.{error}" for error in settings_errors.get(connection.name, ())]
     if connection.destination in broken:
         problems.insert(0, f"{connection.destination}: {broken[connection.destination]}")
-    return tuple(problems)
+    return problems
 
 
 def _notes(config: Config, said: Mapping[str, Declaration]) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterable
@@ -81,7 +82,8 @@ def shown(value: object) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """` (did you mean "...")` for the known word that is nearest, or nothing."""
-    near = difflib.get_close_matches(word[:64], list(known), n=1, cutoff=0.6)
+    few = itertools.islice(known, 100)  # matching is slow, and a config may have 10 000 names
+    near = difflib.get_close_matches(word[:64], few, n=1, cutoff=0.6)
     return f' (did you mean "{near[0]}"?)' if near else ""
 
 

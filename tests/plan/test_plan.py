@@ -154,11 +154,13 @@ def test_text_and_json(config: Config) -> None:
         config,
         SAID,
         broken={"mixpanel": "\x1b[31mred"},
+        settings_errors={"hidden": ["url: https://pass-word.example is no webhook"]},
         layers={"landlock": "on", "seccomp": "kernel says \x1b no"},
     )
     assert "\x1b" not in shown(found)
     assert "landlock" in shown(found)
     assert msgspec.json.decode(msgspec.json.encode(found), type=Plan) == found
+    assert "url: [secret] is no webhook" in shown(found)
     for text in (shown(found), msgspec.json.encode(found).decode()):
         assert "pass-word" not in text
         assert "secret-path" not in text
