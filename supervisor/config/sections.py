@@ -60,6 +60,8 @@ SECTIONS = (
     "sandbox",
     "destinations",
 )
+#: Sections of tables that have names of their own, such as `[pools.NAME]`.
+_NAMED_SECTIONS = ("pools", "sources", "connections", "destinations")
 
 
 def _service_keys(base: Path) -> Keys:
@@ -175,6 +177,23 @@ def _sandbox_keys(base: Path) -> Keys:
 
 
 _DESTINATION_KEYS: Keys = {"class": Key("class_path", values.class_path, is_required=True)}
+
+
+def known_keys() -> Mapping[str, Collection[str]]:
+    """Every key that a section may have; those of one NAME where it is a section of tables."""
+    nowhere = Path()
+    return {
+        "service": _service_keys(nowhere).keys(),
+        "api": _api_keys(nowhere).keys(),
+        "admin": _admin_keys(nowhere).keys(),
+        "queue": _QUEUE_KEYS.keys(),
+        "retry": _RETRY_KEYS.keys(),
+        "pools": _POOL_KEYS.keys(),
+        "sources": _SOURCE_KEYS.keys(),
+        "connections": _CONNECTION_KEYS.keys(),
+        "sandbox": _sandbox_keys(nowhere).keys(),
+        "destinations": _DESTINATION_KEYS.keys(),
+    }
 
 
 class Reader:
@@ -335,8 +354,22 @@ class Reader:
     def _known_keys(self, table: Mapping[str, object], known: Collection[str], at: KeyPath) -> None:
         for name in table:
             if name not in known:
-                hint = did_you_mean(name, known) or f"; known here: {', '.join(known)}"
+                hint = (
+                    did_you_mean(name, known)
+                    or _home_of(name)
+                    or f"; known here: {', '.join(known)}"
+                )
                 self.error(key_path((*at, name)), f"is no key of the config{hint}")
+
+
+def _home_of(key: str) -> str:
+    """Where a key belongs that stands in the wrong section, or nothing."""
+    homes = [
+        f"[{section}.NAME]" if section in _NAMED_SECTIONS else f"[{section}]"
+        for section, keys in known_keys().items()
+        if key in keys
+    ]
+    return f" here; it belongs into {' or '.join(homes)}" if homes else ""
 
 
 def _is_unresolved(value: object) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from supervisor.config import ConfigError, load
 from supervisor.config.sections import SECTIONS
 
+EXAMPLE = Path(__file__).parents[2] / "config/example-production.toml"
 BUILTIN = frozenset({"mixpanel", "webhooks"})
 
 WORDS = st.sampled_from(
@@ -57,6 +60,19 @@ def toml(value: Any) -> str:  # Any: a tree of strings, numbers, lists and dicts
             return str(value)
 
 
+def document(tree: dict[str, Any]) -> bytes:
+    """A whole file."""
+    return "\n".join(f"{toml(key)} = {toml(value)}" for key, value in tree.items()).encode()
+
+
+def places(table: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Every place where a value stands, tables included."""
+    for key, value in table.items():
+        yield table, key
+        if isinstance(value, dict):
+            yield from places(value)
+
+
 def load_bytes(content: bytes, folder: Path) -> None:
     path = folder / "b.toml"
     path.write_bytes(content)
@@ -74,12 +90,21 @@ def load_bytes(content: bytes, folder: Path) -> None:
         assert all(line.startswith(str(path)) and "\n" not in line for line in errors)
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tree=FILES)
 def test_any_tree(tree: dict[str, Any], tmp_path: Path) -> None:
     """Whatever stands where, the answer is a config or one line for each error."""
-    lines = "\n".join(f"{toml(key)} = {toml(value)}" for key, value in tree.items())
-    load_bytes(lines.encode(), tmp_path)
+    load_bytes(document(tree), tmp_path)
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), value=VALUES)
+def test_any_value(data: st.DataObject, value: Any, tmp_path: Path) -> None:
+    """Whatever stands in place of one value of a valid file, the same holds."""
+    tree = tomllib.loads(EXAMPLE.read_text())
+    table, key = data.draw(st.sampled_from(list(places(tree))))
+    table[key] = value
+    load_bytes(document(tree), tmp_path)
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
