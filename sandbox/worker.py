@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import sys
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import uvloop
 
@@ -104,8 +104,8 @@ class _Worker(asyncio.Protocol):
     # --- wire ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # cast: uvloop's transports have the methods of asyncio.Transport, but are none by class.
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         try:

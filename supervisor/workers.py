@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import structlog
 
@@ -143,10 +143,10 @@ class Worker(asyncio.Protocol):
     # --- wire ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # cast: uvloop's transports have the methods of asyncio.Transport, but are none by class.
+        self._transport = cast(asyncio.Transport, transport)
         if self._core.state is core.State.GONE:
-            transport.abort()
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         if self._core.state is core.State.KILLED and self._core.reason is ExitReason.PROTOCOL:
