@@ -64,7 +64,8 @@ class Validate(Message, frozen=True, array_like=True, tag=4):
 class Ready(Message, frozen=True, array_like=True, tag=16):
     """Imports are done; the worker takes `credits` batches at once.
 
-    A declaring worker says it ahead of its imports, with no credits. `layers` says of each sandbox layer "on", or why not.
+    A declaring worker says it ahead of its imports, with no credits. `layers`
+    says of each sandbox layer "on", or why not.
     """
 
     credits: int
