@@ -47,10 +47,9 @@ def load(
         connections=reader.connections(),
         destinations=reader.destinations(),
     )
-    blamed = {error.partition(": ")[0] for error in reader.errors}
 
     def note(at: str, text: str) -> None:
-        if at not in blamed:  # one value, one error: what is unreadable does not fit either
+        if at not in reader.blamed:  # one value, one error: what is unreadable does not fit either
             reader.error(at, text)
 
     check(draft, builtin_destinations() if builtin is None else builtin, note)

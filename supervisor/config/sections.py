@@ -206,6 +206,7 @@ class Reader:
         self._tree = tree
         self._base = base
         self.errors: list[str] = []
+        self.blamed: set[str] = set()
         self.secrets = Secrets(base, environ, lambda at, text: self.error(key_path(at), text))
         self._known_keys(tree, SECTIONS, ())
 
@@ -249,6 +250,11 @@ class Reader:
     def error(self, path: str, text: str) -> None:
         """Note what is wrong, and where."""
         self.errors.append(f"{path}: {text}")
+        self.blamed |= {path, path.partition("[")[0]}
+
+    def is_blamed(self, *path: str) -> bool:
+        """Whether a value, or one of its items, is called wrong already."""
+        return key_path(path) in self.blamed
 
     # Any below: keyword arguments of the config's types, each checked by its key's parser.
 
@@ -259,7 +265,8 @@ class Reader:
         if "destinations" not in given and name == "default":
             given["destinations"] = (ANY_DESTINATION,)
         if "destinations" not in given:
-            self._missing(("pools", name, "destinations"), 'destinations = ["mixpanel"]')
+            if not self.is_blamed("pools", name, "destinations"):
+                self._missing(("pools", name, "destinations"), 'destinations = ["mixpanel"]')
             return None
         if "memory_limit" in given and "memory_soft_limit" not in given:
             given["memory_soft_limit"] = given["memory_limit"] // 4 * 3
@@ -278,20 +285,15 @@ class Reader:
             case {"write_keys": keys}:
                 return Source(name=name, write_keys=keys)
             case _:
-                self._missing(("sources", name, "write_key"), 'write_key = { env = "NAME" }')
+                if not any(self.is_blamed("sources", name, key) for key in _SOURCE_KEYS):
+                    self._missing(("sources", name, "write_key"), 'write_key = { env = "NAME" }')
                 return None
 
     def _connection(self, name: str, given: dict[str, Any]) -> Connection:
         return Connection(name=name, **given)
 
     def _missing(self, at: KeyPath, example: str) -> None:
-        """Note a missing key, unless its value has been called wrong already."""
-        path = key_path(at)
-        if not any(
-            said.startswith((f"{path}:", f"{path}[", f"{path}s:", f"{path}s["))
-            for said in self.errors
-        ):
-            self.error(path, f"is missing; write {example}")
+        self.error(key_path(at), f"is missing; write {example}")
 
     def _named(
         self, section: str, keys: Keys, build: Callable[[str, dict[str, Any]], T | None]

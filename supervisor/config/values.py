@@ -188,7 +188,7 @@ def list_of(item: Callable[[object], str]) -> Callable[[object], tuple[str, ...]
     def parse(value: object) -> tuple[str, ...]:
         if not isinstance(value, list):
             raise wrong(value, 'an array, such as ["..."]')
-        items: list[str] = []
+        items: dict[str, None] = {}  # an ordered set
         problems: list[tuple[str, str]] = []
         for index, entry in enumerate(value):
             try:
@@ -198,7 +198,7 @@ def list_of(item: Callable[[object], str]) -> Callable[[object], tuple[str, ...]
                 continue
             if parsed in items:
                 problems.append((f"[{index}]", "is there twice; leave one out"))
-            items.append(parsed)
+            items[parsed] = None
         if problems:
             raise Invalid(*problems)
         return tuple(items)
