@@ -178,17 +178,20 @@ def _listening_socket(fd: int, name: str) -> socket.socket:
             f"descriptor {fd}, meant for the {name} listener, is no socket ({error.strerror}); "
             "check the socket unit"
         ) from error
-    wanted = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
-    if taken.family not in wanted or taken.type != socket.SOCK_STREAM:
-        raise SocketsError(
-            f"descriptor {fd}, meant for the {name} listener, is no stream socket; "
-            "use ListenStream= in the socket unit"
-        )
-    if not taken.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-        raise SocketsError(
-            f"descriptor {fd}, meant for the {name} listener, does not listen; "
-            "use Accept=no in the socket unit"
-        )
+    wrong = _mismatch(taken)
+    if wrong is not None:
+        taken.close()
+        raise SocketsError(f"descriptor {fd}, meant for the {name} listener, {wrong}")
     taken.set_inheritable(False)
     taken.setblocking(False)
     return taken
+
+
+def _mismatch(taken: socket.socket) -> str | None:
+    """Why a socket cannot be accepted from, and which line of its unit to change."""
+    families = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+    if taken.family not in families or taken.type != socket.SOCK_STREAM:
+        return "is no stream socket; use ListenStream= in the socket unit"
+    if not taken.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return "does not listen; use Accept=no in the socket unit"
+    return None

@@ -1,0 +1,201 @@
+"""A service that only stands there: `Control` over values that a test sets.
+
+The admin API and the commands are tested against it through real sockets; the
+service itself, behind the same seam, has tests of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import msgspec
+
+from supervisor.admin.metrics import Metrics
+from supervisor.admin.status import (
+    LastExit,
+    NotFound,
+    PoolState,
+    PoolStatus,
+    QueueState,
+    QueueStatus,
+    Refused,
+    ServiceState,
+    SpareStatus,
+    Status,
+    StoreStatus,
+    WorkerState,
+    WorkerStatus,
+    ZygoteStatus,
+)
+from supervisor.queue import (
+    Books,
+    DeadLetter,
+    DeadLetterFilter,
+    DedupeStats,
+    DeliveryRecord,
+    EventRecord,
+    Outcome,
+    Queue,
+    Selection,
+)
+
+#: 2026-01-31T13:00:00Z
+AT = 1_769_864_400.0
+BOOKS = Books(accepted=7, delivered_first_try=3, delivered_on_retry=1, failed=2, pending=1)
+
+
+def queue_status(
+    connection: str = "website-hook",
+    *,
+    state: QueueState = QueueState.OPEN,
+    depth: int = 0,
+    oldest_s: float | None = None,
+    state_reason: str = "",
+) -> QueueStatus:
+    """One row of `/status`."""
+    return QueueStatus(
+        connection=connection,
+        source="website",
+        destination="webhooks",
+        pool="default",
+        depth=depth,
+        inflight=0,
+        oldest_s=oldest_s,
+        state=state,
+        state_reason=state_reason,
+        next_attempt_in_s=None,
+    )
+
+
+def worker_status(worker_id: str = "default-1") -> WorkerStatus:
+    """One worker that has been replaced once."""
+    return WorkerStatus(
+        id=worker_id,
+        pid=4711,
+        state=WorkerState.BUSY,
+        rss_bytes=20 * 1024 * 1024,
+        inflight_batches=1,
+        batches=12,
+        events=1200,
+        restarts=1,
+        uptime_s=75.0,
+        last_exit=LastExit("signal", "SIGSEGV", "2026-01-31T12:59:00Z", "website-hook"),
+    )
+
+
+def a_status(*queues: QueueStatus, intake: str = "open") -> Status:
+    """A service that runs."""
+    spare = SpareStatus(pid=4712, state=WorkerState.IDLE, rss_bytes=1, uptime_s=1.0)
+    return Status(
+        version="1.2.3",
+        state=ServiceState.RUNNING,
+        uptime_s=90.0,
+        pools=(PoolStatus("default", PoolState.RUNNING, (worker_status(),), (spare,)),),
+        queues=queues or (queue_status(),),
+        books=BOOKS,
+        sandbox={"rlimits": "on", "cgroup": "no delegated cgroup"},
+        dedupe=DedupeStats(window_s=86_400.0, ids=10, dropped=2),
+        store=StoreStatus(intake, 1024, 2 * 1024**3, 0, 0, 0, 5, 0.01),
+        zygote=ZygoteStatus(4710),
+        pid=4709,
+    )
+
+
+def a_letter(number: int, *, event: bytes | None = None) -> DeadLetter:
+    """A dead letter; a higher number is a newer one."""
+    return DeadLetter(
+        id=f"letter-{number}",
+        connection="website-hook",
+        message_id=f"message-{number}",
+        outcome=Outcome.FAILED,
+        reason="status 400",
+        attempts=2,
+        first_at=AT,
+        last_at=AT + number,
+        exit=None,
+        event=event,
+    )
+
+
+class StubQueue:
+    """What the admin API needs of a queue, and what it was asked."""
+
+    def __init__(self) -> None:
+        self.books_now = BOOKS
+        self.letters: list[DeadLetter] = [a_letter(3), a_letter(2), a_letter(1)]
+        self.records: list[EventRecord] = []
+        self.asked: list[tuple[str, DeadLetterFilter, bool]] = []
+        self.listed: list[tuple[DeadLetterFilter, int, str | None]] = []
+
+    async def audit(self) -> Books:
+        return self.books_now
+
+    def books_by_connection(self) -> Mapping[str, Books]:
+        return {"website-hook": self.books_now}
+
+    async def find(self, message_id: str) -> Sequence[EventRecord]:
+        return [record for record in self.records if record.message_id == message_id]
+
+    async def dead_letters(
+        self, where: DeadLetterFilter, *, limit: int, after: str | None
+    ) -> Sequence[DeadLetter]:
+        self.listed.append((where, limit, after))
+        ids = [letter.id for letter in self.letters]
+        start = 0 if after is None else ids.index(after) + 1
+        return self.letters[start : start + limit]
+
+    async def dead_letter(self, letter_id: str) -> DeadLetter | None:
+        found = [letter for letter in self.letters if letter.id == letter_id]
+        if not found:
+            return None
+        return msgspec.structs.replace(found[0], event=b'{"type":"track","event":"Bought"}')
+
+    async def replay(self, where: DeadLetterFilter, *, dry_run: bool) -> Selection:
+        self.asked.append(("replay", where, dry_run))
+        return Selection(matched=3, done=0 if dry_run else 2)
+
+    async def drop(self, where: DeadLetterFilter, *, dry_run: bool) -> Selection:
+        self.asked.append(("drop", where, dry_run))
+        return Selection(matched=3, done=0 if dry_run else 3)
+
+
+class StubControl:
+    """`Control`, with one connection and one worker; what was done by hand is in `done`."""
+
+    def __init__(self) -> None:
+        self.stub_queue = StubQueue()
+        self.metrics = Metrics("1.2.3")
+        self.now = a_status()
+        self.done: list[tuple[str, str]] = []
+        self.metrics.follow(lambda: self.now)
+
+    @property
+    def queue(self) -> Queue:
+        # The admin API reads and never appends or leases: those methods are not stubbed.
+        return cast(Queue, self.stub_queue)
+
+    def status(self) -> Status:
+        return self.now
+
+    def waiting_for(self, connection: str, record: DeliveryRecord) -> str:
+        return "its rate limit"
+
+    async def recycle(self, worker_id: str) -> None:
+        self._do("recycle", worker_id, "default-1")
+
+    async def pause(self, connection: str) -> None:
+        self._do("pause", connection, "website-hook")
+
+    async def resume(self, connection: str) -> None:
+        self._do("resume", connection, "website-hook")
+
+    async def probe(self, connection: str) -> None:
+        if self.now.queues[0].state is QueueState.DISABLED:
+            raise Refused(f"{connection} is disabled; set enabled = true in the config")
+        self._do("probe", connection, "website-hook")
+
+    def _do(self, what: str, name: str, known: str) -> None:
+        if name != known:
+            raise NotFound(f"there is no {name!r}; there is {known}")
+        self.done.append((what, name))
