@@ -106,8 +106,10 @@ async def _declare_all(config: Config, force: Workforce) -> Declarations:
 
 def refuse_impossible(config: Config, said: Declarations) -> None:
     """Raise ConfigError for settings that destinations refuse, and for missing sandbox layers."""
+    # A destination's own words may quote a setting, and a setting may be a secret.
+    redact = log.Redactor(config.secrets)
     errors = [
-        f"{config.path}: connections.{connection}.settings.{error}"
+        redact(f"{config.path}: connections.{connection}.settings.{error}")
         for connection, found in said.settings_errors.items()
         for error in found
     ]
