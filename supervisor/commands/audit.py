@@ -19,7 +19,7 @@ from supervisor.commands.context import (
     table,
 )
 from supervisor.commands.endpoint import CommandError, Endpoint, EndpointType
-from supervisor.queue import Books
+from supervisor.queue import Books, QueueUnavailable
 
 
 class Audit(msgspec.Struct, frozen=True):
@@ -92,11 +92,11 @@ def _online(client: AdminClient) -> Audit:
 
 
 def _offline(state_dir: Path) -> Audit:
-    # Imported here: the online way needs no engine.
-    from supervisor.queue import QueueUnavailable, offline
-
     if not state_dir.is_dir():
         raise CommandError(f"{state_dir}: there is no such state directory (service.state_dir)")
+    # Imported here: the online way needs no engine.
+    from supervisor.queue import offline
+
     try:
         connections = offline.audit(state_dir)
     except QueueUnavailable as error:

@@ -18,6 +18,7 @@ from supervisor.commands.context import (
 )
 from supervisor.commands.endpoint import CommandError, ConfigFailed
 from supervisor.config import ConfigError
+from supervisor.queue import QueueUnavailable
 
 
 @click.command()
@@ -70,11 +71,11 @@ def check(config_path: Path, as_json: bool) -> None:
 
 def _queued(state_dir: Path) -> Mapping[str, int] | None:
     """Pending deliveries by connection; None where no service has run with this directory yet."""
-    # Imported here, as above.
-    from supervisor.queue import QueueUnavailable, offline
-
-    if not state_dir.exists():
+    if not state_dir.is_dir():
         return None
+    # Imported here, as above.
+    from supervisor.queue import offline
+
     try:
         return {name: books.pending for name, books in offline.audit(state_dir).items()}
     except QueueUnavailable as error:

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import TypeVar
 
 import click
 import msgspec
@@ -27,7 +27,6 @@ DEFAULT_ADMIN = "http://127.0.0.1:9190"
 #: Columns of a table that nobody looks at on a terminal.
 _FILE_WIDTH = 200
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 config_option = click.option(
@@ -64,10 +63,8 @@ def admin_client(admin: Endpoint | None, token: str | None, path: Path | None) -
     return AdminClient(admin or parse_endpoint(DEFAULT_ADMIN), token)
 
 
-def admin_options(
-    command: Callable[Concatenate[AdminClient, P], R],
-) -> Callable[..., R]:
-    """Give a command `--admin`, `--token` and `--config`, and itself the client they mean."""
+def admin_options(command: Callable[..., R]) -> Callable[..., R]:
+    """Give a command `--admin`, `--token` and `--config`, and its `client` what they mean."""
 
     @click.option(
         "--admin",
@@ -87,13 +84,9 @@ def admin_options(
     )
     @functools.wraps(command)
     def with_client(
-        admin: Endpoint | None,
-        token: str | None,
-        config_path: Path | None,
-        *args: P.args,
-        **kwargs: P.kwargs,
+        *, admin: Endpoint | None, token: str | None, config_path: Path | None, **others: object
     ) -> R:
-        return command(admin_client(admin, token, config_path), *args, **kwargs)
+        return command(client=admin_client(admin, token, config_path), **others)
 
     return with_client
 

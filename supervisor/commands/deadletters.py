@@ -7,7 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
+from typing import NamedTuple, TypeVar
 
 import click
 import msgspec
@@ -25,14 +25,13 @@ from supervisor.commands.context import (
 )
 from supervisor.queue import Outcome, Selection
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 class Letter(msgspec.Struct, frozen=True):
-    """One dead letter, as the admin API tells it."""
+    """One dead letter, as the admin API tells it; `event` is empty where it came in a list."""
 
     id: str
     connection: str
@@ -43,7 +42,7 @@ class Letter(msgspec.Struct, frozen=True):
     first_at: str | None
     last_at: str
     exit: str | None
-    event: msgspec.Raw | None = None
+    event: msgspec.Raw = msgspec.Raw()
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -82,10 +81,8 @@ class _Moment(click.ParamType[str]):
             self.fail(f"{value!r} is no time; write 2026-01-31T13:00:00Z, or 30m, 2h, 7d for ago")
 
 
-def _filters(
-    command: Callable[Concatenate[Chosen, P], R],
-) -> Callable[..., R]:
-    """Give a command the filters that all of them share."""
+def _filters(command: Callable[..., R]) -> Callable[..., R]:
+    """Give a command the filters that all of them share, and its `chosen` what they mean."""
 
     @click.option("--connection", metavar="NAME", help="Only those of this connection.")
     @click.option(
@@ -98,15 +95,15 @@ def _filters(
     @click.option("--until", type=_Moment(), help="Not newer, as --since.")
     @functools.wraps(command)
     def with_filters(
+        *,
         connection: str | None,
         outcome: str | None,
         error: str | None,
         since: str | None,
         until: str | None,
-        *args: P.args,
-        **kwargs: P.kwargs,
+        **others: object,
     ) -> R:
-        return command(Chosen(connection, outcome, error, since, until), *args, **kwargs)
+        return command(chosen=Chosen(connection, outcome, error, since, until), **others)
 
     return with_filters
 
@@ -188,7 +185,7 @@ def show(client: AdminClient, letter_id: str, as_json: bool) -> None:
         ("worker exit", letter.exit or "-"),
     ):
         click.echo(f"{name:<14} {printable(value)}")
-    if letter.event is not None:
+    if bytes(letter.event):
         click.echo("event")
         print_json(bytes(letter.event))
 

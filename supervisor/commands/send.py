@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from supervisor.commands.context import json_option, print_json, printable
-from supervisor.commands.endpoint import CommandError, Endpoint, EndpointType, parse_endpoint
+from supervisor.commands.endpoint import CommandError, Endpoint, EndpointType
 from supervisor.commands.sender import (
     Counts,
     Rejected,
@@ -66,7 +66,7 @@ def send(
     ctx: click.Context,
     file: Path,
     write_key: str,
-    url: Endpoint | str,
+    url: Endpoint,
     rate: float | None,
     patience: float,
     as_json: bool,
@@ -83,17 +83,20 @@ def send(
       bulkhead send events.jsonl --write-key demo-write-key
       zcat archive.jsonl.gz | bulkhead send - --write-key KEY --rate 500
     """
-    endpoint = parse_endpoint(url) if isinstance(url, str) else url
     counts = Counts()
     name = "standard input" if str(file) == "-" else str(file)
     try:
-        with _opened(file) as stream, _Progress(counts) as progress:
-            sender = Sender(
-                endpoint,
-                write_key,
-                patience_s=patience,
-                rate=rate,
-                on_wait=lambda why, wait_s: progress.say(f"{why}; again in {wait_s:.1f} s"),
+        with ExitStack() as stack:
+            stream = stack.enter_context(_opened(file))
+            progress = stack.enter_context(_Progress(counts))
+            sender = stack.enter_context(
+                Sender(
+                    url,
+                    write_key,
+                    patience_s=patience,
+                    rate=rate,
+                    on_wait=lambda why, wait_s: progress.say(f"{why}; again in {wait_s:.1f} s"),
+                )
             )
             on_rejected = _reporter(name, progress)
             for batch in batches(stream, counts, on_rejected, events_per_batch(rate)):

@@ -145,7 +145,10 @@ def _read(number: int, text: bytes | None) -> Line | Rejected:
 
 
 class Sender:
-    """Sends batches over one connection, and again until each line is taken or rejected."""
+    """Sends batches over one connection, and again until each line is taken or rejected.
+
+    A context manager, which closes the connection.
+    """
 
     def __init__(
         self,
@@ -174,6 +177,12 @@ class Sender:
         self._connection: http.client.HTTPConnection | None = None
         self._was_answered = False
         self._next_at = clock()
+
+    def __enter__(self) -> Sender:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._disconnect()
 
     def send(
         self, batch: list[Line], counts: Counts, on_rejected: Callable[[Rejected], None]
@@ -218,10 +227,13 @@ class Sender:
         give_up_at = self._clock() + self._patience_s
         attempt = 0
         while True:
+            is_reused = self._connection is not None
             try:
                 status, retry_after, answer = self._once(batch, attempt)
             except (OSError, http.client.HTTPException) as error:
                 self._disconnect()
+                if is_reused:
+                    continue  # closed while idle, as servers do: a new one tells how things are
                 why = self._endpoint.unreachable(error, "--url")
                 if not self._was_answered and isinstance(error, OSError):
                     # Nobody was ever there: a wrong address, more likely than an outage.
