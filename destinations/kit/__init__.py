@@ -1,0 +1,28 @@
+"""All that destinations import from this project: see `destinations/README.md`."""
+
+from destinations.kit.contract import Destination, NoSettings
+from destinations.kit.event import Event
+from destinations.kit.outcomes import Delivered, Failed, Outcome, Retry, Unsupported
+from destinations.kit.requests import JSON_HEADERS, Request, Response, gzipped
+from destinations.kit.sending import Batched, Endpoint, Item, Part, PerEvent, Split
+
+__all__ = [
+    "JSON_HEADERS",
+    "Batched",
+    "Delivered",
+    "Destination",
+    "Endpoint",
+    "Event",
+    "Failed",
+    "Item",
+    "NoSettings",
+    "Outcome",
+    "Part",
+    "PerEvent",
+    "Request",
+    "Response",
+    "Retry",
+    "Split",
+    "Unsupported",
+    "gzipped",
+]

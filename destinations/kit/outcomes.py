@@ -1,0 +1,93 @@
+"""How a delivery ended, in a destination's words, and what an HTTP status means.
+
+Owns the outcome values and the default table from status to outcome. Pure: the
+time is an argument. Must not know an API of any vendor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+
+import msgspec
+
+#: Longest wait that a `Retry-After` may ask for, in seconds: no retry window is longer.
+MAX_RETRY_AFTER_S = 24 * 3600.0
+#: Statuses below 500 that another try may change.
+_RETRY_STATUSES = frozenset({408, 423, 425, 429})
+#: Statuses from 500 on that no other try changes: not implemented, HTTP version not supported.
+_FINAL_STATUSES = frozenset({501, 505})
+
+
+class Delivered(msgspec.Struct, frozen=True):
+    """The destination took the event."""
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """Try again later, `after_s` seconds from now at the soonest where the server said so."""
+
+    reason: str
+    after_s: float | None = None
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """The answer is final: another try would end the same way."""
+
+    reason: str
+
+
+class Unsupported(msgspec.Struct, frozen=True):
+    """The destination has no use for this event."""
+
+
+Outcome = Delivered | Retry | Failed | Unsupported
+
+
+def outcome_of_status(
+    status: int, headers: Mapping[str, str], said: str, now: datetime | None = None
+) -> Outcome:
+    """What a status means where the API's documentation says nothing else.
+
+    2xx is delivered; 408, 423, 425, 429 and 5xx without 501 and 505 are tried
+    again, `Retry-After` obeyed; the rest has failed, redirects included, which
+    are never followed. `said` is what the server said in words.
+    """
+    if 200 <= status < 300:
+        return Delivered()
+    reason = f"{status} {_phrase(status)}".rstrip()
+    if 300 <= status < 400:
+        return Failed(f"{reason}: redirects are not followed; use the address that it leads to")
+    if said:
+        reason = f"{reason}: {said}"
+    if status in _RETRY_STATUSES or (status >= 500 and status not in _FINAL_STATUSES):
+        return Retry(reason, retry_after_s(headers.get("Retry-After"), now))
+    return Failed(reason)
+
+
+def retry_after_s(value: str | None, now: datetime | None = None) -> float | None:
+    """Seconds that a `Retry-After` header asks for, 0 to a day; None where it says nothing clear.
+
+    It is a number of seconds or an HTTP date (RFC 9110, section 10.2.3).
+    """
+    if value is None:
+        return None
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return min(float(value[:12]), MAX_RETRY_AFTER_S)
+    try:
+        at = parsedate_to_datetime(value)
+        if at.tzinfo is None:
+            at = at.replace(tzinfo=UTC)
+        wait_s = (at - (now or datetime.now(UTC))).total_seconds()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None  # no date: the usual back-off is as good as a guess
+    return min(max(wait_s, 0.0), MAX_RETRY_AFTER_S)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""  # a status that nobody has registered

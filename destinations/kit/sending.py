@@ -1,0 +1,262 @@
+"""The helpers that most destinations subclass: they send, the destination only maps.
+
+Owns concurrency within one `deliver`, splitting into requests, early reports
+and what happens where a mapping raises. Subclasses write two pure methods, one
+from event to request and one from response to outcomes; both are tested
+without HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import ClassVar
+
+import msgspec
+
+from destinations.kit.contract import Destination
+from destinations.kit.event import Event
+from destinations.kit.exchange import Limits, exchange
+from destinations.kit.outcomes import Failed, Outcome, Retry
+from destinations.kit.requests import (
+    JSON_HEADERS,
+    Request,
+    Response,
+    describe,
+    guarded,
+    gzipped,
+)
+
+
+class Split(msgspec.Struct, frozen=True):
+    """Said of a request with several events: it was refused as a whole, find out which one is bad.
+
+    Each of its events is sent again in a request of its own; one that is
+    refused alone has failed with the reason.
+    """
+
+    reason: str
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """One call of an API that takes several items at once, and its limits.
+
+    The body is `opening`, the items joined by commas, and `closing`: a JSON
+    array by default. `max_bytes` counts the body before compression. Items
+    travel together that have the very same endpoint, so make it once, not in
+    the mapping.
+    """
+
+    url: str
+    max_items: int
+    max_bytes: int
+    headers: Mapping[str, str] = msgspec.field(default_factory=lambda: JSON_HEADERS)
+    gzip: bool = False
+    opening: bytes = b"["
+    closing: bytes = b"]"
+
+    def request(self, items: Sequence[bytes]) -> Request:
+        """The request that carries these items."""
+        body = self.opening + b",".join(items) + self.closing
+        if not self.gzip:
+            return Request(self.url, body, self.headers)
+        return Request(self.url, gzipped(body), {**self.headers, "Content-Encoding": "gzip"})
+
+
+class Item(msgspec.Struct, frozen=True):
+    """What one event becomes: a piece of JSON for an endpoint."""
+
+    endpoint: Endpoint
+    body: bytes
+
+
+class Part(msgspec.Struct, frozen=True):
+    """Items for one request, and the indices of their events."""
+
+    endpoint: Endpoint
+    items: list[bytes]
+    indices: list[int]
+
+
+class _Sending(Destination):
+    """What both helpers share: limits, and a fixed set of senders in a `deliver`."""
+
+    concurrency: ClassVar[int] = 8
+    """Most requests at once within one `deliver`."""
+    timeout_s: ClassVar[float] = 10.0
+    """Seconds from the start of a request to the end of its answer."""
+    answer_bytes: ClassVar[int] = 1024 * 1024
+    """Most bytes of an answer that are read."""
+    _limits: ClassVar[Limits] = Limits(timeout_s, answer_bytes)
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls._limits = Limits(cls.timeout_s, cls.answer_bytes)
+
+
+class PerEvent(_Sending):
+    """One request an event; each outcome is reported as soon as it is there."""
+
+    @abstractmethod
+    def request(self, event: Event) -> Request | Outcome:
+        """What the event becomes; an outcome where nothing is to be sent for it."""
+
+    def outcome(self, response: Response, event: Event) -> Outcome:
+        """What the answer means; by default what its status means."""
+        return response.outcome()
+
+    async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
+        outcomes: list[Outcome] = [_UNSENT] * len(events)
+        queue = iter(enumerate(events))
+
+        async def send() -> None:
+            for index, event in queue:
+                outcome = await self._deliver_one(event)
+                outcomes[index] = outcome
+                self.report(index, outcome)
+
+        await _together(send, min(self.concurrency, len(events)))
+        return outcomes
+
+    async def _deliver_one(self, event: Event) -> Outcome:
+        request = guarded("mapping", lambda: self.request(event))
+        if not isinstance(request, Request):
+            return request
+        response = await exchange(self.http, request, self._limits)
+        if not isinstance(response, Response):
+            return response
+        try:
+            return self.outcome(response, event)
+        except Exception as error:  # noqa: BLE001 - the server's answer is not the event's fault
+            return Retry(f"reading the answer raised {describe(error)}")
+
+
+class Batched(_Sending):
+    """Several events a request, split by what the API allows."""
+
+    concurrency: ClassVar[int] = 4
+
+    @abstractmethod
+    def item(self, event: Event) -> Item | Outcome:
+        """What the event becomes; an outcome where nothing is to be sent for it."""
+
+    @abstractmethod
+    def outcomes(
+        self, response: Response, endpoint: Endpoint, count: int
+    ) -> Sequence[Outcome] | Outcome | Split:
+        """What the answer means for the `count` items of its request, in order.
+
+        One outcome holds for all of them. Split: it does not say which are bad.
+        """
+
+    def request(self, part: Part) -> Request:
+        """The request for a part; to override where it must be signed."""
+        return part.endpoint.request(part.items)
+
+    async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
+        outcomes: list[Outcome] = [_UNSENT] * len(events)
+
+        def settle(index: int, outcome: Outcome) -> None:
+            outcomes[index] = outcome
+            self.report(index, outcome)
+
+        items: list[tuple[int, Item]] = []
+        for index, event in enumerate(events):
+            item = guarded("mapping", lambda event=event: self.item(event))  # type: ignore[misc]  # bound now, not at the call
+            if isinstance(item, Item):
+                items.append((index, item))
+            else:
+                settle(index, item)
+        parts, too_large = split(items)
+        for index, failed in too_large:
+            settle(index, failed)
+        queue = deque(parts)
+
+        async def send() -> None:
+            while queue:
+                part = queue.popleft()
+                said = await self._send_part(part)
+                if isinstance(said, Split):
+                    queue.extend(_singles(part))
+                    continue
+                for index, outcome in zip(part.indices, said, strict=True):
+                    settle(index, outcome)
+
+        await _together(send, min(self.concurrency, len(queue)))
+        return outcomes
+
+    async def _send_part(self, part: Part) -> Sequence[Outcome] | Split:
+        count = len(part.indices)
+        request = guarded("building the request", lambda: self.request(part))
+        if not isinstance(request, Request):
+            return [request] * count
+        response = await exchange(self.http, request, self._limits)
+        if not isinstance(response, Response):
+            return [response] * count
+        try:
+            return _spread(self.outcomes(response, part.endpoint, count), count)
+        except Exception as error:  # noqa: BLE001 - the server's answer is not the events' fault
+            return [Retry(f"reading the answer raised {describe(error)}")] * count
+
+
+_UNSENT = Retry("not sent")
+
+
+async def _together(send: Callable[[], Coroutine[None, None, None]], senders: int) -> None:
+    """Run as many senders as there is work for; a single one needs no task of its own."""
+    if senders <= 1:
+        await send()
+        return
+    async with asyncio.TaskGroup() as group:
+        for _ in range(senders):
+            group.create_task(send())
+
+
+def split(items: Sequence[tuple[int, Item]]) -> tuple[list[Part], list[tuple[int, Failed]]]:
+    """Parts for as few requests as the endpoints' limits allow, and the events that fit in none.
+
+    Events keep their order within an endpoint.
+    """
+    parts: list[Part] = []
+    too_large: list[tuple[int, Failed]] = []
+    open_parts: dict[int, tuple[Part, int]] = {}  # by the endpoint's identity
+    for index, item in items:
+        endpoint, body = item.endpoint, item.body
+        frame = len(endpoint.opening) + len(endpoint.closing)
+        if len(body) + frame > endpoint.max_bytes:
+            limit = endpoint.max_bytes
+            reason = f"{len(body)} bytes as the API wants it, and it takes at most {limit}"
+            too_large.append((index, Failed(reason)))
+            continue
+        part, size = open_parts.get(id(endpoint), (None, 0))
+        if (
+            part is None
+            or len(part.items) >= endpoint.max_items
+            or size + 1 + len(body) > endpoint.max_bytes
+        ):
+            part, size = Part(endpoint, [], []), frame
+            parts.append(part)
+        part.items.append(body)
+        part.indices.append(index)
+        open_parts[id(endpoint)] = part, size + len(body) + 1
+    return parts, too_large
+
+
+def _singles(part: Part) -> list[Part]:
+    return [
+        Part(part.endpoint, [item], [index])
+        for item, index in zip(part.items, part.indices, strict=True)
+    ]
+
+
+def _spread(said: Sequence[Outcome] | Outcome | Split, count: int) -> Sequence[Outcome] | Split:
+    """One outcome an event. A split of one event is its failure."""
+    if isinstance(said, Split):
+        return said if count > 1 else [Failed(said.reason)]
+    if isinstance(said, Sequence):
+        if len(said) != count:
+            raise ValueError(f"{len(said)} outcomes for {count} events")
+        return said
+    return [said] * count
