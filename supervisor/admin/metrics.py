@@ -9,6 +9,8 @@ from events.
 
 from __future__ import annotations
 
+import asyncio
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Literal
@@ -109,13 +111,16 @@ class _DeliverySeconds:
 
     def observe(self, received_at: Iterable[float], now: float) -> None:
         counts = self.counts
-        last_at, last_bucket = -1.0, 0
+        last_at, bucket, age_s, sum_s = math.nan, 0, 0.0, 0.0
         for at in received_at:
             # Events of one request share their time of receipt, so most need no search.
             if at != last_at:
-                last_at, last_bucket = at, bisect_left(DELIVERY_BUCKETS, now - at)
-            counts[last_bucket] += 1
-            self.sum_s += now - at if now > at else 0.0
+                last_at = at
+                age_s = now - at if now > at else 0.0  # the wall clock may have been set back
+                bucket = bisect_left(DELIVERY_BUCKETS, age_s)
+            counts[bucket] += 1
+            sum_s += age_s
+        self.sum_s += sum_s
 
     def buckets(self) -> list[tuple[str, float]]:
         """Cumulative counts by upper bound, as Prometheus wants them."""
@@ -128,12 +133,13 @@ class _DeliverySeconds:
 
 
 class Metrics(Collector):
-    """The service's metrics. Not thread-safe: for the event loop's thread only."""
+    """The service's metrics. Counting is for the event loop's thread only."""
 
     def __init__(self, version: str) -> None:
         self._version = version
         self.registry = registry = CollectorRegistry()
         self._snapshot: Callable[[], Status] | None = None
+        self._status: Status | None = None
         self._delivery_seconds: dict[str, _DeliverySeconds] = {}
         self._loop_lag_s: dict[str, float] = {}
         self._received = _Counts(
@@ -257,25 +263,42 @@ class Metrics(Collector):
         self._worker_exits.retain(pools)
         self._worker_start_seconds.retain(pools)
 
+    async def scrape(self) -> bytes:
+        """The page that Prometheus reads, of type `CONTENT_TYPE`.
+
+        It is written in a thread: with thousands of connections that takes long
+        enough to be missed by the event loop. What is looked at is looked at here.
+        """
+        self._look()
+        return await asyncio.to_thread(generate_latest, self.registry)
+
     def render(self) -> bytes:
-        """The page that Prometheus reads, of type `CONTENT_TYPE`."""
+        """The same page, at once."""
+        self._look()
         return generate_latest(self.registry)
+
+    def _look(self) -> None:
+        self._status = None if self._snapshot is None else self._snapshot()
 
     def describe(self) -> Iterator[Metric]:
         """Name nothing in advance: registering must not take a snapshot."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        """What is not counted but looked at; called by the registry."""
+        """What is not counted but looked at; called by the registry, in whatever thread.
+
+        Dictionaries are copied, which is one step under the interpreter's lock:
+        the event loop goes on counting meanwhile.
+        """
         yield InfoMetricFamily("bulkhead", "Version of the service.", {"version": self._version})
         delivery_seconds = HistogramMetricFamily(
             "bulkhead_delivery_seconds", "From receipt to delivery.", labels=("connection",)
         )
-        for connection, histogram in self._delivery_seconds.items():
+        for connection, histogram in self._delivery_seconds.copy().items():
             delivery_seconds.add_metric((connection,), histogram.buckets(), histogram.sum_s)
         yield delivery_seconds
-        if self._snapshot is not None:
-            status = self._snapshot()
+        status = self._status
+        if status is not None:
             yield from _queues(status)
             yield from _workers(status)
             yield from _store(status)
@@ -283,13 +306,14 @@ class Metrics(Collector):
 
     def _lags(self, workers: Collection[str]) -> Metric:
         """Lags of processes that still are; those of others are forgotten here."""
-        for process in [p for p in self._loop_lag_s if p != SUPERVISOR and p not in workers]:
-            del self._loop_lag_s[process]
         family = GaugeMetricFamily(
             "bulkhead_loop_lag_seconds", "How late an event loop was at worst.", labels=("process",)
         )
-        for process, seconds in self._loop_lag_s.items():
-            family.add_metric((process,), seconds)
+        for process, seconds in self._loop_lag_s.copy().items():
+            if process == SUPERVISOR or process in workers:
+                family.add_metric((process,), seconds)
+            else:
+                self._loop_lag_s.pop(process, None)
         return family
 
 

@@ -139,7 +139,7 @@ class AdminApi:
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         """Prometheus text."""
-        page = self._control.metrics.render()
+        page = await self._control.metrics.scrape()
         return web.Response(body=page, headers={"Content-Type": metrics.CONTENT_TYPE})
 
     async def status(self, request: web.Request) -> web.StreamResponse:
