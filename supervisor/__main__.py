@@ -14,6 +14,8 @@ from collections.abc import Sequence
 
 import click
 
+from supervisor import VERSION
+
 #: Command to module and attribute below `supervisor.commands`, in the order of the help page.
 COMMANDS = {
     "run": "run:run",
@@ -46,7 +48,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="bulkhead-supervisor", prog_name="bulkhead")
+@click.version_option(VERSION, prog_name="bulkhead")
 def cli() -> None:
     """Bulkhead runs destinations for customer-data events in sandboxed workers.
 

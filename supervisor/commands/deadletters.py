@@ -23,6 +23,7 @@ from supervisor.commands.context import (
     printable,
     table,
 )
+from supervisor.commands.endpoint import CommandError
 from supervisor.queue import Outcome, Selection
 
 R = TypeVar("R")
@@ -236,7 +237,9 @@ def drop(
     """
     is_everything = chosen.is_all and not ids and not dry_run
     if is_everything and not yes and sys.stdin.isatty():
-        click.confirm("No filter is given: drop every dead letter?", abort=True)
+        is_meant = click.confirm("No filter is given: drop every dead letter?")
+        if not is_meant:
+            raise CommandError("nothing was dropped")
     done = _ask(client, "/deadletters/drop", chosen, ids, dry_run)
     _report(done, "dropped", dry_run, as_json)
 
