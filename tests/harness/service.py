@@ -120,7 +120,7 @@ class RunningService:
         for name, values in self.sections.items():
             sections[name] = {**sections.get(name, {}), **values}
         self.config_path.write_text(config_text(sections))
-        with self.log_path.open("ab") as log, _pinned(self.cores):
+        with self.log_path.open("ab") as log, pinned(self.cores):
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "supervisor", "run", "--config", str(self.config_path)],
                 stdin=subprocess.DEVNULL,
@@ -135,6 +135,9 @@ class RunningService:
         except TimeoutError as error:
             self.kill()
             raise ServiceFailed(f"{error}\n{self.log_tail()}") from error
+        except ServiceFailed:
+            self.kill()
+            raise
         return self
 
     def stop(self) -> None:
@@ -232,7 +235,7 @@ class RunningService:
 
 
 @contextmanager
-def _pinned(cores: frozenset[int] | None) -> Iterator[None]:
+def pinned(cores: frozenset[int] | None) -> Iterator[None]:
     """Children that start inside run on `cores` only; None leaves everything as it is."""
     if cores is None:
         yield

@@ -1,0 +1,1 @@
+"""Benchmarks against the table of goals: programs to run, never timed tests."""

@@ -1,0 +1,110 @@
+"""`scripts/bench ROW`: one subcommand a row of the goals, a table and JSON out.
+
+Owns the options. What is measured is each row's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from scripts.benchmarks import deliver, durable, loss, recover, report, tax
+from scripts.benchmarks.comparison import PAIRS
+
+Command = TypeVar("Command", bound=Callable[..., Any])  # Any: click passes options by name
+
+
+def _json_option(command: Command) -> Command:
+    path = click.Path(dir_okay=False, writable=True, path_type=Path)
+    return click.option("--json", "json_path", type=path, help="Write the result there, too.")(
+        command
+    )
+
+
+def _pairs_option(command: Command) -> Command:
+    return click.option(
+        "--pairs", type=click.IntRange(1, 100), default=PAIRS, show_default=True, help="A B pairs."
+    )(command)
+
+
+def _seconds_option(default: float) -> Callable[[Command], Command]:
+    def add(command: Command) -> Command:
+        return click.option(
+            "--seconds",
+            type=click.FloatRange(0.1, 600),
+            default=default,
+            show_default=True,
+            help="Length of one run.",
+        )(command)
+
+    return add
+
+
+def _workers_option(default: int) -> Callable[[Command], Command]:
+    def add(command: Command) -> Command:
+        return click.option(
+            "--workers", type=click.IntRange(1, 64), default=default, show_default=True
+        )(command)
+
+    return add
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Measure Bulkhead against its goals, peers in the same run."""
+
+
+@main.command("durable")
+@_seconds_option(5.0)
+@_pairs_option
+@_workers_option(1)
+@_json_option
+def durable_command(seconds: float, pairs: int, workers: int, json_path: Path | None) -> None:
+    """Events/s through disk and worker; beside it Celery prefork with Redis."""
+    report.show("durable", durable.run(seconds=seconds, pairs=pairs, workers=workers), json_path)
+
+
+@main.command("deliver")
+@click.option("--events", type=click.IntRange(100), default=20_000, show_default=True)
+@_pairs_option
+@_json_option
+def deliver_command(events: int, pairs: int, json_path: Path | None) -> None:
+    """Webhooks/s; beside it a bare aiohttp client on the same core."""
+    report.show("deliver", deliver.run(events=events, pairs=pairs), json_path)
+
+
+@main.command("tax")
+@_seconds_option(3.0)
+@_pairs_option
+@_workers_option(2)
+@_json_option
+def tax_command(seconds: float, pairs: int, workers: int, json_path: Path | None) -> None:
+    """Events/s of a pool; beside it plain processes with the same class."""
+    report.show("tax", tax.run(seconds=seconds, pairs=pairs, workers=workers), json_path)
+
+
+@main.command("recover")
+@click.option("--kills", type=click.IntRange(4, 10_000), default=100, show_default=True)
+@_json_option
+def recover_command(kills: int, json_path: Path | None) -> None:
+    """Time from SIGKILL of a worker to its replacement's first batch; peers beside it."""
+    report.show("recover", recover.run(kills=kills), json_path)
+
+
+@main.command("loss")
+@click.option("--kills", type=click.IntRange(1, 100_000), default=1_000, show_default=True)
+@click.option("--seed", type=int, default=None, help="Of the choice of victims; printed.")
+@_json_option
+def loss_command(kills: int, seed: int | None, json_path: Path | None) -> None:
+    """Random SIGKILLs under load; exit 1 where anything accepted is lost."""
+    figures, is_sound = loss.run(kills=kills, seed=seed)
+    report.show("loss", figures, json_path)
+    if not is_sound:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main(prog_name="scripts/bench")

@@ -1,0 +1,69 @@
+"""Row `deliver`: single-event webhooks against a bare aiohttp client on the same core.
+
+Owns the row's two sides and its goal. Everything that sends (supervisor,
+zygote, worker; or the bare client) shares one core, the sink has another, and
+the backlog is on disk before the clock starts, so that intake costs nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from scripts.benchmarks import bulkhead
+from scripts.benchmarks.comparison import Figure, interleave
+from tests.harness.service import pinned
+from tests.harness.sink import SinkProcess
+
+GOAL_RATIO = 0.8
+#: Requests that the bare client keeps in flight, and about as many as one worker does.
+CONCURRENCY = 16
+
+
+def run(*, events: int, pairs: int) -> Sequence[Figure]:
+    """Each run delivers `events` single events."""
+    cores = sorted(os.sched_getaffinity(0))
+    sender, receiver = frozenset(cores[:1]), frozenset(cores[-1:])
+    with pinned(receiver):
+        sink = SinkProcess(light=True)
+    with sink:
+        address = sink.url.removeprefix("http://").rstrip("/")
+        sections: dict[str, dict[str, object]] = {
+            "pools.default": {"destinations": ["*"], "workers": 1, "allow": [address]},
+            f"connections.{bulkhead.CONNECTION}": {
+                "source": "test",
+                "destination": "webhooks",
+                "settings": {"url": sink.url},
+            },
+        }
+        with bulkhead.running(sections, sender) as service:
+            bulkhead.run_backlog(service, events // 4)  # warms connections and caches
+            runs: list[bulkhead.Run] = []
+
+            def ours() -> float:
+                runs.append(bulkhead.run_backlog(service, events))
+                return runs[-1].rate
+
+            result = interleave(ours, lambda: _bare(sink.url, events, sender), pairs)
+    costs = [run.cpu_us_per_event for run in runs]
+    return [
+        Figure.median("webhooks", result.a, "requests/s", None, True, result.noise),
+        Figure.median("bare aiohttp", result.b, "requests/s", None, True, 0.0),
+        Figure("ratio", result.ratio, "x", GOAL_RATIO, True, result.noise),
+        Figure.median("supervisor CPU", costs, "µs/event", None, False, 0.0),
+    ]
+
+
+def _bare(url: str, events: int, cores: frozenset[int]) -> float:
+    command = [sys.executable, "-m", "scripts.benchmarks.bare_client"]
+    command += [url, str(events), str(CONCURRENCY)]
+    with pinned(cores):
+        client = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    return float(client.stdout)
