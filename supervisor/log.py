@@ -29,10 +29,15 @@ MAX_LINE = 16_384
 
 
 class Redactor:
-    """Replaces secrets in text, in the forms they take inside JSON, URLs and Basic auth."""
+    """Replaces secrets in text, in the forms they take inside JSON, URLs and Basic auth.
+
+    The cost of a line grows with its length and not with the number of secrets,
+    of which a service with thousands of connections has as many: forms are found
+    by their first characters (a regular expression would try them one by one).
+    """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._pattern: re.Pattern[str] | None = None
+        self._by_head: dict[str, list[str]] = {}
         self.follow(secrets)
 
     def follow(self, secrets: Iterable[str]) -> None:
@@ -41,12 +46,28 @@ class Redactor:
         for secret in secrets:
             if len(secret) >= MIN_SECRET_LENGTH:
                 forms |= _forms(secret)
+        by_head: dict[str, list[str]] = {}
         # Longest first, so that a secret which contains another is not left half readable.
-        ordered = sorted(forms, key=lambda form: (-len(form), form))
-        self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+        for form in sorted(forms, key=len, reverse=True):
+            by_head.setdefault(form[:MIN_SECRET_LENGTH], []).append(form)
+        self._by_head = by_head
 
     def __call__(self, text: str) -> str:
-        return text if self._pattern is None else self._pattern.sub(REDACTED, text)
+        by_head = self._by_head
+        if not by_head:
+            return text
+        parts: list[str] = []
+        copied = 0
+        for at in range(len(text) - MIN_SECRET_LENGTH + 1):
+            head = text[at : at + MIN_SECRET_LENGTH]
+            if head not in by_head or at < copied:
+                continue
+            for form in by_head[head]:
+                if text.startswith(form, at):
+                    parts += (text[copied:at], REDACTED)
+                    copied = at + len(form)
+                    break
+        return "".join(parts) + text[copied:]
 
 
 def _forms(secret: str) -> set[str]:

@@ -132,7 +132,7 @@ def _pools(status: Status) -> Iterator[RenderableType]:
             (pool.name, "bold"),
             "  ",
             _state(pool.state),
-            f"  {len(pool.workers)} workers, {warm} of {len(pool.spares)} spares warm{why}",
+            f"  workers {len(pool.workers)}, warm spares {warm} of {len(pool.spares)}{why}",
         )
         for worker in pool.workers:
             shown.add_row(

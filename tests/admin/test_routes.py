@@ -259,7 +259,12 @@ async def test_unknown_paths_and_methods_are_json_errors(client: Client) -> None
     assert (missing.status, (await missing.json())["error"]) == (404, "not_found")
     wrong = await client.post("/status")
     assert (wrong.status, (await wrong.json())["error"]) == (405, "method_not_allowed")
-    assert wrong.headers["Allow"] == "GET"
+    assert wrong.headers["Allow"] == "GET,HEAD"
+
+
+async def test_a_probe_may_ask_for_no_body(client: Client) -> None:
+    """HEAD is answered where GET is."""
+    assert (await client.head("/health")).status == 200
 
 
 async def test_a_bug_is_a_json_error(
