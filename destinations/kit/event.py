@@ -65,14 +65,14 @@ class Event(Mapping[str, Any]):  # Any: decoded JSON
     def proxy(self, path: str) -> Any:
         """The value at a dotted path in any case style (`properties.order.id`), else None.
 
-        `traits` and `options` at its start mean what the accessors `traits` and
-        `context` give.
+        `traits`, `context` and `options` at its start mean what the accessors
+        `traits` and `context` give.
         """
         head, dot, rest = path.partition(".")
         match head:
             case "traits":
                 value: Any = self.traits
-            case "options":
+            case "context" | "options":
                 value = self.context
             case _:
                 return find(self._decoded(), path)

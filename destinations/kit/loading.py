@@ -210,7 +210,7 @@ def _convert_errors(kind: Any, value: object, at: str) -> list[str]:  # Any: a t
             # From `__post_init__`, whose lines say themselves which key they speak of.
             prefix = f"{at}." if at else ""
             return [f"{prefix}{line}" for line in str(error.__cause__).splitlines()]
-        path = ".".join(part for part in (at, below) if part)
+        path = f"{at}{below}" if below.startswith("[") else ".".join(filter(None, (at, below)))
         return [f"{path or 'settings'}: {text[:1].lower()}{text[1:]}"]
     except Exception as error:  # noqa: BLE001 - a `__post_init__` may raise anything
         return [f"{at or 'settings'}: checking raised {describe(error)}"]
