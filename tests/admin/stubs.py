@@ -142,6 +142,8 @@ class StubQueue:
     ) -> Sequence[DeadLetter]:
         self.listed.append((where, limit, after))
         ids = [letter.id for letter in self.letters]
+        if after is not None and after not in ids:
+            return []
         start = 0 if after is None else ids.index(after) + 1
         return self.letters[start : start + limit]
 
