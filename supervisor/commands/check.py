@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -38,11 +38,18 @@ def check(config_path: Path, as_json: bool) -> None:
     """
     config = load_config(config_path)
     # Imported here: `--help`, and a config that is wrong in itself, need no workers.
-    from supervisor import service
+    import uvloop
+
+    from supervisor import log, service
     from supervisor.commands.plan_tables import renderables
     from supervisor.plan import plan
 
-    said = asyncio.run(service.check_destinations(config))
+    # What workers have to say goes to standard error, where no plan is.
+    redact = log.configure(config.secrets, level=logging.WARNING)
+    try:
+        said = uvloop.run(service.check_destinations(config))
+    except OSError as error:
+        raise CommandError(f"no worker can be started here: {error.strerror or error}") from error
     planned = plan(
         config,
         said.by_destination,
@@ -58,7 +65,7 @@ def check(config_path: Path, as_json: bool) -> None:
         for part in renderables(planned):
             page.print(part)
     errors = [
-        printable(f"{config.path}: destination {name}: {why}")
+        printable(redact(f"{config.path}: destination {name}: {why}"))
         for name, why in sorted(said.broken.items())
     ]
     try:

@@ -28,13 +28,14 @@ def run(ctx: click.Context, config_path: Path) -> None:
     config = load_config(config_path)
     # Imported here: `--help` needs none of what a service needs.
     from supervisor import service
+    from supervisor.paused import PausedError
     from supervisor.systemd import SocketsError
 
     try:
         code = service.run(config)
     except ConfigError as error:
         raise ConfigFailed("\n".join(error.errors)) from error
-    except (SocketsError, QueueUnavailable) as error:
+    except (SocketsError, PausedError, QueueUnavailable) as error:
         raise CommandError(str(error)) from error
     except OSError as error:
         raise CommandError(_why(error)) from error
