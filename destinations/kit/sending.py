@@ -209,9 +209,13 @@ async def _together(send: Callable[[], Coroutine[None, None, None]], senders: in
     if senders <= 1:
         await send()
         return
-    async with asyncio.TaskGroup() as group:
-        for _ in range(senders):
-            group.create_task(send())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(senders):
+                group.create_task(send())
+    except BaseExceptionGroup as several:
+        # The first one becomes the events' reason, and "unhandled errors in a TaskGroup" is none.
+        raise several.exceptions[0] from several
 
 
 def split(items: Sequence[tuple[int, Item]]) -> tuple[list[Part], list[tuple[int, Failed]]]:

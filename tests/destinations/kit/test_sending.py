@@ -137,6 +137,19 @@ async def test_only_the_bad_event_fails(serve: Serve, http: aiohttp.ClientSessio
     assert outcomes[1].reason.startswith("mapping raised KeyError: 'absent' at event.py:")
 
 
+async def test_what_only_a_bug_can_raise_keeps_its_name(
+    serve: Serve, http: aiohttp.ClientSession
+) -> None:
+    """An exception from within a deliver of many events comes out as itself, not as a group."""
+
+    def refuse(index: int, outcome: Outcome) -> None:
+        raise LookupError("nobody listens")
+
+    current_report.set(refuse)
+    with pytest.raises(LookupError, match="nobody listens"):
+        await Single(Target(await serve(answer_ok)), http, LOG).deliver(events(5))
+
+
 async def one(destination: PerEvent) -> Outcome:
     return (await destination.deliver(events(1)))[0]
 
