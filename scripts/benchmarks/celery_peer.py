@@ -57,6 +57,9 @@ class CeleryPeer:
         self.wait_until_done()
         return lists * len(events) / (time.monotonic() - started)
 
+    def rebuild(self) -> None:
+        """Nothing: Celery replaces its children itself."""
+
     def worker_pids(self) -> list[int]:
         """Process ids of the pool's children."""
         return [child.pid for child in self._parent.children()]

@@ -7,6 +7,7 @@ Must not know rows or goals.
 from __future__ import annotations
 
 import multiprocessing
+import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -16,7 +17,7 @@ from typing import Protocol
 import psutil
 from pebble import ProcessPool
 
-from scripts.benchmarks.stamps import take
+from scripts.benchmarks.stamps import recent_pids, take
 
 #: Timeout a task, which is why one takes pebble; in seconds.
 TASK_TIMEOUT_S = 30.0
@@ -34,30 +35,58 @@ class PoolPeer(Protocol):
     def worker_pids(self) -> list[int]:
         """Process ids of the pool's workers."""
 
+    def rebuild(self) -> None:
+        """Replace a pool that did not recover; what was queued in it is lost."""
+
 
 class Pebble:
-    """A pool that replaces a dead worker by itself; the task that it ran is lost."""
+    """A pool that replaces a worker that dies in a task; the task is lost.
+
+    Its workers share a pipe and a lock. One that dies while it waits for work
+    takes the lock along: then the pool is stuck, or refuses all further tasks.
+    """
 
     def __init__(self, workers: int, stamps: Path) -> None:
-        self._stamps = str(stamps)
-        self._before = _children()
-        self._pool = ProcessPool(workers, context=multiprocessing.get_context("fork"))
+        self._stamps = stamps
+        self._workers = workers
+        self._lock = threading.Lock()
+        self._pool = self._make()
         self._pending: list[Future[None]] = []
 
     def send(self, events: Sequence[str]) -> None:
         """Queue one list, with a timeout."""
-        self._pending = [future for future in self._pending if not future.done()]
-        self._pending.append(
-            self._pool.schedule(take, args=[events, self._stamps], timeout=TASK_TIMEOUT_S)
-        )
+        try:
+            self._schedule(events)
+        except RuntimeError:  # the pool gave up on itself; an application makes another one
+            self.rebuild()
+            self._schedule(events)
+
+    def _schedule(self, events: Sequence[str]) -> None:
+        with self._lock:
+            self._pending = [future for future in self._pending if not future.done()]
+            self._pending.append(
+                self._pool.schedule(take, args=[events, str(self._stamps)], timeout=TASK_TIMEOUT_S)
+            )
 
     def wait_until_done(self) -> None:
         """Wait for all of them."""
         wait(self._pending)
 
     def worker_pids(self) -> list[int]:
-        """Children of this process that came with the pool."""
-        return sorted(_children() - self._before)
+        """Children of this process that have run a list of this pool."""
+        return sorted(_children() & recent_pids(self._stamps))
+
+    def rebuild(self) -> None:
+        """Stop the stuck pool and make another one."""
+        with self._lock:
+            self.close()
+            self._pending.clear()
+            self._pool = self._make()
+            for _ in range(self._workers * 10):  # every worker takes one, and so is seen
+                self._pool.schedule(take, args=[[], str(self._stamps)])
+
+    def _make(self) -> ProcessPool:
+        return ProcessPool(self._workers, context=multiprocessing.get_context("fork"))
 
     def close(self) -> None:
         """Stop and join."""
@@ -69,9 +98,8 @@ class Futures:
     """A pool that breaks when a worker dies: the application makes another one."""
 
     def __init__(self, workers: int, stamps: Path) -> None:
-        self._stamps = str(stamps)
+        self._stamps = stamps
         self._workers = workers
-        self._before = _children()
         self._pending: list[Future[None]] = []
         self._executor = self._make()
 
@@ -79,11 +107,11 @@ class Futures:
         """Queue one list, in a new pool where the old one is broken."""
         self._pending = [future for future in self._pending if not future.done()]
         try:
-            future = self._executor.submit(take, events, self._stamps)
+            future = self._executor.submit(take, events, str(self._stamps))
         except BrokenProcessPool:
             self._executor.shutdown(wait=False)
             self._executor = self._make()
-            future = self._executor.submit(take, events, self._stamps)
+            future = self._executor.submit(take, events, str(self._stamps))
         self._pending.append(future)
 
     def wait_until_done(self) -> None:
@@ -91,12 +119,15 @@ class Futures:
         wait(self._pending)
 
     def worker_pids(self) -> list[int]:
-        """Children of this process that came with the pool."""
-        return sorted(_children() - self._before)
+        """Children of this process that have run a list of this pool."""
+        return sorted(_children() & recent_pids(self._stamps))
 
     def close(self) -> None:
         """Stop and join."""
         self._executor.shutdown(cancel_futures=True)
+
+    def rebuild(self) -> None:
+        """Nothing: `send` sees a broken pool by itself."""
 
     def _make(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(self._workers, mp_context=multiprocessing.get_context("fork"))

@@ -12,6 +12,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+#: How much of the file's end `recent_pids` reads, in bytes.
+RECENT_BYTES = 64 * 1024
+
 
 def stamp(path: str) -> None:
     """Append a line for a batch that starts now in this process; such a write is atomic."""
@@ -36,6 +39,20 @@ def read(path: Path, offset: int = 0) -> list[tuple[int, int]]:
     except FileNotFoundError:
         return []  # nobody has started a batch yet
     return [(int(at), int(pid)) for at, pid in (line.split() for line in lines)]
+
+
+def recent_pids(path: Path) -> set[int]:
+    """Processes that started one of the last few thousand batches, dead ones included."""
+    offset = max(0, size(path) - RECENT_BYTES)
+    lines = read(path, offset) if offset == 0 else _whole_lines(path, offset)
+    return {pid for _, pid in lines}
+
+
+def _whole_lines(path: Path, offset: int) -> list[tuple[int, int]]:
+    """Lines behind the first line end after `offset`."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        return read(path, offset + len(file.readline()))
 
 
 def size(path: Path) -> int:

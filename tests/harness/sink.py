@@ -16,7 +16,7 @@ import subprocess
 import sys
 import urllib.request
 from collections import Counter
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import msgspec
 import uvloop
@@ -77,8 +77,8 @@ class LightSink(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport to answer on."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports quack like this class but do not inherit it.
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         """Answer each request that is complete now."""
