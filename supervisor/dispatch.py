@@ -441,7 +441,7 @@ class PoolShell:
 
     def _give_back(self, connection: str, worker: int) -> None:
         self.scheduler.finished(
-            connection, worker, delivered=0, retried=0, now=self._clock(), jitter=0.0
+            connection, worker, delivered=0, retried=0, started=0.0, now=self._clock(), jitter=0.0
         )
         self.pump_soon()
 
@@ -513,6 +513,7 @@ class PoolShell:
             run.worker,
             delivered=run.delivered,
             retried=run.retried,
+            started=run.started,
             now=now,
             jitter=random.random(),  # noqa: S311 - spreads load, guards nothing
         )

@@ -92,6 +92,7 @@ class Worker(asyncio.Protocol):
         self._frames = FrameReader(FromWorker, MAX_FRAME_FROM_WORKER)
         self._transport: asyncio.Transport | None = None
         self._wire_lost = False
+        self._early = b""
         self._layers: dict[str, str] = {}
         self._pidfd: int | None = None
         self._status: int | None = None
@@ -151,6 +152,10 @@ class Worker(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._core.state is core.State.KILLED and self._core.reason is ExitReason.PROTOCOL:
             return  # nothing that it says counts any more
+        if self._core.state in (core.State.FORKING, core.State.DOOMED):
+            # A quick worker speaks before the zygote has said that there is one.
+            self._early += data
+            return
         try:
             for message in self._frames.feed(data):
                 if isinstance(message, Ready):
@@ -200,6 +205,9 @@ class Worker(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         loop.add_reader(self._pidfd, self._reap)
         self._timer = loop.call_later(START_TIMEOUT_S, self._start_timed_out)
+        early, self._early = self._early, b""
+        if early:
+            self.data_received(early)
 
     def _start_timed_out(self) -> None:
         self.kill(ExitReason.TIMEOUT, f"not ready {START_TIMEOUT_S:g} s after it was forked")

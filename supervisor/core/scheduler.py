@@ -83,6 +83,7 @@ class _Lane:
     closed: Rule | None = None
     fresh_turns: int = 0
     failures: int = 0
+    failed_at: float | None = None
     not_before: float = 0.0
     linger_until: float | None = None
     tokens: float = 0.0
@@ -203,17 +204,20 @@ class Scheduler:
         *,
         delivered: int,
         retried: int,
+        started: float,
         now: float,
         jitter: float,
     ) -> None:
-        """A batch is over: so many deliveries went well, so many want another attempt."""
+        """A batch that was `started` then is over: so many deliveries went well, so many did not."""
         lane = self._freed(connection, worker)
         if lane is None:
             return
         if delivered:
             lane.failures, lane.not_before = 0, 0.0
-        elif retried:
+        elif retried and (lane.failed_at is None or started >= lane.failed_at):
+            # Batches that ran side by side fail for one cause, and count once.
             lane.failures += 1
+            lane.failed_at = now
             over = lane.failures - lane.terms.failures_allowed
             if over >= 0:
                 full = min(

@@ -32,9 +32,23 @@ class Bench:
             self.s.sent(take.connection, take.max_events)
         return take
 
-    def finish(self, take: Take, now: float = 0.0, *, delivered: int = 1, retried: int = 0) -> None:
+    def finish(
+        self,
+        take: Take,
+        now: float = 0.0,
+        *,
+        delivered: int = 1,
+        retried: int = 0,
+        started: float | None = None,
+    ) -> None:
         self.s.finished(
-            take.connection, take.worker, delivered=delivered, retried=retried, now=now, jitter=0.0
+            take.connection,
+            take.worker,
+            delivered=delivered,
+            retried=retried,
+            started=now if started is None else started,
+            now=now,
+            jitter=0.0,
         )
 
 
@@ -116,6 +130,15 @@ def test_failing_connection_backs_off_and_probes_with_one_batch() -> None:
     probe = next(t for _ in range(9) if (t := b.take(2.0)) and t.connection == "a")
     b.finish(probe, 2.0, delivered=1)
     assert b.s.waits_for("a", 2.0)[0] in (Rule.NOTHING, Rule.CREDIT)
+
+
+def test_batches_that_fail_side_by_side_count_once() -> None:
+    """A worker that dies with eight batches of a connection is one failure, not eight."""
+    b = bench(Terms(10, 1000, 8), credits=8, a=1000)
+    takes = [take for _ in range(8) if (take := b.take(1.0))]
+    for take in takes:
+        b.finish(take, 2.0, delivered=0, retried=10, started=1.0)
+    assert b.s.waits_for("a", 2.0) == (Rule.NOTHING, None)
 
 
 def test_retry_after_holds_the_whole_connection() -> None:

@@ -1,0 +1,3 @@
+"""A destination whose module cannot be imported."""
+
+raise RuntimeError("this module is broken")
