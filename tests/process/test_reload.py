@@ -114,12 +114,14 @@ def test_only_changed_pools_get_new_workers_and_nothing_is_dropped(
         "settings": {"path": str(tmp_path / "two"), "seconds": 0.2},
     }
     service = running_service(sections)
+    wait_until(lambda: len(service.worker_pids()) == 2, 20, "a worker in each pool")
     before = {p["name"]: p["workers"][0]["pid"] for p in service.admin("/status")["pools"]}
     post(service.url, [track(f"m{n}") for n in range(200)])
     wait_until(lambda: bool(lines(tmp_path / "one")), 20, "deliveries under way")
     sections["pools.default"]["max_open_files"] = 200
     reload(service, sections)
     service.wait_for(lambda books: books["pending"] == 0, within_s=60)
+    wait_until(lambda: len(service.worker_pids()) == 2, 20, "a worker in each pool")
     after = {p["name"]: p["workers"][0]["pid"] for p in service.admin("/status")["pools"]}
     assert after["other"] == before["other"]
     assert after["default"] != before["default"]
