@@ -56,12 +56,16 @@ class NewEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):
-    """One leased delivery. `attempt` counts from 1; times are epoch seconds."""
+    """One leased delivery. `attempt` counts from 1; times are epoch seconds.
+
+    `first_attempt_at` is None while it has not been attempted in its retry window.
+    """
 
     body: bytes
     attempt: int
     received_at: float
     user_key: bytes
+    first_attempt_at: float | None = None
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -75,6 +79,13 @@ class Lease(msgspec.Struct, frozen=True):
     connection: str
     expires_at: float
     deliveries: Sequence[Delivery]
+
+
+class ConnectionSpec(msgspec.Struct, frozen=True):
+    """What the queue has to know of a connection. `max_backlog` is bytes; None: an equal share."""
+
+    source: str
+    max_backlog: int | None = None
 
 
 class Delivered(msgspec.Struct, frozen=True):
@@ -264,8 +275,10 @@ def message_key(source: str, message_id: str) -> bytes:
 class Queue(Protocol):
     """Any engine. One task at a time need not be awaited: methods may run concurrently."""
 
-    async def start(self, connections: Mapping[str, str], on_work: Callable[[str], None]) -> None:
-        """Open the store; `connections` maps name to source.
+    async def start(
+        self, connections: Mapping[str, ConnectionSpec], on_work: Callable[[str], None]
+    ) -> None:
+        """Open the store for these connections, by name. Raises QueueUnavailable.
 
         `on_work(connection)` is called on the event loop whenever a connection
         that had nothing to lease may have something now (new events, a retry
@@ -275,8 +288,8 @@ class Queue(Protocol):
     async def close(self) -> None:
         """Write down what is settled, and release the store. Leases are void."""
 
-    async def set_connections(self, connections: Mapping[str, str]) -> Mapping[str, int]:
-        """Follow a config change: name to source.
+    async def set_connections(self, connections: Mapping[str, ConnectionSpec]) -> Mapping[str, int]:
+        """Follow a config change.
 
         Pending deliveries of connections that are gone become dead letters
         (`failed`, "connection is no longer in the config"); returns how many,
