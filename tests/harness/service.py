@@ -68,12 +68,13 @@ class RunningService:
 
     `sections` are the config's sections beside `service.state_dir`, the
     addresses and the source `test`, which are made here. `cores` pins the
-    whole process tree to these CPUs.
+    whole process tree to these CPUs, and `environment` is added to ours.
     """
 
     directory: Path
     sections: Mapping[str, Mapping[str, object]]
     cores: frozenset[int] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
     api_port: int = field(default_factory=free_port)
     admin_port: int = field(default_factory=free_port)
     _process: subprocess.Popen[bytes] | None = None
@@ -127,7 +128,10 @@ class RunningService:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 # A coverage or test setting of the caller is none of the service's business.
-                env={k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")},
+                env={
+                    **{k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")},
+                    **self.environment,
+                },
                 start_new_session=True,
             )
         try:

@@ -54,7 +54,7 @@ def descendants(pid: int) -> list[psutil.Process]:
 def test_killed_supervisor_takes_its_children_along_and_loses_nothing(
     running_service: StartService, tmp_path: Path
 ) -> None:
-    """After SIGKILL of the supervisor no child is left, and a new one delivers what was accepted."""
+    """After SIGKILL no child is left, and the next supervisor delivers what was accepted."""
     diary = tmp_path / "diary"
     service = running_service(trial(diary, "diary", seconds=0.3))
     ids = [f"m{n}" for n in range(200)]

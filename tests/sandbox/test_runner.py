@@ -1,0 +1,293 @@
+"""From a batch to its outcomes, with destinations that behave and that do not."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+import pytest
+
+from destinations.kit import (
+    Delivered,
+    Destination,
+    Event,
+    Failed,
+    Outcome,
+    Retry,
+    Unsupported,
+)
+from sandbox.protocol import (
+    DELIVERED,
+    FAILED,
+    RETRY,
+    RETRY_ALONE,
+    UNSUPPORTED,
+    Batch,
+    BatchDone,
+    Configure,
+    Log,
+    Message,
+    Outcomes,
+)
+from sandbox.runner import LOG_LINES_PER_S, Runner
+
+Deliver = Callable[["Trial", Sequence[Event]], Awaitable[object]]
+
+
+class Trial(Destination):
+    """Does what the test tells it to."""
+
+    name = "trial"
+    batch_events = 100
+    habit: Deliver
+
+    class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+        """`word` means nothing."""
+
+        word: str = ""
+
+    async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
+        return await type(self).habit(self, events)  # type: ignore[return-value]  # also nonsense
+
+
+class Bench:
+    """A runner with one connection, and what it has said."""
+
+    def __init__(self, habit: Deliver, settings: dict[str, object] | None = None) -> None:
+        self.said: list[Message] = []
+        self.done = asyncio.Event()
+        self.runner = Runner(self._hear)
+        kind = type("Trial", (Trial,), {"habit": staticmethod(habit)})
+        self.runner.add("trial", kind)
+        self.runner.configure(Configure("c", "trial", settings or {}))
+
+    def _hear(self, message: Message) -> None:
+        self.said.append(message)
+        if isinstance(message, BatchDone):
+            self.done.set()
+
+    async def run(self, size: int = 3, timeout_s: float = 5.0) -> list[tuple[int, int, str]]:
+        """Run one batch to its end; its outcomes, by index."""
+        bodies = [b'{"messageId":"m%d","type":"track","event":"e"}' % n for n in range(size)]
+        self.runner.start(Batch(1, "c", timeout_s, bodies))
+        await asyncio.wait_for(self.done.wait(), 10)
+        told = [item for said in self.said if isinstance(said, Outcomes) for item in said.outcomes]
+        await self.runner.close()
+        return sorted((index, code, detail) for index, code, detail, _ in told)
+
+
+async def test_outcomes_are_passed_on_as_they_are() -> None:
+    """Each kind of outcome has its code, and its reason travels with it."""
+
+    async def habit(self: Trial, events: Sequence[Event]) -> object:
+        return [Delivered(), Retry("busy", 7.0), Failed("bad"), Unsupported()]
+
+    assert await Bench(habit).run(4) == [
+        (0, DELIVERED, ""),
+        (1, RETRY, "busy"),
+        (2, FAILED, "bad"),
+        (3, UNSUPPORTED, ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ValueError("no good"), "ValueError: no good"),
+        (SystemExit(3), "SystemExit: 3"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (GeneratorExit(), "GeneratorExit"),
+        (asyncio.CancelledError(), "CancelledError"),
+        (TimeoutError("theirs"), "TimeoutError: theirs"),
+        (MemoryError(), "MemoryError"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+async def test_whatever_deliver_raises_is_a_retry_of_what_was_not_reported(
+    error: BaseException, text: str
+) -> None:
+    """What was reported holds; the rest goes on singly, with the exception's type and message."""
+
+    async def habit(self: Trial, events: Sequence[Event]) -> object:
+        self.report(1, Delivered())
+        raise error
+
+    told = await Bench(habit).run()
+    assert [(index, code) for index, code, _ in told] == [
+        (0, RETRY_ALONE),
+        (1, DELIVERED),
+        (2, RETRY_ALONE),
+    ]
+    assert told[0][2] == f"deliver raised {text}"
+
+
+async def test_exception_that_cannot_be_printed_is_told_all_the_same() -> None:
+    """An exception whose own text raises does not get past the runner."""
+
+    class Spiteful(Exception):
+        def __str__(self) -> str:
+            sys.exit(1)
+
+    async def habit(self: Trial, events: Sequence[Event]) -> object:
+        raise Spiteful
+
+    assert (await Bench(habit).run(1))[0][2].endswith("(its text raised SystemExit)")
+
+
+@pytest.mark.parametrize(
+    ("returned", "word"),
+    [
+        ([Delivered()], "1 outcomes for 3 events"),
+        ([Delivered()] * 4, "4 outcomes for 3 events"),
+        (None, "NoneType"),
+        ("yes", "str"),
+        ([Delivered(), True, Delivered()], "bool is not an outcome"),
+    ],
+)
+async def test_wrong_outcomes_are_the_destinations_error(returned: object, word: str) -> None:
+    """Too few, too many or no outcomes at all: what nobody spoke of is a retry that says so."""
+
+    async def habit(self: Trial, events: Sequence[Event]) -> object:
+        self.report(0, Delivered())
+        return returned
+
+    told = await Bench(habit).run()
+    assert [index for index, _, _ in told] == [0, 1, 2]
+    assert told[0][1] == DELIVERED
+    assert told[2][1] == RETRY_ALONE
+    assert word in told[2][2]
+
+
+async def test_batch_past_its_time_is_cancelled_and_retried_together() -> None:
+    """A soft timeout keeps what was reported; the rest is retried as a batch."""
+
+    async def habit(self: Trial, events: Sequence[Event]) -> object:
+        self.report(0, Delivered())
+        await asyncio.Event().wait()
+        return []
+
+    told = await Bench(habit).run(2, timeout_s=0.05)
+    assert told == [(0, DELIVERED, ""), (1, RETRY, "not finished within 0.05 s")]
+
+
+async def test_first_word_on_an_event_counts() -> None:
+    """What was reported early is not changed by what is returned later."""
+
+    async def habit(self: Trial, events: Sequence[Event]) -> object:
+        self.report(0, Failed("first"))
+        self.report(0, Delivered())
+        return [Delivered(), Delivered()]
+
+    assert await Bench(habit).run(2) == [(0, FAILED, "first"), (1, DELIVERED, "")]
+
+
+async def test_reports_stream_while_the_batch_runs() -> None:
+    """An outcome is sent in the turn of the loop in which it is reported."""
+    go_on = asyncio.Event()
+
+    async def habit(self: Trial, events: Sequence[Event]) -> object:
+        self.report(0, Delivered())
+        await go_on.wait()
+        return [Delivered()] * 2
+
+    bench = Bench(habit)
+    task = asyncio.ensure_future(bench.run(2))
+    while not bench.said:  # noqa: ASYNC110 - turns of the loop are what is counted
+        await asyncio.sleep(0)
+    assert bench.said == [Outcomes(1, [(0, DELIVERED, "", None)])]
+    go_on.set()
+    assert len(await task) == 2
+
+
+async def test_report_of_nonsense_is_told_to_the_destination() -> None:
+    """An index that is none and an outcome that is none raise where they are reported."""
+    raised = []
+
+    async def habit(self: Trial, events: Sequence[Event]) -> object:
+        for index, outcome in ((3, Delivered()), (-1, Delivered()), (0, None)):
+            try:
+                self.report(index, outcome)  # type: ignore[arg-type]  # nonsense on purpose
+            except (IndexError, TypeError) as error:
+                raised.append(type(error))
+        return [Delivered()] * 3
+
+    await Bench(habit).run()
+    assert raised == [IndexError, IndexError, TypeError]
+
+
+async def test_batches_of_one_connection_report_each_for_itself() -> None:
+    """Two batches that run at once on one instance do not mix up their outcomes."""
+    both = asyncio.Barrier(2)
+
+    async def habit(self: Trial, events: Sequence[Event]) -> object:
+        await both.wait()
+        self.report(0, Delivered() if len(events) == 1 else Failed("of two"))
+        return [Delivered()] * len(events)
+
+    bench = Bench(habit)
+    bench.runner.start(Batch(1, "c", 5.0, [b"{}"]))
+    bench.runner.start(Batch(2, "c", 5.0, [b"{}", b"{}"]))
+    while sum(isinstance(said, BatchDone) for said in bench.said) < 2:  # noqa: ASYNC110 - as above
+        await asyncio.sleep(0)
+    told = {
+        (said.batch, *item[:3])
+        for said in bench.said
+        if isinstance(said, Outcomes)
+        for item in said.outcomes
+    }
+    await bench.runner.close()
+    assert told == {(1, 0, DELIVERED, ""), (2, 0, FAILED, "of two"), (2, 1, DELIVERED, "")}
+
+
+async def test_destination_that_could_not_be_loaded_says_so_for_each_event() -> None:
+    """A worker without the destination's class answers, and lives."""
+
+    async def habit(self: Trial, events: Sequence[Event]) -> object:
+        return []
+
+    bench = Bench(habit)
+    bench.runner.add("gone", "it could not be loaded in this worker: no such file")
+    bench.runner.configure(Configure("c", "gone", {}))
+    ((_, code, detail),) = await bench.run(1)
+    assert code == RETRY_ALONE
+    assert "no such file" in detail
+
+
+async def test_log_lines_are_sent_at_a_bounded_rate_and_the_rest_is_counted() -> None:
+    """A destination that logs without end neither blocks nor floods the supervisor."""
+
+    async def habit(self: Trial, events: Sequence[Event]) -> object:
+        for number in range(10 * LOG_LINES_PER_S):
+            self.log.info("line %d", number)
+        self.log.info("%d", "no number")
+        return [Delivered()]
+
+    bench = Bench(habit)
+    await bench.run(1)
+    lines = [said for said in bench.said if isinstance(said, Log)]
+    assert LOG_LINES_PER_S <= len(lines) <= 2 * LOG_LINES_PER_S
+    assert lines[0].text == "line 0"
+    assert lines[0].connection == "c"
+
+
+async def test_stray_exception_of_a_task_is_logged_with_its_connection() -> None:
+    """What a task left behind raises is told, and the worker goes on."""
+    asyncio.get_running_loop().set_exception_handler(None)
+
+    async def habit(self: Trial, events: Sequence[Event]) -> object:
+        asyncio.get_running_loop().call_soon(_raise)
+        return [Delivered()]
+
+    def _raise() -> None:
+        raise ValueError("left behind")
+
+    bench = Bench(habit)
+    asyncio.get_running_loop().set_exception_handler(bench.runner.stray_exception)
+    await bench.run(1)
+    await asyncio.sleep(0)
+    (line,) = [said for said in bench.said if isinstance(said, Log)]
+    assert line.level == logging.ERROR
+    assert "ValueError: left behind" in line.text
