@@ -18,8 +18,8 @@ from typing import Any
 
 import structlog
 
-from sandbox import protocol
 from sandbox.protocol import (
+    MAX_DETAIL,
     Batch,
     BatchDone,
     Configure,
@@ -198,10 +198,11 @@ class PoolShell:
         for timer in (self._alarm, self._wake):
             if timer is not None:
                 timer.cancel()
+        self._close_if_over()
 
-    def close(self) -> None:
-        """The workers are gone: stop looking at clocks."""
-        if self._ticker is not None:
+    def _close_if_over(self) -> None:
+        """Stop looking at deadlines once the pool is shut and its workers are gone."""
+        if self._core.closed and not self._posts and self._ticker is not None:
             self._ticker.cancel()
 
     # --- what is to be seen ---
@@ -321,6 +322,8 @@ class PoolShell:
                 post.loop_lag_s = message.loop_lag_s
                 self._metrics.loop_lag(worker.label, message.loop_lag_s)
             case Log():
+                if len(message.text) > MAX_DETAIL or len(message.connection) > MAX_DETAIL:
+                    raise ProtocolError("a log line longer than any honest one")
                 self._log_line(worker, message)
             case _:
                 raise ProtocolError(f"{type(message).__name__} from a worker that serves")
@@ -356,6 +359,7 @@ class PoolShell:
         for run in batches:
             self._abandoned(run, end)
         self.pump()
+        self._close_if_over()
 
     def _log_line(self, worker: Worker, message: Log) -> None:
         _log.log(
@@ -363,8 +367,8 @@ class PoolShell:
             "destination_log",
             pool=self.plan.name,
             worker=worker.label,
-            connection=message.connection[:200],
-            text=message.text[: protocol.MAX_DETAIL],
+            connection=message.connection,
+            text=message.text,
             dropped_before=message.dropped,
         )
 
@@ -470,7 +474,7 @@ class PoolShell:
             record = self.slots[post.slot]
             record.batches += 1
             record.events += size
-        post.worker.send(
+        post.worker.send_batch(
             Batch(run.id, lane.name, timeout, [delivery.body for delivery in lease.deliveries])
         )
 

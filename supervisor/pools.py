@@ -17,9 +17,9 @@ from supervisor.declare import Asked
 from supervisor.dispatch import Lane, PoolPlan
 from supervisor.router import Declaration
 
-#: Most bytes of events in one frame to a worker, whatever a destination declares: the frame must
-#: fit the wire's limit with room for its other fields.
-MAX_BATCH_BYTES = 32 * 1024 * 1024
+#: Most bytes of events in one batch, whatever a destination declares: a worker that does not read
+#: has as many batches as it has credits in the supervisor's memory.
+MAX_BATCH_BYTES = 4 * 1024 * 1024
 
 
 def asked_of(config: Config, pool: str) -> list[Asked]:

@@ -400,8 +400,6 @@ class Service:
         await self.force.stop(max(1.0, until - time.monotonic()) if not self._inflight() else 0.0)
         await asyncio.gather(*(shell.drained() for shell in self.shells.values()))
         counting.cancel()
-        for shell in self.shells.values():
-            shell.close()
         for runner in self._runners:
             await runner.cleanup()
         for path in self._paths:

@@ -134,6 +134,8 @@ class Judge:
     def _verdict(
         self, run: Run, index: int, code: int, detail: str, after_s: float | None, now: float
     ) -> Verdict:
+        if len(detail) > protocol.MAX_DETAIL:
+            raise ProtocolError(f"a reason of {len(detail)} characters")
         reason = detail or "no reason given"
         match code:
             case protocol.UNSUPPORTED:

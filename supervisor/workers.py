@@ -24,6 +24,7 @@ import structlog
 
 from sandbox.protocol import (
     MAX_FRAME_FROM_WORKER,
+    Batch,
     Drain,
     FrameReader,
     FromWorker,
@@ -35,6 +36,7 @@ from sandbox.protocol import (
 )
 from supervisor.core import child as core
 from supervisor.core.effects import Announce, Bury, ExitReason, Kill, SendDrain, Watch
+from supervisor.core.talk import TalkBudget
 from supervisor.zygote import Zygote
 
 _log = structlog.get_logger(__name__)
@@ -93,6 +95,7 @@ class Worker(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._wire_lost = False
         self._early = b""
+        self._talk = TalkBudget()
         self._layers: dict[str, str] = {}
         self._pidfd: int | None = None
         self._status: int | None = None
@@ -123,6 +126,11 @@ class Worker(asyncio.Protocol):
         """Write a frame; silently nothing once it is dying, since its end is heard anyway."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(encode(message))
+
+    def send_batch(self, message: Batch) -> None:
+        """Write a batch; the worker may say that much more."""
+        self._talk.given(len(message.events))
+        self.send(message)
 
     def retire(self, reason: ExitReason) -> None:
         """Let it finish what it has and exit."""
@@ -157,7 +165,10 @@ class Worker(asyncio.Protocol):
             self._early += data
             return
         try:
-            for message in self._frames.feed(data):
+            messages = self._frames.feed(data)
+            if not self._talk.said(len(data), len(messages), time.monotonic()):
+                raise ProtocolError("it says more than its batches are worth")
+            for message in messages:
                 if isinstance(message, Ready):
                     self._became_ready(message)
                 else:

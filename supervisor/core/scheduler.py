@@ -208,7 +208,7 @@ class Scheduler:
         now: float,
         jitter: float,
     ) -> None:
-        """A batch that was `started` then is over: so many deliveries went well, so many did not."""
+        """A batch, `started` then, is over: so many deliveries went well, so many did not."""
         lane = self._freed(connection, worker)
         if lane is None:
             return
