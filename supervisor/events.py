@@ -31,8 +31,10 @@ MAX_GROWTH = 8
 _BOM = b"\xef\xbb\xbf"
 _TYPES = frozenset(EVENT_TYPES)
 _TYPES_TEXT = ", ".join(EVENT_TYPES)
-_IDS = ("userId", "anonymousId", "groupId", "previousId")
-_OBJECTS = ("properties", "traits", "context", "integrations")
+_TYPED: dict[str, type] = {
+    **dict.fromkeys(("userId", "anonymousId", "groupId", "previousId", "messageId"), str),
+    **dict.fromkeys(("properties", "traits", "context", "integrations"), dict),
+}
 #: What msgspec raises for bytes that are not the JSON that was asked for.
 _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -260,12 +262,9 @@ class EventReader:
                 if event_type is None
                 else f"type is {_shown(event_type)}; it must be one of {_TYPES_TEXT}",
             )
-        for name in _IDS:
-            if name in event:
-                _make_text(event, name)
-        for name in _OBJECTS:
-            if name in event and type(event[name]) is not dict:
-                _make_object(event, name)
+        for name, value in event.items():
+            if name in _TYPED and type(value) is not _TYPED[name] and value is not None:
+                event[name] = _made_right(name, value)
         user_key = event.get("userId") or event.get("anonymousId")
         if not user_key:
             raise _Invalid("missing_user", "userId or anonymousId is required")
@@ -329,8 +328,6 @@ class EventReader:
 
 
 def _message_id(event: Json) -> str:
-    if event.get("messageId") is not None:
-        _make_text(event, "messageId")
     message_id: str | None = event.get("messageId")
     if not message_id:
         event["messageId"] = message_id = str(uuid.uuid4())
@@ -342,26 +339,21 @@ def _message_id(event: Json) -> str:
     return message_id
 
 
-def _make_text(event: Json, name: str) -> None:
-    """Numbers become text: databases have numeric ids, and their owners post them as such."""
-    value = event[name]
-    if type(value) is str or value is None:
-        return
-    if type(value) is int:
-        event[name] = str(value)
-    elif type(value) is float:
-        event[name] = str(int(value)) if value.is_integer() and abs(value) < 2**53 else str(value)
-    else:
-        raise _Invalid("wrong_type", f"{name} must be a string, not {_kind(value)}")
+def _made_right(name: str, value: object) -> object:
+    """What a field of another type was meant to be; raises _Invalid where that is anyone's guess.
 
-
-def _make_object(event: Json, name: str) -> None:
-    """PHP writes an empty object as `[]`."""
-    value = event[name]
-    if value == [] and type(value) is list:
-        event[name] = {}
-    elif value is not None:
+    Databases have numeric ids, and their owners post them as such; PHP writes
+    an empty object as `[]`.
+    """
+    if _TYPED[name] is dict:
+        if value == []:
+            return {}
         raise _Invalid("wrong_type", f"{name} must be an object, not {_kind(value)}")
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return str(int(value))
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    raise _Invalid("wrong_type", f"{name} must be a string, not {_kind(value)}")
 
 
 def _kind(value: object) -> str:
