@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -77,3 +78,49 @@ class Raises(Destination):
             if event.event == "Bad":
                 raise ValueError("no good")
         return [Delivered() for _ in events]
+
+
+class Liar(Destination):
+    """Writes to the supervisor itself, past the runner."""
+
+    name = "liar"
+
+    class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+        """`says` names one of `LIES`."""
+
+        says: str
+
+    async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
+        frame, times = LIES[self.settings.says]
+        wire = next(fd for fd in range(3, 64) if _is_unix_stream(fd))
+        os.set_blocking(wire, True)
+        for _ in range(times):
+            os.write(wire, frame)
+        await asyncio.Event().wait()
+        return []
+
+
+#: What the liar says: bytes, and how often.
+LIES = {
+    "garbage": (b"\xc1\xff\x00 not msgpack at all", 1),
+    "no array": (b"\x05", 1),
+    "another batch": (msgspec.msgpack.encode([19, 987654, [[0, 0, "", None]]]), 1),
+    "an index that is none": (msgspec.msgpack.encode([19, 1, [[77, 0, "", None]]]), 1),
+    "an outcome that is none": (msgspec.msgpack.encode([19, 1, [[0, 99, "", None]]]), 1),
+    "an end too early": (msgspec.msgpack.encode([20, 1]), 1),
+    "ready again": (msgspec.msgpack.encode([16, 1000, {}]), 1),
+    "a frame for others": (msgspec.msgpack.encode([18, "trial", []]), 1),
+    "a gigabyte to come": (b"\xc6\x40\x00\x00\x00" + bytes(60_000), 200),
+    "an endless array": (b"\xdd\xff\xff\xff\xff" + b"\x01" * 60_000, 200),
+    "deep nesting": (b"\x91" * 60_000, 1),
+    "a flood": (msgspec.msgpack.encode([21, 0.0, 1]) * 4000, 50),
+    "an endless log line": (msgspec.msgpack.encode([22, 20, "trial", "x" * 1_000_000, 0]), 1),
+}
+
+
+def _is_unix_stream(fd: int) -> bool:
+    try:
+        with socket.socket(fileno=os.dup(fd)) as found:
+            return found.family == socket.AF_UNIX and found.type == socket.SOCK_STREAM
+    except OSError:
+        return False

@@ -1,0 +1,70 @@
+"""Whatever a worker says: it costs that worker its life, and the supervisor nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import StartService
+from tests.harness.waiting import wait_until
+from tests.process.client import post, track
+from tests.process.plugins.trials import LIES
+
+PLUGINS = str(Path(__file__).parent / "plugins")
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_nonsense_on_the_wire_costs_only_its_worker(
+    running_service: StartService, tmp_path: Path, lie: str
+) -> None:
+    """The liar is killed for `protocol`, its event waits, and its neighbour is served."""
+    diary = tmp_path / "diary"
+    service = running_service(
+        {
+            "service": {"plugin_paths": [PLUGINS]},
+            "retry": {"first_delay": "500ms"},
+            "pools.default": {"destinations": ["*"], "workers": 1, "spares": 1},
+            "destinations.liar": {"class": "trials:Liar"},
+            "destinations.diary": {"class": "trials:Diary"},
+            "connections.bad": {
+                "source": "test",
+                "destination": "liar",
+                "settings": {"says": lie},
+            },
+            "connections.trial": {
+                "source": "test",
+                "destination": "diary",
+                "settings": {"path": str(diary)},
+            },
+        }
+    )
+    memory = psutil.Process(service.pid).memory_info().rss
+    post(service.url, [track("m1")])
+
+    def last_exit() -> dict[str, str] | None:
+        (worker,) = service.admin("/status")["pools"][0]["workers"]
+        end: dict[str, str] | None = worker["last_exit"]
+        return end
+
+    wait_until(lambda: last_exit() is not None, 20, "an exit of the worker")
+    end = last_exit()
+    assert end is not None
+    assert end["reason"] == "protocol", end
+    assert end["detail"]
+    post(service.url, [track("m2")])
+    wait_until(
+        lambda: (
+            diary.exists()
+            and {line.split()[0] for line in diary.read_text().splitlines()} == {"m1", "m2"}
+        ),
+        20,
+        "the neighbour's events",
+    )
+    assert psutil.Process(service.pid).memory_info().rss < memory + 64 * 1024**2
+    books = service.books()
+    assert (
+        books["accepted"]
+        == books["delivered_first_try"] + books["delivered_on_retry"] + (books["pending"])
+    )
