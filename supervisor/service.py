@@ -166,7 +166,7 @@ class Service:
         self.paused = Paused(state_dir)
         self.said = await _declare_all(config, self.force)
         refuse_impossible(config, self.said)
-        self._report(self.said)
+        self._report(config, self.said)
         router = Router(config.connections, self.said.by_destination, config.sources)
         self._code = code_of(config.service.plugin_paths)
         self._apply_pools(config, renew=())
@@ -280,7 +280,7 @@ class Service:
         for notice in changed.needs_restart:
             _log.warning("reload_needs_restart", notice=notice)
         self._redactor.follow(config.secrets)
-        self._report(said)
+        self._report(config, said)
         self.config, self.said, self._code = config, said, code
         # New routes first, then the queue: no event may be routed to a connection that is gone.
         router = Router(config.connections, said.by_destination, config.sources)
@@ -338,7 +338,16 @@ class Service:
         await shell.drained()
         shell.shut()
 
-    def _report(self, said: Declarations) -> None:
+    def _report(self, config: Config, said: Declarations) -> None:
+        """Say what the operator asked for and does not get."""
+        for connection in config.connections.values():
+            for key, is_default in (
+                ("ordering", connection.ordering == "none"),
+                ("weight", connection.weight == 1),
+            ):
+                if not is_default:
+                    path = f"connections.{connection.name}.{key}"
+                    _log.warning("not_enforced", key=path, reason="not part of this version")
         for destination, reason in said.broken.items():
             _log.error("destination_not_loaded", destination=destination, reason=reason)
         for layer, state in said.layers.items():
