@@ -17,6 +17,8 @@ from aiohttp.web_protocol import RequestPayloadError
 BODY_TIMEOUT_S = 30.0
 #: Bytes of bodies, unpacked, that all requests together may hold.
 MAX_HELD = 64 * 1024 * 1024
+#: Compressed streams in one body, one after the other; each costs time, however small it is.
+MAX_MEMBERS = 16
 
 _GZIP_MAGIC = b"\x1f\x8b"
 #: The first byte of a zlib stream of the usual window. JSON cannot open with either.
@@ -137,6 +139,10 @@ class Body:
                 if not unpacker.eof:
                     raise BodyError(400, "invalid_gzip", "the compressed body is cut off")
                 packed = unpacker.unused_data
+                if len(parts) == MAX_MEMBERS and packed:
+                    raise BodyError(
+                        400, "invalid_gzip", f"the body has more than {MAX_MEMBERS} members"
+                    )
         except zlib.error as error:
             raise BodyError(400, "invalid_gzip", f"the body cannot be unpacked: {error}") from error
         if packed.strip(b"\0"):

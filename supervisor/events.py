@@ -25,6 +25,8 @@ MAX_DEPTH = 64
 MAX_MESSAGE_ID = 255
 #: No valid event is shorter: `{"type":"page","userId":"1"},` is 29 bytes.
 SHORTEST_EVENT = 28
+#: So many items are looked at, and told apart, however short they are.
+FEW_EVENTS = 1000
 #: A batch's context is stored with every event: all together may be so many times the request.
 MAX_GROWTH = 8
 
@@ -115,7 +117,7 @@ def read_batch(body: bytes) -> Envelope:
         raise BadBody("invalid_batch", 'the body needs "batch", an array of events')
     if not found.batch:
         raise BadBody("empty_batch", '"batch" holds no events')
-    most = max(1, len(text) // SHORTEST_EVENT)
+    most = max(FEW_EVENTS, len(text) // SHORTEST_EVENT)
     if len(found.batch) > most:
         raise BadBody(
             "invalid_batch",

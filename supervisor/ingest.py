@@ -17,7 +17,7 @@ import math
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -28,7 +28,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from supervisor.bodies import Body, BodyError, Held
 from supervisor.config import Api, Source
 from supervisor.events import BadBody, Envelope, EventReader, Rejected, read_batch, read_single
-from supervisor.queue import Queue, QueueFull, QueueUnavailable
+from supervisor.queue import NewEvent, QueueFull, QueueStats, QueueUnavailable
 from supervisor.router import Router
 
 _log = structlog.get_logger(__name__)
@@ -53,6 +53,18 @@ _HEADER_LIST = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]{1,1024}")
 _JSON = "application/json"
 _CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "Retry-After"}
 _OK = b'{"success": true}'
+
+
+class Intake(Protocol):
+    """What is used of the queue, see `supervisor.queue.Queue`."""
+
+    async def append(
+        self, source: str, events: Sequence[NewEvent], received_at: float
+    ) -> Sequence[bool]:
+        """Store events durably; False for repeats. Raises QueueFull or QueueUnavailable."""
+
+    def stats(self) -> QueueStats:
+        """Whether it takes events, from memory."""
 
 
 class IngestMetrics(Protocol):
@@ -88,7 +100,7 @@ class TrackingApi:
         sources: Mapping[str, Source],
         limits: Api,
         router: Router,
-        queue: Queue,
+        queue: Intake,
         metrics: IngestMetrics,
         wall: Callable[[], float] = time.time,
     ) -> None:
