@@ -66,10 +66,16 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 class Item(msgspec.Struct, frozen=True):
-    """What one event becomes: a piece of JSON for an endpoint."""
+    """What one event becomes: a piece of JSON for an endpoint.
+
+    Items of one `deliver` with equal `key` and endpoint go one after the other
+    in requests of their own: for APIs that refuse two changes of one record in
+    a request, or let them overtake each other.
+    """
 
     endpoint: Endpoint
     body: bytes
+    key: str | None = None
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -94,6 +100,10 @@ class _Sending(Destination):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls._limits = Limits(cls.timeout_s, cls.answer_bytes)
+
+    async def exchange(self, request: Request) -> Response | Outcome:
+        """Send one request; to override where it takes a token that may have to be renewed."""
+        return await exchange(self.http, request, self._limits)
 
 
 class PerEvent(_Sending):
@@ -124,7 +134,7 @@ class PerEvent(_Sending):
         request = guarded("mapping", lambda: self.request(event))
         if not isinstance(request, Request):
             return request
-        response = await exchange(self.http, request, self._limits)
+        response = await self.exchange(request)
         if not isinstance(response, Response):
             return response
         try:
@@ -169,6 +179,19 @@ class Batched(_Sending):
                 items.append((index, item))
             else:
                 settle(index, item)
+        await self.deliver_items(items, settle)
+        return outcomes
+
+    async def deliver_items(
+        self, items: Sequence[tuple[int, Item]], settle: Callable[[int, Outcome], None]
+    ) -> None:
+        """Send items, each with the index of its event; `settle` is told each one's outcome."""
+        for wave in _waves(items):
+            await self._deliver_wave(wave, settle)
+
+    async def _deliver_wave(
+        self, items: Sequence[tuple[int, Item]], settle: Callable[[int, Outcome], None]
+    ) -> None:
         parts, too_large = split(items)
         for index, failed in too_large:
             settle(index, failed)
@@ -185,14 +208,13 @@ class Batched(_Sending):
                     settle(index, outcome)
 
         await _together(send, min(self.concurrency, len(queue)))
-        return outcomes
 
     async def _send_part(self, part: Part) -> Sequence[Outcome] | Split:
         count = len(part.indices)
         request = guarded("building the request", lambda: self.request(part))
         if not isinstance(request, Request):
             return [request] * count
-        response = await exchange(self.http, request, self._limits)
+        response = await self.exchange(request)
         if not isinstance(response, Response):
             return [response] * count
         try:
@@ -246,6 +268,23 @@ def split(items: Sequence[tuple[int, Item]]) -> tuple[list[Part], list[tuple[int
         part.indices.append(index)
         open_parts[id(endpoint)] = part, size + len(body) + 1
     return parts, too_large
+
+
+def _waves(items: Sequence[tuple[int, Item]]) -> list[list[tuple[int, Item]]]:
+    """Items that may travel together; the n-th item of a key is in the n-th wave."""
+    waves: list[list[tuple[int, Item]]] = []
+    seen: dict[tuple[int, str], int] = {}
+    for index, item in items:
+        wave = 0
+        if item.key is not None:
+            # By the endpoint's identity: equal keys at another endpoint are another record.
+            place = (id(item.endpoint), item.key)
+            wave = seen.get(place, 0)
+            seen[place] = wave + 1
+        if wave == len(waves):
+            waves.append([])
+        waves[wave].append((index, item))
+    return waves
 
 
 def _singles(part: Part) -> list[Part]:

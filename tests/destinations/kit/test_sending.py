@@ -312,6 +312,16 @@ async def test_split_finds_the_bad_one(serve: Serve, http: aiohttp.ClientSession
     assert outcomes == [Delivered(), Delivered(), Failed("400"), Delivered(), Delivered()]
 
 
+class Keyed(Many):
+    """Items whose key the event says."""
+
+    name = "keyed"
+
+    def item(self, event: Event) -> Item | Outcome:
+        item = super().item(event)
+        return Item(item.endpoint, item.body, event["key"]) if isinstance(item, Item) else item
+
+
 async def test_wrong_number_of_outcomes(serve: Serve, http: aiohttp.ClientSession) -> None:
     """A reading of the answer that raises or miscounts is a retry of its request's events."""
 
@@ -321,3 +331,19 @@ async def test_wrong_number_of_outcomes(serve: Serve, http: aiohttp.ClientSessio
     outcomes = await (await many(await serve(short), http)).deliver(events(2))
     assert all(isinstance(outcome, Retry) for outcome in outcomes)
     assert "1 outcomes for 2 events" in str(outcomes[0])
+
+
+async def test_equal_keys_go_one_after_the_other(serve: Serve, http: aiohttp.ClientSession) -> None:
+    """No request holds two items of a key, the items of a key keep their order, others fill up."""
+    seen: list[list[str]] = []
+
+    async def take(request: web.Request) -> web.Response:
+        events = await request.json()
+        seen.append([event["key"] + str(event["n"]) for event in events])
+        return web.json_response(["ok"] * len(events))
+
+    many = Keyed(Target(await serve(take)), http, LOG)
+    await many.start()
+    events = [Event(b'{"key":"%s","n":%d}' % (key, n)) for n, key in enumerate([b"a", b"b", b"a"])]
+    assert await many.deliver(events) == [Delivered()] * 3
+    assert seen == [["a0", "b1"], ["a2"]]
