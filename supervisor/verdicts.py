@@ -187,12 +187,16 @@ class Judge:
         outcomes: Counter[tuple[str, bool]] = Counter()
         deliveries = run.lease.deliveries
         received = []
+        first = 0
         for index, verdict in verdicts:
             delivery = deliveries[index]
+            if verdict is _DELIVERED:
+                received.append(delivery.received_at)
+                first += delivery.attempt == 1
+                continue
             match verdict:
                 case Delivered():
-                    received.append(delivery.received_at)
-                    outcomes["delivered", delivery.attempt == 1] += 1
+                    pass  # there is but one, and it was counted above
                 case Unsupported():
                     results["unsupported"] += 1
                     outcomes["unsupported", delivery.attempt == 1] += 1
@@ -205,6 +209,7 @@ class Judge:
                     pass
         if received:
             results["delivered"] = len(received)
+            outcomes["delivered", True], outcomes["delivered", False] = first, len(received) - first
             # Receipt is wall time, so this is too: the histogram is of what a sender sees.
             self._metrics.delivery_seconds(run.connection, received, time.time())
         run.delivered += results["delivered"]
@@ -214,7 +219,8 @@ class Judge:
                 self._metrics.attempt(run.connection, result, n)
         for (outcome, is_first), n in outcomes.items():
             attempt: Literal["first", "retry"] = "first" if is_first else "retry"
-            self._metrics.outcome(run.connection, run.destination, outcome, attempt, n)
+            if n:
+                self._metrics.outcome(run.connection, run.destination, outcome, attempt, n)
 
     def _settle(self, lease: Lease, verdicts: list[tuple[int, Verdict]]) -> None:
         self._waiting.append((lease, verdicts))
