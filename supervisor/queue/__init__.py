@@ -112,7 +112,7 @@ class Release(msgspec.Struct, frozen=True):
 
 
 class Bury(msgspec.Struct, frozen=True):
-    """It becomes a dead letter. `outcome` is FAILED or QUARANTINED; `exit_id` names the evidence."""
+    """It becomes a dead letter, FAILED or QUARANTINED; `exit_id` names the evidence."""
 
     outcome: Outcome
     error: str

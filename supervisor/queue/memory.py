@@ -1,0 +1,296 @@
+"""The queue's state in memory as a whole, and how commits and reads change it.
+
+Owns all lanes, the chunks that are loaded, the payload cache and the sizes.
+It changes on the event loop's thread only. Must not do I/O or know SQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from operator import add
+
+from supervisor.queue import ConnectionSpec, Delivery
+from supervisor.queue.backlog import (
+    LOADED,
+    LOADED_RETRIES,
+    RETRY_WINDOW,
+    TIGHT_RETRY_WINDOW,
+    TIGHT_WINDOW,
+    WINDOW,
+    Chunk,
+    Due,
+    Lane,
+    RetryRow,
+    Share,
+)
+from supervisor.queue.evict import Compacted, Evicted
+from supervisor.queue.journal import Deltas, Journal, Stored
+from supervisor.queue.schema import COUNTERS
+
+#: Payload bytes that are kept in memory, so that what is delivered at once is never read.
+CACHE_BYTES = 32 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class LoadedShare:
+    """One connection's part of a chunk, as it was on disk."""
+
+    connection: int
+    route: int
+    done: int
+    unsupported: int
+    moved: int
+
+
+@dataclass(slots=True)
+class LoadedChunk:
+    """A chunk without its payload, as it was on disk."""
+
+    id: int
+    count: int
+    received: float
+    size: int
+    shares: list[LoadedShare]
+
+
+@dataclass(slots=True)
+class Page:
+    """The next chunks that have something for a connection; `cursor` is how far was looked."""
+
+    chunks: list[LoadedChunk]
+    cursor: int
+
+
+@dataclass(slots=True)
+class Memory:
+    """Everything that is known without reading. `live_bytes` and `retry_bytes` are on disk."""
+
+    lanes: dict[int, Lane] = field(default_factory=dict)
+    by_name: dict[str, Lane] = field(default_factory=dict)
+    chunks: dict[int, Chunk] = field(default_factory=dict)
+    unwritten: dict[int, RetryRow] = field(default_factory=dict)
+    totals: list[int] = field(default_factory=lambda: [0] * len(COUNTERS))
+    live_bytes: int = 0
+    retry_bytes: int = 0
+    retries_loaded: int = 0
+    loads: int = 0
+    _cached: dict[int, Chunk] = field(default_factory=dict)
+    _cached_bytes: int = 0
+    _drop_later: list[Chunk] = field(default_factory=list)
+
+    # --- lanes ---
+
+    def add_lane(self, lane: Lane) -> None:
+        """A connection that was unknown. The newest one of a name is the one of this name."""
+        self.lanes[lane.id] = lane
+        self.by_name[lane.name] = lane
+
+    def lane_of(self, name: str) -> Lane | None:
+        """The connection of this name."""
+        return self.by_name.get(name)
+
+    @property
+    def window(self) -> int:
+        """How many chunks a connection may have loaded now."""
+        return WINDOW if len(self.chunks) < LOADED else TIGHT_WINDOW
+
+    @property
+    def retry_window(self) -> int:
+        """How many retries a connection may have loaded now."""
+        return RETRY_WINDOW if self.retries_loaded < LOADED_RETRIES else TIGHT_RETRY_WINDOW
+
+    def share_bytes(self, max_pending: int, spec: ConnectionSpec | None) -> int:
+        """What a connection may hold of the disk before it is borrowing."""
+        if spec is not None and spec.max_backlog is not None:
+            return spec.max_backlog
+        configured = sum(1 for lane in self.by_name.values() if lane.spec is not None)
+        return max_pending // 2 // max(1, configured)
+
+    # --- what a commit has done ---
+
+    def count(self, deltas: Deltas) -> None:
+        """Counters have moved on disk."""
+        for connection, delta in deltas.items():
+            lane = self.lanes[connection]
+            lane.books = list(map(add, lane.books, delta))
+            self.totals = list(map(add, self.totals, delta))
+
+    def stored(self, stored: Iterable[Stored]) -> set[Lane]:
+        """Chunks are on disk; the connections that have something of them."""
+        touched: set[Lane] = set()
+        limit = self.window
+        for item in stored:
+            new = item.chunk
+            chunk = Chunk(item.id, new.routing.count, new.received, item.size)
+            self.live_bytes += item.size
+            chunk.open = len(item.masks)
+            for connection, mask in item.masks.items():
+                lane = self.lanes[connection]
+                touched.add(lane)
+                share = Share(chunk, connection, mask, mask, mask)
+                chunk.shares[connection] = share
+                if not lane.fresh:
+                    lane.cursor = lane.newest
+                if not lane.is_behind and len(lane.window) < limit:
+                    lane.cursor = item.id
+                    lane.take_in(share)
+                lane.newest = item.id
+                lane.fresh += mask.bit_count()
+            if chunk.holders:
+                self.chunks[chunk.id] = chunk
+                self.cache(chunk, new.deliveries)
+        return touched
+
+    def written(self, journal: Journal) -> None:
+        """A journal is on disk: what nobody holds is forgotten."""
+        for share in journal.dirty:
+            chunk = share.chunk
+            chunk.unwritten -= 1
+            self._drop_if_idle(chunk)
+        for chunk in journal.finished:
+            self._forget(chunk)
+        for row_id, row in journal.retries.items():
+            if self.unwritten.get(row_id) is row:
+                del self.unwritten[row_id]
+
+    def _drop_if_idle(self, chunk: Chunk) -> None:
+        if not chunk.holders and not chunk.unwritten:
+            if self.loads:
+                # Somebody may be reading this chunk as it was before the commit.
+                self._drop_later.append(chunk)
+            else:
+                self._forget(chunk)
+
+    def _forget(self, chunk: Chunk) -> None:
+        self.chunks.pop(chunk.id, None)
+        if self._cached.pop(chunk.id, None) is not None:
+            self._cached_bytes -= chunk.size
+        chunk.deliveries = None
+
+    # --- payloads ---
+
+    def cache(self, chunk: Chunk, deliveries: list[Delivery]) -> None:
+        """Payload of a chunk that is in memory; the oldest others make room."""
+        if chunk.id in self._cached:
+            return
+        chunk.deliveries = deliveries
+        self._cached[chunk.id] = chunk
+        self._cached_bytes += chunk.size
+        while self._cached_bytes > CACHE_BYTES and len(self._cached) > 1:
+            oldest = self._cached.pop(next(iter(self._cached)))
+            oldest.deliveries = None
+            self._cached_bytes -= oldest.size
+
+    # --- reads ---
+
+    def load_ended(self) -> None:
+        """Nobody reads any more what a commit has changed meanwhile, if this was the last one."""
+        self.loads -= 1
+        if not self.loads:
+            for chunk in self._drop_later:
+                if not chunk.holders and not chunk.unwritten:
+                    self._forget(chunk)
+            self._drop_later.clear()
+
+    def loaded(self, lane: Lane, page: Page) -> None:
+        """A page of the log comes into a connection's window."""
+        for row in page.chunks:
+            chunk = self.chunks.get(row.id)
+            if chunk is None:
+                chunk = self.chunks[row.id] = _chunk_of(row)
+            share = chunk.shares[lane.id]
+            if share.left and not share.is_held:
+                lane.take_in(share)
+        lane.cursor = max(lane.cursor, page.cursor)
+
+    def loaded_retries(self, lane: Lane, rows: Sequence[Due], *, is_all: bool) -> None:
+        """The next retries of a connection come into its window; `is_all`: there are no others."""
+        known = {entry[1] for entry in lane.due} | lane.leased_retries
+        lane.horizon = None if is_all else rows[-1][:2]
+        for entry in rows:
+            if entry[1] not in lane.recent and entry[1] not in known:
+                self.plan(lane, entry)
+        recent, lane.recent = lane.recent, {}
+        for entry in recent.values():
+            if entry[1] not in known:
+                self.plan(lane, entry)
+
+    def plan(self, lane: Lane, entry: Due) -> None:
+        """A delivery waits for its next attempt."""
+        self.retries_loaded += lane.plan(entry, self.retry_window)
+
+    def forget_recent(self, lane: Lane) -> None:
+        """Retries beyond the horizon that a look at the disk will find."""
+        lane.recent = {
+            row_id: entry for row_id, entry in lane.recent.items() if row_id in self.unwritten
+        }
+
+    # --- what changed on disk past the windows ---
+
+    def evicted(self, lane: Lane, done: Evicted) -> list[Chunk]:
+        """Deliveries of a connection were buried on disk; chunks that are finished by that.
+
+        Those are the ones that the disk does not know to be finished: what the
+        other connections had of them was settled since.
+        """
+        finished: list[Chunk] = []
+        lane.epoch += 1
+        lane.retrying -= len(done.retries)
+        self.retry_bytes -= done.retry_bytes
+        gone = set(done.retries)
+        if gone:
+            kept = [entry for entry in lane.due if entry[1] not in gone]
+            self.retries_loaded -= len(lane.due) - len(kept)
+            lane.due = sorted(kept)
+            for row_id in gone:
+                lane.recent.pop(row_id, None)
+        for chunk_id, mask in done.chunks.items():
+            lane.fresh -= mask.bit_count()
+            chunk = self.chunks.get(chunk_id)
+            if chunk is not None:
+                self._evict_share(lane, chunk.shares[lane.id], mask)
+                if not chunk.open and chunk_id not in done.finished:
+                    self.live_bytes -= chunk.size
+                    finished.append(chunk)
+        for chunk_id, size in done.finished.items():
+            self.live_bytes -= size
+            chunk = self.chunks.get(chunk_id)
+            if chunk is not None:
+                self._forget(chunk)
+        return finished
+
+    def _evict_share(self, lane: Lane, share: Share, mask: int) -> None:
+        chunk = share.chunk
+        share.left &= ~mask
+        share.todo &= ~mask
+        share.moved |= mask
+        if not share.todo:
+            lane.unlist(share)
+        if not share.left:
+            chunk.open -= 1
+            if share.is_held:
+                share.is_held = False
+                chunk.holders -= 1
+            self._drop_if_idle(chunk)
+
+    def compacted(self, done: Compacted) -> None:
+        """Chunks have become smaller."""
+        self.live_bytes -= done.freed
+        for chunk_id, size in done.sizes.items():
+            chunk = self.chunks.get(chunk_id)
+            if chunk is not None:
+                if chunk_id in self._cached:
+                    self._cached_bytes += size - chunk.size
+                chunk.size = size
+
+
+def _chunk_of(row: LoadedChunk) -> Chunk:
+    chunk = Chunk(row.id, row.count, row.received, row.size)
+    for loaded in row.shares:
+        left = loaded.route & ~loaded.done
+        chunk.shares[loaded.connection] = Share(
+            chunk, loaded.connection, loaded.route, left, left, loaded.unsupported, loaded.moved
+        )
+        chunk.open += bool(left)
+    return chunk
