@@ -246,7 +246,7 @@ class Leases:
                     self._decide(held, index, verdict, journal, now)
         else:
             self._delivered(held, delivered, journal)
-        if 1 not in undecided:
+        if 1 not in held.undecided:
             self._end(held)
 
     def _end(self, held: Held) -> None:

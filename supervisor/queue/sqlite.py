@@ -48,7 +48,7 @@ from supervisor.queue.leasing import Leasing
 from supervisor.queue.memory import Memory
 from supervisor.queue.offline import audited
 from supervisor.queue.schema import COUNTERS, LETTER_BYTES, Lock, last_seen, prepare
-from supervisor.queue.seen import DedupeIndex
+from supervisor.queue.dedupe import DedupeIndex
 from supervisor.queue.store import Store
 from supervisor.queue.upkeep import Upkeep
 
