@@ -41,6 +41,7 @@ from supervisor.queue import (
 )
 from supervisor.queue.backlog import Lane, books_of
 from supervisor.queue.chunks import EVENT_OVERHEAD, RouteIds
+from supervisor.queue.dedupe import DedupeIndex
 from supervisor.queue.find import find, retry_id
 from supervisor.queue.journal import Committed, Intake, Journal
 from supervisor.queue.leases import Leases
@@ -48,7 +49,6 @@ from supervisor.queue.leasing import Leasing
 from supervisor.queue.memory import Memory
 from supervisor.queue.offline import audited
 from supervisor.queue.schema import COUNTERS, LETTER_BYTES, Lock, last_seen, prepare
-from supervisor.queue.dedupe import DedupeIndex
 from supervisor.queue.store import Store
 from supervisor.queue.upkeep import Upkeep
 
