@@ -125,6 +125,7 @@ class SqliteQueue:
             loaded = await self._store.start(partial(loading.load, latest=latest))
         except BaseException:
             self._lock.release()
+            self._lock = None
             raise
         self._sources = loaded.sources
         self._memory.live_bytes, self._memory.retry_bytes = loaded.live_bytes, loaded.retry_bytes
@@ -140,15 +141,17 @@ class SqliteQueue:
                 self._has_work(lane)
 
     async def close(self) -> None:
-        """Write down what is settled, see `Queue`."""
+        """Write down what is settled, see `Queue`; once more is no error."""
+        if self._lock is None:
+            return
         if self._upkeep_task is not None:
             self._upkeep_task.cancel()
             await asyncio.gather(self._upkeep_task, return_exceptions=True)
         await self._store.close()
         if self._timer is not None:
             self._timer.cancel()
-        if self._lock is not None:
-            self._lock.release()
+        self._lock.release()
+        self._lock = None
 
     async def set_connections(self, connections: Mapping[str, ConnectionSpec]) -> Mapping[str, int]:
         """Follow a config change, see `Queue`."""

@@ -1,0 +1,59 @@
+"""Fixtures of the queue's tests: a queue of each engine, ready to use and closed afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from supervisor.config import QueueConfig
+from supervisor.queue import ConnectionSpec, Queue
+from tests.queue.given import SPECS, SetClock, sqlite_queue
+
+ENGINES = {"sqlite": sqlite_queue}
+
+#: Opens a queue on the test's state directory: config, connections.
+OpenQueue = Callable[..., Awaitable[Queue]]
+
+
+@pytest.fixture
+def clock() -> SetClock:
+    """A clock that moves when it is told to."""
+    return SetClock()
+
+
+@pytest.fixture
+def work() -> list[str]:
+    """Connections that `on_work` was called with."""
+    return []
+
+
+@pytest.fixture(params=sorted(ENGINES))
+async def open_queue(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: SetClock, work: list[str]
+) -> AsyncIterator[OpenQueue]:
+    """Opens queues; one that is open already is closed first, so that this restarts the service."""
+    opened: list[Queue] = []
+
+    async def open_it(
+        config: QueueConfig | None = None,
+        connections: Mapping[str, ConnectionSpec] = SPECS,
+    ) -> Queue:
+        for queue in opened:
+            await queue.close()
+        opened.clear()
+        queue = ENGINES[request.param](tmp_path / "state", clock, config)
+        await queue.start(connections, work.append)
+        opened.append(queue)
+        return queue
+
+    yield open_it
+    for queue in opened:
+        await queue.close()
+
+
+@pytest.fixture
+async def queue(open_queue: OpenQueue) -> Queue:
+    """An empty queue with the connections a and b of the source web."""
+    return await open_queue()
