@@ -136,13 +136,14 @@ def _of_record(
 ) -> Outcome:
     """A record's outcome; where it says nothing of itself, what is said of all holds."""
     if isinstance(record, dict):
-        if record.get("status") in _DONE:
+        status = record.get("status")
+        if isinstance(status, str) and status in _DONE:
             return done(record)
         # The upsert calls them reasons, the activities errors.
         reasons = _list(record.get("reasons")) or _list(record.get("errors"))
         if reasons:
             return _outcome(reasons, retried)
-        if record.get("status") == "skipped":
+        if status == "skipped":
             return Failed("Marketo skipped it, and gave no reason")
     return _outcome(errors, retried) if errors else response.not_json()
 

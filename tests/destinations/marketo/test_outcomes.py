@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from destinations.kit import Delivered, Failed, Response, Retry, Split
 from destinations.kit.tokens import Token
@@ -242,3 +244,32 @@ def test_credentials_refused() -> None:
     assert isinstance(refused, Failed)
     assert "Bad client credentials" in refused.reason
     assert isinstance(token(Response(502)), Retry)
+
+
+KEYS = st.sampled_from(
+    ["success", "result", "errors", "reasons", "status", "code", "message", "id", "access_token"]
+)
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(KEYS, below, max_size=4),
+    max_leaves=12,
+)
+ANSWERS = st.builds(
+    lambda odd, result: {"success": True, "result": result, **odd},
+    st.dictionaries(KEYS, JSON, max_size=2),
+    st.lists(JSON, min_size=2, max_size=2),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(JSON | ANSWERS, st.sampled_from([200, 400, 413, 503]))
+def test_no_answer_is_too_odd(said: Any, status: int) -> None:
+    """Whatever is answered, it has outcomes, as many as events, and nothing is raised."""
+    answer = response(said, status)
+    for read in (leads, lookups, activities):
+        outcomes = read(answer, 2)
+        assert not isinstance(outcomes, list) or len(outcomes) == 2
+        assert outcomes is not None
+    assert needs_token(answer) in (True, False)
+    assert token(answer) is not None

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from destinations.kit import Delivered, Failed, Outcome, Response, Retry, Split
-from destinations.salesforce.outcomes import needs_token, upserted
+from destinations.salesforce.outcomes import needs_token, session, upserted
 
 DONE = {"id": "00Q", "success": True, "errors": [], "created": True}
 
@@ -193,3 +195,30 @@ def test_page_and_cut_answers() -> None:
     cut = upserted(Response(200, {}, b'[{"id"', "larger than 1048576 bytes"), 2, "User_Id__c")
     assert isinstance(cut, Retry)
     assert "larger than" in cut.reason
+
+
+KEYS = st.sampled_from(
+    ["success", "errors", "statusCode", "errorCode", "message", "fields", "access_token"]
+)
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(KEYS, below, max_size=4),
+    max_leaves=12,
+)
+RESULTS = st.lists(
+    st.builds(lambda odd: {"success": False, **odd}, st.dictionaries(KEYS, JSON, max_size=3)),
+    min_size=2,
+    max_size=2,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(JSON | RESULTS, st.sampled_from([200, 400, 401, 413, 503]))
+def test_no_answer_is_too_odd(said: Any, status: int) -> None:
+    """Whatever is answered, it has outcomes, as many as events, and nothing is raised."""
+    answer = response(said, status)
+    outcomes = upserted(answer, 2, "User_Id__c")
+    assert not isinstance(outcomes, list) or len(outcomes) == 2
+    assert outcomes is not None
+    assert session(answer, "https://login.salesforce.com") is not None
