@@ -18,7 +18,8 @@ from destinations.kit import Delivered, Failed, Outcome, Response, Retry, Split
 from destinations.salesforce.mapping import Session
 
 #: Codes that another try may change, with the seconds to wait where a moment would be too soon.
-#: They are listed with a description in the SOAP API's page, which REST shares:
+#: REST shares them with the SOAP API, whose page leaves the full list to the org's WSDL, where they
+#: have no descriptions: which of them pass by themselves is read from their names and messages.
 #: https://developer.salesforce.com/docs/atlas.en-us.api.meta/api/sforce_api_calls_concepts_core_data_objects.htm
 _RETRY_AFTER_S: Mapping[str, float | None] = {
     # Over the org's limit of calls in 24 hours, a window that moves, or of long calls at once.
