@@ -173,6 +173,7 @@ class Worker(asyncio.Protocol):
                     self._became_ready(message)
                 else:
                     self._listener.said(self, message)
+            self._frames.check()
         except ProtocolError as error:
             self.kill(ExitReason.PROTOCOL, str(error))
 
