@@ -24,8 +24,8 @@ RECORDS = 300
 REQUEST_BYTES = 1_000_000
 
 #: Where a trait has a standard field of the person, by the trait's name without case and dashes.
-#: Fields of the company (`company`, `industry`, ...) are left out: Marketo does not support
-#: changing them by this call, see the note of the page below; settings may name them all the same.
+#: Fields of the company (`company`, `industry`, ...) are left out: a note on the page of the upsert
+#: (see `endpoints`) says that it does not support them; settings may name them all the same.
 #: https://experienceleague.adobe.com/en/docs/marketo-developer/marketo/rest/list-of-standard-fields
 _TRAITS: Mapping[str, str] = {
     "firstname": "firstName",
