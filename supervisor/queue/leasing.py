@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from supervisor.clock import Clock
-from supervisor.queue import Delivery, Lease
+from supervisor.queue import Delivery, Lease, QueueUnavailable
 from supervisor.queue.backlog import Chunk, Due, Lane
 from supervisor.queue.leases import Leases
 from supervisor.queue.loading import PAGE, read_due, read_page, read_payloads, read_retries
@@ -136,8 +136,14 @@ class Leasing:
     async def _load_payloads(self, chunks: Sequence[Chunk]) -> None:
         found = await self._store.read(partial(read_payloads, ids=[chunk.id for chunk in chunks]))
         for chunk in chunks:
-            if chunk.id in found and chunk.holders:
-                self._memory.cache(chunk, found[chunk.id])
+            if not chunk.holders:
+                continue  # it was evicted meanwhile
+            if chunk.id not in found:
+                raise QueueUnavailable(
+                    f"chunk {chunk.id} is pending and not in the store: it is damaged; stop the "
+                    "service and keep a copy of service.state_dir"
+                )
+            self._memory.cache(chunk, found[chunk.id])
 
     async def _load_due(self, lane: Lane) -> None:
         memory, epoch, horizon = self._memory, lane.epoch, lane.horizon

@@ -18,6 +18,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
+import msgspec
 import structlog
 
 from supervisor.clock import Clock
@@ -200,7 +201,7 @@ class Store:
         """Read in one state of the store. Raises QueueUnavailable."""
         try:
             return await self._reader.ask(partial(in_snapshot, work))
-        except sqlite3.Error as error:
+        except (sqlite3.Error, msgspec.MsgspecError) as error:
             raise QueueUnavailable(explained(self._state_dir, error)) from error
 
     async def run(

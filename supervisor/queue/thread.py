@@ -30,12 +30,14 @@ class DatabaseThread:
         self._inbox: SimpleQueue[_Task | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._loop = asyncio.get_running_loop()
+        self._is_open = False
         self._opened: asyncio.Future[None] = self._loop.create_future()
 
     async def start(self) -> None:
         """Open the connection. Raises what opening it raises."""
         self._thread.start()
         await self._opened
+        self._is_open = True
 
     def submit(
         self,
@@ -72,7 +74,8 @@ class DatabaseThread:
 
     async def close(self) -> None:
         """Finish what was asked for, then close the connection and end the thread."""
-        if self._thread.is_alive():
+        if self._is_open:
+            self._is_open = False
             ended: asyncio.Future[None] = self._loop.create_future()
 
             def last(db: sqlite3.Connection) -> None:

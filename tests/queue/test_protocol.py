@@ -160,6 +160,15 @@ async def test_first_verdict_counts(queue: Queue) -> None:
     await until(lambda: queue.books() == Books(accepted=2, delivered_first_try=2))
 
 
+async def test_lease_that_is_decided(queue: Queue) -> None:
+    """A lease of which every delivery is decided is over."""
+    await queue.append("web", events(range(2)), T0)
+    lease = await taken(queue)
+    await settle_all(queue, lease, Delivered())
+    with pytest.raises(LeaseExpired):
+        await queue.extend(lease, 60.0)
+
+
 async def test_no_such_delivery(queue: Queue) -> None:
     """A verdict on a delivery that the lease does not have is an error, and decides nothing."""
     await queue.append("web", events(range(2)), T0)
