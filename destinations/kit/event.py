@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from destinations.kit import commerce
 from destinations.kit.paths import find, normal
 
 #: As facade does, numbers below this are seconds, above it milliseconds since the epoch.
@@ -206,6 +207,34 @@ class Event(Mapping[str, Any]):  # Any: decoded JSON
     def integrations(self) -> Mapping[str, Any]:
         """The event's `integrations` object."""
         return self._object("integrations")
+
+    # --- commerce: https://github.com/segmentio/facade/blob/master/lib/track.js ---
+
+    @property
+    def products(self) -> list[Any]:  # Any: decoded JSON
+        """The products of an order or a list; what the sender put there, in any shape."""
+        value = self.proxy("properties.products")
+        return value if isinstance(value, list) else []
+
+    @property
+    def order_id(self) -> str | None:
+        """The order's id; as in the facade, a property `id` comes before `order_id`."""
+        return self._id("properties.id", "properties.order_id")
+
+    @property
+    def currency(self) -> str:
+        """The currency's code as sent; USD where there is none."""
+        return self._text("properties.currency") or "USD"
+
+    @property
+    def revenue(self) -> float | None:
+        """What the event earned, in `currency`; of a completed order its total, if not given."""
+        return commerce.revenue(self._object("properties"), self.event)
+
+    @property
+    def subtotal(self) -> float:
+        """`total` without tax, shipping and discount, in `currency`; 0 if unknown."""
+        return commerce.subtotal(self._object("properties"), self.event)
 
     # --- circumstances ---
 
