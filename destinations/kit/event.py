@@ -236,6 +236,49 @@ class Event(Mapping[str, Any]):  # Any: decoded JSON
         """`total` without tax, shipping and discount, in `currency`; 0 if unknown."""
         return commerce.subtotal(self._object("properties"), self.event)
 
+    # --- address: https://github.com/segmentio/facade/blob/master/lib/address.js ---
+
+    @property
+    def street(self) -> str | None:
+        """The street, as the traits or properties have it."""
+        return self._address("street")
+
+    @property
+    def city(self) -> str | None:
+        """The city, as the traits or properties have it."""
+        return self._address("city")
+
+    @property
+    def region(self) -> str | None:
+        """The region, as the traits or properties have it."""
+        return self._address("region")
+
+    @property
+    def state(self) -> str | None:
+        """The state, as the traits or properties have it."""
+        return self._address("state")
+
+    @property
+    def postal_code(self) -> str | None:
+        """The postal code, under that name or as `zip`; numbers become text."""
+        return self._address("postalCode", "zip")
+
+    @property
+    def country(self) -> str | None:
+        """The country, as the traits or properties have it: a code or a name."""
+        return self._address("country")
+
+    def _address(self, *keys: str) -> str | None:
+        for parts in (self.traits, self._object("properties")):
+            for key in keys:
+                for path in (f"address.{key}", key):
+                    value = find(parts, path)
+                    if isinstance(value, int) and not isinstance(value, bool):
+                        return str(value)
+                    if isinstance(value, str) and (value := value.strip()):
+                        return value
+        return None
+
     # --- circumstances ---
 
     @property
