@@ -316,6 +316,16 @@ class Event(Mapping[str, Any]):  # Any: decoded JSON
         """The user's language and country."""
         return self._text("context.locale")
 
+    @property
+    def timezone(self) -> str | None:
+        """The user's time zone, as the sender names it."""
+        return self._text("context.timezone")
+
+    @property
+    def referrer(self) -> str | None:
+        """The page that led to this one: https://github.com/segmentio/facade lib/track.js."""
+        return self._text("context.referrer.url", "context.page.referrer", "properties.referrer")
+
 
 def to_datetime(value: object) -> datetime | None:
     """A time from ISO 8601 text, or from seconds or milliseconds since the epoch; else None.

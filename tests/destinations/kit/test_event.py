@@ -79,6 +79,10 @@ def test_events_of_the_same_bytes_share_nothing() -> None:
         ({"context": {"ip": "1.2.3.4"}}, "ip", "1.2.3.4"),
         ({"context": {"userAgent": "curl"}}, "user_agent", "curl"),
         ({"options": {"locale": "de-DE"}}, "locale", "de-DE"),
+        ({"context": {"timezone": "Europe/Berlin"}}, "timezone", "Europe/Berlin"),
+        ({"context": {"page": {"referrer": "r"}}}, "referrer", "r"),
+        ({"context": {"referrer": {"url": "u"}}, "properties": {"referrer": "p"}}, "referrer", "u"),
+        ({"properties": {"referrer": "p"}}, "referrer", "p"),
         ({"traits": 3, "context": {"traits": {"a": 1}}}, "traits", {"a": 1}),
         ({"properties": "x"}, "properties", {}),
         ({"timestamp": "2026-01-02T03:04:05Z"}, "timestamp", datetime(2026, 1, 2, 3, 4, 5, 0, UTC)),
@@ -133,7 +137,8 @@ JSON = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["traits", "name", "context", "userId", "timestamp", "x.y", ""]),
+            st.sampled_from(["traits", "name", "context", "userId", "timestamp", "x.y", ""])
+            | st.sampled_from(["properties", "subtotal", "total", "tax", "address", "zip"]),
             inner,
             max_size=4,
         )
