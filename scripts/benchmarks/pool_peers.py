@@ -6,7 +6,10 @@ Must not know rows or goals.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import os
+import signal
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
@@ -20,7 +23,9 @@ from pebble import ProcessPool
 from scripts.benchmarks.stamps import recent_pids, take
 
 #: Timeout a task, which is why one takes pebble; in seconds.
-TASK_TIMEOUT_S = 30.0
+TASK_TIMEOUT_S = 10.0
+#: Seconds that a pool may take to stop before it is taken for stuck.
+STUCK_AFTER_S = 1.0
 
 
 class PoolPeer(Protocol):
@@ -69,8 +74,8 @@ class Pebble:
             )
 
     def wait_until_done(self) -> None:
-        """Wait for all of them."""
-        wait(self._pending)
+        """Wait for all of them, or until the pool is clearly stuck."""
+        wait(self._pending, timeout=TASK_TIMEOUT_S)
 
     def worker_pids(self) -> list[int]:
         """Children of this process that have run a list of this pool."""
@@ -79,7 +84,7 @@ class Pebble:
     def rebuild(self) -> None:
         """Stop the stuck pool and make another one."""
         with self._lock:
-            self.close()
+            self._abandon()
             self._pending.clear()
             self._pool = self._make()
             for _ in range(self._workers * 10):  # every worker takes one, and so is seen
@@ -89,9 +94,23 @@ class Pebble:
         return ProcessPool(self._workers, context=multiprocessing.get_context("fork"))
 
     def close(self) -> None:
-        """Stop and join."""
-        self._pool.stop()  # type: ignore[no-untyped-call]  # pebble left its types out here
-        self._pool.join()
+        """Stop, as far as it lets itself be stopped."""
+        self._abandon()
+
+    def _abandon(self) -> None:
+        """Stop the pool; one that is stuck stays so in a thread, and its workers are killed."""
+        workers = self.worker_pids()
+        ending = threading.Thread(target=self._end, args=[self._pool], daemon=True)
+        ending.start()
+        ending.join(STUCK_AFTER_S)
+        for pid in workers:
+            with contextlib.suppress(ProcessLookupError):  # it ended as it should
+                os.kill(pid, signal.SIGKILL)
+
+    @staticmethod
+    def _end(pool: ProcessPool) -> None:
+        pool.stop()  # type: ignore[no-untyped-call]  # pebble left its types out here
+        pool.join()
 
 
 class Futures:
