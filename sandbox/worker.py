@@ -91,6 +91,7 @@ class _Worker(asyncio.Protocol):
             await self._declare()
         else:
             self._import()
+            await self._runner.warm_up()
             self._send(Ready(CREDITS, self._layers))
             self._due_s = loop.time() + HEARTBEAT_S
             loop.call_at(self._due_s, self._heartbeat)

@@ -165,6 +165,9 @@ class _Round:
             case _:
                 raise ProtocolError(f"{type(message).__name__} from a worker that declares")
 
+    def vacated(self, worker: Worker) -> None:
+        """Nobody takes its place before it is known why it ended."""
+
     def gone(self, worker: Worker, end: Exit) -> None:
         """The last word."""
         if self._timer is not None:

@@ -328,10 +328,17 @@ class PoolShell:
             case _:
                 raise ProtocolError(f"{type(message).__name__} from a worker that serves")
 
-    def gone(self, worker: Worker, end: Exit) -> None:
-        """A worker is dead: verdicts for what it had, and its slot to a spare."""
-        post = self._posts.pop(worker.number)
+    def vacated(self, worker: Worker) -> None:
+        """A worker is dead or as good as: its slot to a spare, which can work at once."""
         self.scheduler.worker_left(worker.number)
+        was_ready = worker.ready_at is not None
+        self._carry_out(
+            self._core.child_gone(worker.number, was_ready=was_ready, now=self._clock())
+        )
+
+    def gone(self, worker: Worker, end: Exit) -> None:
+        """It is buried: verdicts for what it had."""
+        post = self._posts.pop(worker.number)
         batches = list(post.batches.values())
         connections = sorted({run.connection for run in batches})
         unreported = sum(run.unreported for run in batches)
@@ -352,10 +359,6 @@ class PoolShell:
             self.slots[post.slot].last_exit = end
         if not end.was_ready:
             self._failure = f"a worker did not start: {end.reason} ({end.detail})"
-        # The slot first: whoever takes it can work while the dead one's batches are sorted out.
-        self._carry_out(
-            self._core.child_gone(worker.number, was_ready=end.was_ready, now=self._clock())
-        )
         for run in batches:
             self._abandoned(run, end)
         self.pump()

@@ -75,6 +75,9 @@ class Listener(Protocol):
     def said(self, worker: Worker, message: FromWorker) -> None:
         """Any other frame. Raises ProtocolError where it is out of turn."""
 
+    def vacated(self, worker: Worker) -> None:
+        """It will do no more work: dead, dying or about to be killed. Comes once, before `gone`."""
+
     def gone(self, worker: Worker, end: Exit) -> None:
         """It is reaped, and every frame that it had sent was heard."""
 
@@ -95,6 +98,7 @@ class Worker(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._wire_lost = False
         self._early = b""
+        self._vacated = False
         self._talk = TalkBudget()
         self._layers: dict[str, str] = {}
         self._pidfd: int | None = None
@@ -202,6 +206,7 @@ class Worker(asyncio.Protocol):
                 case SendDrain():
                     self.send(Drain())
                 case Kill():
+                    self._vacate()
                     self._disarm()
                     if self._pidfd is not None and self._status is None:
                         signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
@@ -247,7 +252,15 @@ class Worker(asyncio.Protocol):
             status, self._status = self._status, None
             self._apply(self._core.handle(core.Exited(status)))
 
+    def _vacate(self) -> None:
+        # Ahead of its burial: tearing down a large process takes milliseconds, and whoever takes
+        # its place shall not wait for that.
+        if not self._vacated:
+            self._vacated = True
+            self._listener.vacated(self)
+
     def _buried(self, effect: Bury) -> None:
+        self._vacate()
         if self._transport is not None:
             self._transport.abort()
         self._force.forget(self)

@@ -98,6 +98,8 @@ class Scheduler:
     look: Callable[[str], Ready]
     lanes: dict[str, _Lane] = field(default_factory=dict)
     credits: dict[int, int] = field(default_factory=dict)
+    _used: dict[int, int] = field(default_factory=dict)
+    _turn: int = 0
     _ring: deque[_Lane] = field(default_factory=deque)
     _alarms: list[tuple[float, str]] = field(default_factory=list)
 
@@ -145,10 +147,12 @@ class Scheduler:
     def worker_came(self, worker: int, credits: int) -> None:
         """A worker serves, and takes `credits` batches at once."""
         self.credits[worker] = credits
+        self._used[worker] = 0
 
     def worker_left(self, worker: int) -> None:
         """It takes no more batches; those in flight are reported by `finished` as ever."""
         self.credits.pop(worker, None)
+        self._used.pop(worker, None)
 
     # --- batches ---
 
@@ -175,6 +179,8 @@ class Scheduler:
             lane.inflight += 1
             lane.linger_until = None
             self.credits[worker] -= 1
+            self._turn += 1
+            self._used[worker] = self._turn
             self._enter(lane)
             events = lane.terms.batch_events
             if lane.terms.rate is not None:
@@ -295,8 +301,14 @@ class Scheduler:
         return max(0.0, (1.0 - lane.tokens) / rate)
 
     def _free_worker(self) -> int | None:
-        """The worker with the most credits left, so that work spreads."""
-        worker = max(self.credits, key=self.credits.__getitem__, default=None)
+        """The worker with the most credits left, so that work spreads; of equals, the most rested.
+
+        A newcomer is the most rested of all: it shows at once whether it works.
+        """
+        used = self._used
+        worker = max(
+            self.credits, key=lambda number: (self.credits[number], -used[number]), default=None
+        )
         return worker if worker is not None and self.credits[worker] > 0 else None
 
     def _freed(self, connection: str, worker: int) -> _Lane | None:

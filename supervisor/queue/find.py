@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 
-from supervisor.queue import DeliveryRecord, EventRecord, Outcome
+from supervisor.queue import DeliveryRecord, EventRecord, Outcome, message_key
 from supervisor.queue.chunks import (
     Routing,
     from_blob,
@@ -22,6 +22,9 @@ from supervisor.queue.journal import decode_odd
 _PENDING, _FINISHED, _DEAD = "pending", "finished", "dead"
 
 _DROPPED = "its dead letter was dropped"
+
+#: Sources up to which the log is searched once for each.
+FEW_SOURCES = 4
 
 #: By connection.
 _Records = dict[int, DeliveryRecord]
@@ -38,9 +41,44 @@ def retry_id(row_id: int) -> str:
 
 
 def find(
+    db: sqlite3.Connection,
+    message_id: str,
+    *,
+    sources: Mapping[str, int],
+    names: Mapping[int, str],
+) -> list[EventRecord]:
+    """The newest event with this id of each source that sent one.
+
+    `sources` and `names` are sources by name, and names of connections.
+    """
+    keys = {number: message_key(name, message_id) for name, number in sources.items()}
+    if len(sources) > FEW_SOURCES:
+        keys = _sources_with(db, keys)
+    by_number = {number: name for name, number in sources.items()}
+    found = (_find_one(db, key, message_id, by_number[n], names) for n, key in keys.items())
+    return [record for record in found if record is not None]
+
+
+def _sources_with(db: sqlite3.Connection, keys: Mapping[int, bytes]) -> dict[int, bytes]:
+    """Those of the sources that know their key: one pass over the log for all of them."""
+    db.create_function("holds", 2, lambda source, keys_of: keys[source] in keys_of)
+    found = {
+        source for (source,) in db.execute("SELECT source FROM chunks WHERE holds(source, keys)")
+    }
+    found |= {
+        source for (source,) in db.execute("SELECT source FROM history WHERE holds(source, keys)")
+    }
+    for source, key in keys.items():
+        for table in ("retries", "dead_letters"):
+            query = f"SELECT 1 FROM {table} WHERE key = ?"  # noqa: S608 - one of two constants
+            if db.execute(query, (key,)).fetchone() is not None:
+                found.add(source)
+    return {source: keys[source] for source in sorted(found)}
+
+
+def _find_one(
     db: sqlite3.Connection, key: bytes, message_id: str, source: str, names: Mapping[int, str]
 ) -> EventRecord | None:
-    """The newest event with this key; None where nothing is known of it."""
     received: float | None = None
     records: _Records = {}
     finished = _in_history(db, key, names)

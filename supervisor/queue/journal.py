@@ -130,6 +130,7 @@ class Journal:
     progress: list[tuple[int, int, bytes, bytes, bytes]] = field(default_factory=list)
     finished: list[Chunk] = field(default_factory=list)
     retries: dict[int, RetryRow] = field(default_factory=dict)
+    ended_retries: list[int] = field(default_factory=list)
     history_bytes: int = 0
     deltas: Deltas = field(default_factory=dict)
 
@@ -167,6 +168,7 @@ class Journal:
             self.dirty | later.dirty,
             finished=self.finished + later.finished,
             retries=self.retries | later.retries,
+            ended_retries=self.ended_retries + later.ended_retries,
             history_bytes=self.history_bytes + later.history_bytes,
             deltas={connection: list(delta) for connection, delta in self.deltas.items()},
         )

@@ -426,6 +426,8 @@ class Leases:
                 self._on_work(lane)
                 return
         journal.statements.append((END_RETRY, (row_id,)))
+        journal.ended_retries.append(row_id)
+        self._memory.ended.add(row_id)
         journal.count(lane.id, RETRYING, -1)
         self._memory.retry_bytes -= size
 

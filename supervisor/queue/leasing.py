@@ -14,7 +14,14 @@ from supervisor.clock import Clock
 from supervisor.queue import Delivery, Lease, QueueUnavailable
 from supervisor.queue.backlog import Chunk, Due, Lane
 from supervisor.queue.leases import Leases
-from supervisor.queue.loading import PAGE, read_due, read_page, read_payloads, read_retries
+from supervisor.queue.loading import (
+    ALONG,
+    PAGE,
+    read_due,
+    read_page,
+    read_payloads,
+    read_retries,
+)
 from supervisor.queue.memory import Memory
 from supervisor.queue.store import Store
 
@@ -115,27 +122,28 @@ class Leasing:
             done.set_result(None)
 
     async def _load_page(self, lane: Lane) -> None:
-        memory, epoch = self._memory, lane.epoch
+        memory = self._memory
+        epochs = memory.waiting_with(lane)
         memory.loads += 1
         try:
             page = await self._store.read(
                 partial(
                     read_page,
-                    connection=lane.id,
                     source=lane.source,
                     after=lane.cursor,
                     upto=lane.newest,
-                    want=min(PAGE, memory.window),
+                    wanted=dict.fromkeys(epochs, ALONG) | {lane.id: min(PAGE, memory.window)},
+                    first=lane.id,
                 )
             )
-            if lane.epoch == epoch:
-                memory.loaded(lane, page)
+            memory.loaded(page, epochs)
         finally:
             memory.load_ended()
 
     async def _load_payloads(self, chunks: Sequence[Chunk]) -> None:
         found = await self._store.read(partial(read_payloads, ids=[chunk.id for chunk in chunks]))
-        for chunk in chunks:
+        # The one that is wanted first comes last: so it is the last to make room for others.
+        for chunk in reversed(chunks):
             if not chunk.holders:
                 continue  # it was evicted meanwhile
             if chunk.id not in found:
@@ -151,11 +159,15 @@ class Leasing:
             return
         memory.forget_recent(lane)
         want = memory.retry_window
-        rows = await self._store.read(
-            partial(read_due, connection=lane.id, after=horizon, want=want)
-        )
-        if lane.epoch == epoch:
-            memory.loaded_retries(lane, rows, is_all=len(rows) < want)
+        memory.loads += 1
+        try:
+            rows = await self._store.read(
+                partial(read_due, connection=lane.id, after=horizon, want=want)
+            )
+            if lane.epoch == epoch:
+                memory.loaded_retries(lane, rows, is_all=len(rows) < want)
+        finally:
+            memory.load_ended()
 
     async def _rows(self, entries: Sequence[Due]) -> dict[int, Delivery]:
         rows: dict[int, Delivery] = {}

@@ -8,7 +8,7 @@ touch the state in memory.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -22,6 +22,8 @@ from supervisor.queue.schema import COUNTERS, PENDING, RETRYING
 
 #: Chunks that one page brings, and chunks that are looked at for it.
 PAGE, LOOKED_AT = 256, 8192
+#: Chunks of a page that those may take who did not ask for it.
+ALONG = 2
 #: Retries that are read for each connection at start, most and least.
 FIRST_RETRIES, FEWEST_RETRIES = 256, 4
 
@@ -103,33 +105,56 @@ def read_retries(db: sqlite3.Connection, *, ids: Sequence[int]) -> dict[int, Del
 
 
 def read_page(
-    db: sqlite3.Connection, *, connection: int, source: int, after: int, upto: int, want: int
+    db: sqlite3.Connection,
+    *,
+    source: int,
+    after: int,
+    upto: int,
+    wanted: Mapping[int, int],
+    first: int,
 ) -> Page:
-    """The next `want` chunks in (after, upto] that have something left for a connection."""
-    page = Page([], upto)
-    rows = db.execute(
+    """The next chunks of a source in (after, upto], for all connections that wait at `after`.
+
+    `wanted` is how many chunks each connection may take; the page ends where
+    connection `first` has its own. Reading for the others too costs next to
+    nothing, where each of thousands would look through the same log again.
+    """
+    left = dict(wanted)
+    page = Page([], {})
+    last = after
+    for chunk, n, received, size, routes, which in db.execute(
         "SELECT id, count, received, size, routes, which FROM chunks "
         "WHERE source = ? AND id > ? AND id <= ? ORDER BY id LIMIT ?",
         (source, after, upto, LOOKED_AT),
-    )
-    looked_at = 0
-    for chunk, n, received, size, routes, which in rows:
-        looked_at += 1
+    ):
+        last = chunk
         masks = Routing.decoded(routes, which, n).masks()
-        if connection not in masks:
+        takers = left.keys() & masks.keys()
+        if not takers:
             continue
         progress = progress_of(db, chunk)
-        if not masks[connection] & ~progress.get(connection, (0,))[0]:
+        takers = {one for one in takers if masks[one] & ~progress.get(one, (0,))[0]}
+        if not takers:
             continue
         shares = [
             LoadedShare(one, mask, *progress.get(one, (0, 0, 0))) for one, mask in masks.items()
         ]
-        page.chunks.append(LoadedChunk(chunk, n, received, size, shares))
-        if len(page.chunks) == want:
-            page.cursor = chunk
-            return page
-    if looked_at == LOOKED_AT:
-        page.cursor = chunk
+        page.chunks.append((LoadedChunk(chunk, n, received, size, shares), takers))
+        for one in takers:
+            left[one] -= 1
+            if not left[one]:
+                page.cursors[one] = chunk
+                del left[one]
+        if first not in left:
+            break
+    else:
+        # It ran to its end: there is nothing more, unless it was cut short by its limit.
+        (more,) = db.execute(
+            "SELECT EXISTS (SELECT 1 FROM chunks WHERE source = ? AND id > ? AND id <= ?)",
+            (source, last, upto),
+        ).fetchone()
+        last = last if more else upto
+    page.cursors |= dict.fromkeys(left, last)
     return page
 
 

@@ -6,11 +6,11 @@ It changes on the event loop's thread only. Must not do I/O or know SQL.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import add
 
-from supervisor.queue import ConnectionSpec, Delivery
+from supervisor.queue import Delivery
 from supervisor.queue.backlog import (
     LOADED,
     LOADED_RETRIES,
@@ -56,20 +56,29 @@ class LoadedChunk:
 
 @dataclass(slots=True)
 class Page:
-    """The next chunks that have something for a connection; `cursor` is how far was looked."""
+    """The next chunks, each with the connections that take it.
 
-    chunks: list[LoadedChunk]
-    cursor: int
+    `cursors` is how far was looked for each connection.
+    """
+
+    chunks: list[tuple[LoadedChunk, set[int]]]
+    cursors: dict[int, int]
 
 
 @dataclass(slots=True)
 class Memory:
-    """Everything that is known without reading. `live_bytes` and `retry_bytes` are on disk."""
+    """Everything that is known without reading. `live_bytes` and `retry_bytes` are on disk.
+
+    `unwritten` are retries that the disk does not have like this yet, `ended`
+    those that it may still have, to whoever reads it now.
+    """
 
     lanes: dict[int, Lane] = field(default_factory=dict)
     by_name: dict[str, Lane] = field(default_factory=dict)
+    by_source: dict[int, list[Lane]] = field(default_factory=dict)
     chunks: dict[int, Chunk] = field(default_factory=dict)
     unwritten: dict[int, RetryRow] = field(default_factory=dict)
+    ended: set[int] = field(default_factory=set)
     totals: list[int] = field(default_factory=lambda: [0] * len(COUNTERS))
     live_bytes: int = 0
     retry_bytes: int = 0
@@ -78,6 +87,7 @@ class Memory:
     _cached: dict[int, Chunk] = field(default_factory=dict)
     _cached_bytes: int = 0
     _drop_later: list[Chunk] = field(default_factory=list)
+    _ended_later: list[int] = field(default_factory=list)
 
     # --- lanes ---
 
@@ -85,6 +95,7 @@ class Memory:
         """A connection that was unknown. The newest one of a name is the one of this name."""
         self.lanes[lane.id] = lane
         self.by_name[lane.name] = lane
+        self.by_source.setdefault(lane.source, []).append(lane)
 
     def lane_of(self, name: str) -> Lane | None:
         """The connection of this name."""
@@ -99,13 +110,6 @@ class Memory:
     def retry_window(self) -> int:
         """How many retries a connection may have loaded now."""
         return RETRY_WINDOW if self.retries_loaded < LOADED_RETRIES else TIGHT_RETRY_WINDOW
-
-    def share_bytes(self, max_pending: int, spec: ConnectionSpec | None) -> int:
-        """What a connection may hold of the disk before it is borrowing."""
-        if spec is not None and spec.max_backlog is not None:
-            return spec.max_backlog
-        configured = sum(1 for lane in self.by_name.values() if lane.spec is not None)
-        return max_pending // 2 // max(1, configured)
 
     # --- what a commit has done ---
 
@@ -153,6 +157,13 @@ class Memory:
         for row_id, row in journal.retries.items():
             if self.unwritten.get(row_id) is row:
                 del self.unwritten[row_id]
+        self._ended_later += journal.ended_retries
+        if not self.loads:
+            self._forget_ended()
+
+    def _forget_ended(self) -> None:
+        self.ended.difference_update(self._ended_later)
+        self._ended_later.clear()
 
     def _drop_if_idle(self, chunk: Chunk) -> None:
         if not chunk.holders and not chunk.unwritten:
@@ -192,21 +203,38 @@ class Memory:
                 if not chunk.holders and not chunk.unwritten:
                     self._forget(chunk)
             self._drop_later.clear()
+            self._forget_ended()
 
-    def loaded(self, lane: Lane, page: Page) -> None:
-        """A page of the log comes into a connection's window."""
-        for row in page.chunks:
+    def waiting_with(self, lane: Lane) -> dict[int, int]:
+        """Connections that would read the same page of the log as this one, and their epochs."""
+        return {
+            other.id: other.epoch
+            for other in self.by_source[lane.source]
+            if other.cursor == lane.cursor and other.fresh and not other.window
+        }
+
+    def loaded(self, page: Page, epochs: Mapping[int, int]) -> None:
+        """A page of the log comes into the windows of those whose disk was not changed since."""
+        valid = {number for number, epoch in epochs.items() if self.lanes[number].epoch == epoch}
+        for row, takers in page.chunks:
+            if takers.isdisjoint(valid):
+                continue
             chunk = self.chunks.get(row.id)
             if chunk is None:
                 chunk = self.chunks[row.id] = _chunk_of(row)
-            share = chunk.shares[lane.id]
-            if share.left and not share.is_held:
-                lane.take_in(share)
-        lane.cursor = max(lane.cursor, page.cursor)
+            for number in takers & valid:
+                share = chunk.shares[number]
+                if share.left and not share.is_held:
+                    self.lanes[number].take_in(share)
+            if not chunk.holders and not chunk.unwritten:
+                self._drop_if_idle(chunk)
+        for number in valid:
+            lane = self.lanes[number]
+            lane.cursor = max(lane.cursor, page.cursors[number])
 
     def loaded_retries(self, lane: Lane, rows: Sequence[Due], *, is_all: bool) -> None:
         """The next retries of a connection come into its window; `is_all`: there are no others."""
-        known = {entry[1] for entry in lane.due} | lane.leased_retries
+        known = {entry[1] for entry in lane.due} | lane.leased_retries | self.ended
         lane.horizon = None if is_all else rows[-1][:2]
         for entry in rows:
             if entry[1] not in lane.recent and entry[1] not in known:

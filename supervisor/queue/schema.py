@@ -253,6 +253,12 @@ def is_full(error: BaseException) -> bool:
     return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
 
 
+def is_bug(error: BaseException) -> bool:
+    """Whether the fault is in the code, not in the disk."""
+    bugs = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
+    return not isinstance(error, sqlite3.Error) or isinstance(error, bugs)
+
+
 def explained(state_dir: Path, error: BaseException) -> str:
     """What is wrong with the store, and what to do."""
     path = state_dir / DATABASE
@@ -266,6 +272,11 @@ def explained(state_dir: Path, error: BaseException) -> str:
         return (
             f"{path} is damaged ({error}): stop the service, keep a copy of the file, and restore "
             "it from a backup or start with another service.state_dir"
+        )
+    if is_bug(error):
+        return (
+            f"{path} was not written because of an error in the service ({error!r}): please "
+            "report it with the log; a restart goes on from the last state that was written"
         )
     return (
         f"{path} cannot be read or written ({error}): check the disk, its mount and its "

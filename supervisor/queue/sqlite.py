@@ -37,7 +37,6 @@ from supervisor.queue import (
     Verdict,
     letters,
     loading,
-    message_key,
 )
 from supervisor.queue.backlog import Lane, books_of
 from supervisor.queue.chunks import EVENT_OVERHEAD, RouteIds
@@ -395,21 +394,15 @@ class SqliteQueue:
 
     async def find(self, message_id: str) -> Sequence[EventRecord]:
         """What became of an event, see `Queue`."""
-        names = {lane.id: lane.name for lane in self._memory.lanes.values()}
-        records = []
-        for source in list(self._sources):
-            record = await self._store.read(
-                partial(
-                    find,
-                    key=message_key(source, message_id),
-                    message_id=message_id,
-                    source=source,
-                    names=names,
-                )
+        records = await self._store.read(
+            partial(
+                find,
+                message_id=message_id,
+                sources=dict(self._sources),
+                names={lane.id: lane.name for lane in self._memory.lanes.values()},
             )
-            if record is not None:
-                records.append(self._with_leases(record))
-        return records
+        )
+        return [self._with_leases(record) for record in records]
 
     def _with_leases(self, record: EventRecord) -> EventRecord:
         """Add what only memory knows."""

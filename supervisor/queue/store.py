@@ -29,6 +29,7 @@ from supervisor.queue.schema import (
     checkpoint,
     explained,
     in_snapshot,
+    is_bug,
     is_damaged,
     is_full,
     open_copier,
@@ -303,14 +304,14 @@ class Store:
         if job is not None and not job.answer.done():
             job.answer.set_exception(QueueUnavailable(reason))
         self.journal = journal.put_before(self.journal)
-        if not isinstance(error, sqlite3.Error):
+        if is_bug(error):
             # A bug. Events that the code chokes on are refused and all else goes on; where it
             # chokes on what is settled, going on would lose the books.
             _log.error("queue_commit_failed", exc_info=error)
             self._is_damaged = not journal.intake and job is None
         elif is_damaged(error):
             self._is_damaged = True
-        if self.intake == OPEN and (self._is_damaged or isinstance(error, sqlite3.Error)):
+        if self.intake == OPEN and (self._is_damaged or not is_bug(error)):
             _log.error("queue_intake_stopped", reason=reason)
             self.intake = reason
         if self._is_damaged or self.intake == STOPPING:

@@ -89,13 +89,16 @@ class Upkeep:
         return await self._compact() > 0
 
     def _largest_borrower(self) -> tuple[Lane | None, int]:
+        """Who is furthest over its share of the disk, and that share in bytes."""
         most, found, share = 0, None, 0
-        for lane in self._memory.by_name.values():
-            if lane.spec is None or lane.is_locked:
-                continue
-            allowed = self._memory.share_bytes(self._config.max_pending, lane.spec)
-            if lane.pending_bytes - allowed > most and (lane.fresh or lane.retrying):
-                most, found, share = lane.pending_bytes - allowed, lane, allowed
+        lanes = [lane for lane in self._memory.by_name.values() if lane.spec is not None]
+        equal = self._config.max_pending // 2 // max(1, len(lanes))
+        for lane in lanes:
+            limit = None if lane.spec is None else lane.spec.max_backlog
+            allowed = equal if limit is None else limit
+            over = lane.pending_bytes - allowed
+            if over > most and not lane.is_locked and (lane.fresh or lane.retrying):
+                most, found, share = over, lane, allowed
         return found, share
 
     async def _shrink(self, lane: Lane, limit: int, reason: str, slices: int | None = None) -> int:

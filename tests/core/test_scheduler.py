@@ -84,6 +84,23 @@ def test_work_spreads_over_workers() -> None:
     assert [t.worker for _ in range(4) if (t := b.take())] == [1, 2, 1, 2]
 
 
+def test_newcomer_gets_the_next_batch() -> None:
+    """Of workers that are equally free, the one that has waited longest goes first."""
+    b = bench(a=1000)
+    for _ in range(2):
+        take = b.take()
+        assert take is not None
+        b.finish(take)
+    b.s.worker_came(2, 4)
+    taken = []
+    for _ in range(4):
+        take = b.take()
+        assert take is not None
+        taken.append(take.worker)
+        b.finish(take)
+    assert taken == [2, 1, 2, 1]
+
+
 def test_concurrency_is_bounded_per_connection() -> None:
     """`max_concurrency` batches at once, and the next when one of them is over."""
     b = bench(a=100)
