@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
+import msgspec
+
 from supervisor.queue import QueueUnavailable
 
 T = TypeVar("T")
@@ -256,7 +258,7 @@ def is_full(error: BaseException) -> bool:
 def is_bug(error: BaseException) -> bool:
     """Whether the fault is in the code, not in the disk."""
     bugs = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
-    return not isinstance(error, sqlite3.Error) or isinstance(error, bugs)
+    return isinstance(error, bugs) or not isinstance(error, sqlite3.Error | msgspec.MsgspecError)
 
 
 def explained(state_dir: Path, error: BaseException) -> str:
@@ -268,7 +270,7 @@ def explained(state_dir: Path, error: BaseException) -> str:
             f"the disk of {path} is full: make room there; delivery goes on, "
             "and intake resumes by itself"
         )
-    if code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    if is_damaged(error):
         return (
             f"{path} is damaged ({error}): stop the service, keep a copy of the file, and restore "
             "it from a backup or start with another service.state_dir"
@@ -285,6 +287,8 @@ def explained(state_dir: Path, error: BaseException) -> str:
 
 
 def is_damaged(error: BaseException) -> bool:
-    """Whether trying again is of no use."""
+    """Whether what is stored makes no sense any more, so that trying again is of no use."""
+    if isinstance(error, msgspec.MsgspecError):
+        return True
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
