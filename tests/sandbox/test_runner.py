@@ -185,7 +185,7 @@ async def test_first_word_on_an_event_counts() -> None:
 
 
 async def test_reports_stream_while_the_batch_runs() -> None:
-    """An outcome is sent in the turn of the loop in which it is reported."""
+    """An outcome is sent within milliseconds of its report, long before the batch is over."""
     go_on = asyncio.Event()
 
     async def habit(self: Trial, events: Sequence[Event]) -> object:
@@ -195,7 +195,7 @@ async def test_reports_stream_while_the_batch_runs() -> None:
 
     bench = Bench(habit)
     task = asyncio.ensure_future(bench.run(2))
-    while not bench.said:  # noqa: ASYNC110 - turns of the loop are what is counted
+    while not bench.said:  # noqa: ASYNC110 - the runner tells nobody but the supervisor
         await asyncio.sleep(0)
     assert bench.said == [Outcomes(1, [(0, DELIVERED, "", None)])]
     go_on.set()
