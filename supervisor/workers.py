@@ -45,6 +45,8 @@ _log = structlog.get_logger(__name__)
 START_TIMEOUT_S = 30.0
 #: Seconds that a dead worker's wire is read on, where somebody still holds its other end.
 LAST_WORDS_S = 0.2
+#: Most characters of a worker's report on its sandbox layers, which `/status` shows.
+MAX_LAYERS_TEXT = 4_000
 #: Seconds between two looks for processes that nobody knows.
 SWEEP_S = 1.0
 _PAGE_BYTES = resource.getpagesize()
@@ -188,6 +190,8 @@ class Worker(asyncio.Protocol):
         self._bury_if_over()
 
     def _became_ready(self, message: Ready) -> None:
+        if sum(len(name) + len(state) for name, state in message.layers.items()) > MAX_LAYERS_TEXT:
+            raise ProtocolError("more to say of sandbox layers than there is")
         was_ready = self._core.was_ready
         effects = self._core.handle(core.BecameReady(message.credits))
         if self._core.was_ready and not was_ready:
