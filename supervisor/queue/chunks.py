@@ -125,11 +125,6 @@ def mask_of(indices: Iterable[int]) -> int:
     return mask
 
 
-def lowest(mask: int, count: int) -> int:
-    """The first `count` events of a mask."""
-    return mask if mask.bit_count() <= count else mask_of(bits_of(mask)[:count])
-
-
 def to_blob(mask: int) -> bytes:
     """A mask as a column: little-endian, as short as it can be."""
     return mask.to_bytes((mask.bit_length() + 7) // 8, "little")

@@ -1,75 +1,33 @@
-"""Leases: what is taken, what becomes of each delivery, what comes back.
+"""Leases: who holds what until when, and what a lease takes.
 
-Owns the lease table and the hot path of lease and settle, on memory and
-journal alone. Must not do I/O; what is missing in memory its caller fetches.
+Owns the lease table and the picking of deliveries, on memory alone; what
+becomes of them is decided in `settling.py`. Must not do I/O: what is missing
+in memory its caller fetches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from heapq import heappop, heappush
 from itertools import repeat
 
-from supervisor.queue import (
-    Bury,
-    Delivered,
-    Delivery,
-    Lease,
-    LeaseExpired,
-    Outcome,
-    Postpone,
-    Release,
-    Unsupported,
-    Verdict,
-)
-from supervisor.queue.backlog import Chunk, Due, Held, Lane, RetryRow, Segment, Share
+from supervisor.queue import Delivered, Delivery, Lease, LeaseExpired, Release, Verdict
+from supervisor.queue.backlog import Chunk, Due, Held, Lane, Segment, Share
 from supervisor.queue.chunks import bits_of, full_mask, mask_of
-from supervisor.queue.journal import (
-    END_RETRY,
-    ENDED_ON_RETRY,
-    LETTER_FROM_CHUNK,
-    LETTER_FROM_RETRY,
-    RETRY_AGAIN,
-    RETRY_FROM_CHUNK,
-    Journal,
-    history_size,
-)
-from supervisor.queue.letters import LETTER_OVERHEAD, message_id_of
+from supervisor.queue.journal import Journal
 from supervisor.queue.memory import Memory
-from supervisor.queue.schema import (
-    FAILED,
-    FIRST_TRY,
-    LETTER_BYTES,
-    LETTERS,
-    ON_RETRY,
-    PENDING,
-    PENDING_BYTES,
-    QUARANTINED,
-    RETRYING,
-    UNSUPPORTED,
-)
+from supervisor.queue.settling import Settling
 
-#: Why deliveries of a connection end that has left the config.
-GONE = "connection is no longer in the config"
 #: Payload bytes that are read ahead of what a lease needs.
 READ_AHEAD_BYTES = 1024 * 1024
 
 
 class Leases:
-    """All leases. `next_row_id` numbers retries and dead letters; `on_work` hears of returns."""
+    """All leases."""
 
-    def __init__(
-        self,
-        memory: Memory,
-        next_row_id: Callable[[], int],
-        on_work: Callable[[Lane], None],
-        *,
-        keeps_history: bool,
-    ) -> None:
+    def __init__(self, memory: Memory, settling: Settling) -> None:
         self._memory = memory
-        self._next_row_id = next_row_id
-        self._on_work = on_work
-        self._keeps_history = keeps_history
+        self._settling = settling
         self._held: dict[int, Held] = {}
         self._expiry: list[tuple[float, int]] = []
         self._last_id = 0
@@ -92,7 +50,7 @@ class Leases:
                 heappush(self._expiry, (held.expires_at, lease_id))
                 continue
             for index in list(held.open_indices()):
-                self._decide(held, index, Release(), journal, now)
+                self._settling.decide(held, index, Release(), journal, now)
             self._end(held)
 
     def extend(self, lease: Lease, until: float) -> None:
@@ -228,264 +186,25 @@ class Leases:
     ) -> None:
         """Decide deliveries. Raises LeaseExpired, and IndexError before anything is decided."""
         held = self._of(lease)
-        undecided = held.undecided
-        size = len(undecided)
-        delivered: list[int] = []
-        others: list[tuple[int, Verdict]] = []
+        size = len(held.undecided)
+        is_all_delivered = True
         for index, verdict in verdicts:
             if not 0 <= index < size:
                 raise IndexError(f"lease {lease.id} has no delivery {index}, it has {size}")
-            if type(verdict) is Delivered:
-                delivered.append(index)
-            else:
-                others.append((index, verdict))
-        # The first verdict on an index counts, whichever it is.
-        if others:
-            for index, verdict in verdicts:
-                if undecided[index]:
-                    self._decide(held, index, verdict, journal, now)
+            if type(verdict) is not Delivered:
+                is_all_delivered = False
+        if is_all_delivered and held.segments:
+            self._settling.delivered(held, [index for index, _ in verdicts], journal)
         else:
-            self._delivered(held, delivered, journal)
+            for index, verdict in verdicts:
+                if held.undecided[index]:  # the first verdict on an index counts
+                    self._settling.decide(held, index, verdict, journal, now)
         if 1 not in held.undecided:
             self._end(held)
 
     def _end(self, held: Held) -> None:
         del self._held[held.id]
         del held.lane.leases[held.id]
-
-    def _delivered(self, held: Held, indices: list[int], journal: Journal) -> None:
-        undecided = held.undecided
-        n = undecided.count(1)
-        if held.segments and n == len(indices) == len(undecided) == len(set(indices)):
-            size = held.size_bytes
-            held.undecided = bytearray(n)
-            for segment in held.segments:
-                self._finish(segment.share, segment.mask, journal)
-            self._count_delivered(held.lane, FIRST_TRY, n, size, journal)
-            return
-        for index in indices:
-            if undecided[index]:
-                self._decide(held, index, _DELIVERED, journal, 0.0)
-
-    def _count_delivered(
-        self, lane: Lane, counter: int, n: int, size: int, journal: Journal
-    ) -> None:
-        lane.leased -= n
-        journal.count(lane.id, counter, n)
-        journal.count(lane.id, PENDING, -n)
-        journal.count(lane.id, PENDING_BYTES, -size)
-
-    def _finish(self, share: Share, mask: int, journal: Journal) -> None:
-        """Events of a chunk are settled for a connection."""
-        chunk = share.chunk
-        share.left &= ~mask
-        if share not in journal.dirty:
-            journal.dirty[share] = None
-            chunk.unwritten += 1
-        if share.left:
-            return
-        share.is_held = False
-        chunk.holders -= 1
-        chunk.open -= 1
-        if not chunk.open:
-            journal.finished.append(chunk)
-            self._memory.live_bytes -= chunk.size
-            for other in chunk.shares.values():
-                if other in journal.dirty:
-                    del journal.dirty[other]
-                    chunk.unwritten -= 1
-
-    def _decide(
-        self, held: Held, index: int, verdict: Verdict, journal: Journal, now: float
-    ) -> None:
-        held.undecided[index] = 0
-        lane = held.lane
-        if lane.spec is None and isinstance(verdict, Postpone | Release):
-            reason = f"{GONE}; last error: {verdict.error}" if type(verdict) is Postpone else GONE
-            verdict = Bury(Outcome.FAILED, reason)
-        if held.segments:
-            segment = held.segment_of(index)
-            position = segment.positions[index - segment.base]
-            self._decide_fresh(held, index, segment.share, position, verdict, journal, now)
-        else:
-            self._decide_retry(held, index, verdict, journal, now)
-
-    def _decide_fresh(
-        self,
-        held: Held,
-        index: int,
-        share: Share,
-        position: int,
-        verdict: Verdict,
-        journal: Journal,
-        now: float,
-    ) -> None:
-        lane, delivery, bit = held.lane, held.deliveries[index], 1 << position
-        size = len(delivery.body)
-        where = (position, share.chunk.id)
-        match verdict:
-            case Delivered():
-                self._count_delivered(lane, FIRST_TRY, 1, size, journal)
-            case Unsupported():
-                share.unsupported |= bit
-                self._count_delivered(lane, UNSUPPORTED, 1, size, journal)
-            case Bury():
-                share.moved |= bit
-                first_at = held.leased_at
-                self._bury(
-                    held, delivery, verdict, LETTER_FROM_CHUNK, where, first_at, journal, now
-                )
-            case Postpone():
-                share.moved |= bit
-                lane.leased -= 1
-                row = RetryRow(
-                    self._next_row_id(),
-                    lane.id,
-                    now + max(0.0, verdict.delay_s),
-                    verdict.alone,
-                    delivery.attempt,
-                    held.leased_at,
-                    delivery,
-                )
-                statement = (
-                    row.id,
-                    lane.id,
-                    row.next_at,
-                    row.alone,
-                    delivery.received_at,
-                    size,
-                    row.attempts,
-                    row.first_at,
-                    verdict.error,
-                    delivery.user_key,
-                    delivery.body,
-                    *where,
-                )
-                journal.statements.append((RETRY_FROM_CHUNK, statement))
-                journal.count(lane.id, RETRYING, 1)
-                self._memory.retry_bytes += size
-                self._plan(lane, row, journal)
-            case Release():
-                lane.leased -= 1
-                lane.fresh += 1
-                share.todo |= bit
-                lane.put_back(share)
-                self._on_work(lane)
-                return
-        self._finish(share, bit, journal)
-
-    def _decide_retry(
-        self, held: Held, index: int, verdict: Verdict, journal: Journal, now: float
-    ) -> None:
-        lane, delivery, entry = held.lane, held.deliveries[index], held.entries[index]
-        row_id, size = entry[1], len(delivery.body)
-        lane.leased_retries.discard(row_id)
-        match verdict:
-            case Delivered():
-                self._count_delivered(lane, ON_RETRY, 1, size, journal)
-                self._note_end(lane, row_id, Outcome.DELIVERED, delivery, journal)
-            case Unsupported():
-                self._count_delivered(lane, UNSUPPORTED, 1, size, journal)
-                self._note_end(lane, row_id, Outcome.UNSUPPORTED, delivery, journal)
-            case Bury():
-                first_at = delivery.first_attempt_at or held.leased_at
-                self._bury(
-                    held, delivery, verdict, LETTER_FROM_RETRY, (row_id,), first_at, journal, now
-                )
-            case Postpone():
-                lane.leased -= 1
-                row = RetryRow(
-                    row_id,
-                    lane.id,
-                    now + max(0.0, verdict.delay_s),
-                    verdict.alone,
-                    delivery.attempt,
-                    delivery.first_attempt_at or held.leased_at,
-                    delivery,
-                )
-                journal.statements.append(
-                    (
-                        RETRY_AGAIN,
-                        (
-                            row.next_at,
-                            row.alone,
-                            row.attempts,
-                            row.first_at,
-                            verdict.error,
-                            row_id,
-                        ),
-                    )
-                )
-                self._plan(lane, row, journal)
-                return
-            case Release():
-                lane.leased -= 1
-                lane.retrying += 1
-                self._memory.retries_loaded += 1
-                heappush(lane.due, entry)
-                self._on_work(lane)
-                return
-        journal.statements.append((END_RETRY, (row_id,)))
-        journal.ended_retries.append(row_id)
-        self._memory.ended.add(row_id)
-        journal.count(lane.id, RETRYING, -1)
-        self._memory.retry_bytes -= size
-
-    def _plan(self, lane: Lane, row: RetryRow, journal: Journal) -> None:
-        lane.retrying += 1
-        journal.retries[row.id] = row
-        self._memory.unwritten[row.id] = row
-        self._memory.plan(lane, (row.next_at, row.id, row.alone, row.delivery.received_at))
-        self._on_work(lane)
-
-    def _note_end(
-        self, lane: Lane, row_id: int, outcome: Outcome, delivery: Delivery, journal: Journal
-    ) -> None:
-        if self._keeps_history:
-            journal.statements.append(
-                (
-                    ENDED_ON_RETRY,
-                    (lane.source, history_size(1), outcome.value, delivery.attempt, row_id),
-                )
-            )
-            journal.history_bytes += history_size(1)
-
-    def _bury(
-        self,
-        held: Held,
-        delivery: Delivery,
-        verdict: Bury,
-        statement: str,
-        where: tuple[int, ...],
-        first_at: float,
-        journal: Journal,
-        now: float,
-    ) -> None:
-        lane, size = held.lane, len(delivery.body)
-        letter = (
-            self._next_row_id(),
-            lane.id,
-            verdict.outcome.value,
-            delivery.attempt,
-            first_at,
-            now,
-            delivery.received_at,
-            size,
-            verdict.exit_id,
-            message_id_of(delivery.body),
-            verdict.error,
-            delivery.user_key,
-            delivery.body,
-            *where,
-        )
-        journal.statements.append((statement, letter))
-        counter = QUARANTINED if verdict.outcome is Outcome.QUARANTINED else FAILED
-        self._count_delivered(lane, counter, 1, size, journal)
-        journal.count(lane.id, LETTERS, 1)
-        journal.count(lane.id, LETTER_BYTES, size + LETTER_OVERHEAD)
-
-
-_DELIVERED = Delivered()
 
 
 def _pick(

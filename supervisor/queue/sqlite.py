@@ -48,6 +48,7 @@ from supervisor.queue.leasing import Leasing
 from supervisor.queue.memory import Memory
 from supervisor.queue.offline import audited
 from supervisor.queue.schema import COUNTERS, LETTER_BYTES, Lock, last_seen, prepare
+from supervisor.queue.settling import Settling
 from supervisor.queue.store import Store
 from supervisor.queue.upkeep import Upkeep
 
@@ -89,12 +90,13 @@ class SqliteQueue:
             history_bytes=config.history,
             on_commit=self._on_commit,
         )
-        self._leases = Leases(
+        settling = Settling(
             self._memory,
             self._store.next_row_id,
             self._has_work,
             keeps_history=config.history > 0,
         )
+        self._leases = Leases(self._memory, settling)
         self._leasing = Leasing(self._memory, self._store, self._leases, clock)
         self._upkeep = Upkeep(
             self._memory, self._store, self._leases, config, clock, self._has_work
@@ -210,14 +212,18 @@ class SqliteQueue:
             self._arriving_bytes -= size
 
     async def _require_room(self, size: int) -> None:
-        while self._used_bytes + self._arriving_bytes + size > self._config.max_pending:
-            if not await self._upkeep.take_back():
+        while self._is_over_budget(size):
+            # Room may also have been made by others meanwhile.
+            if not await self._upkeep.take_back() and self._is_over_budget(size):
                 raise QueueFull(
                     f"the queue holds {self._used_bytes} bytes and may hold "
                     f"{self._config.max_pending} (queue.max_pending): wait, or raise it",
                     FULL_RETRY_AFTER_S,
                 )
             self._store.require_intake()
+
+    def _is_over_budget(self, more: int) -> bool:
+        return self._used_bytes + self._arriving_bytes + more > self._config.max_pending
 
     @property
     def _used_bytes(self) -> int:

@@ -20,9 +20,10 @@ from supervisor.queue import DeadLetterFilter, QueueUnavailable, Selection
 from supervisor.queue import letters as dead
 from supervisor.queue.backlog import Lane
 from supervisor.queue.evict import SLICE, Compacted, Evicted, Eviction, compact_slice, evict_slice
-from supervisor.queue.leases import GONE, Leases
+from supervisor.queue.leases import Leases
 from supervisor.queue.memory import Memory
 from supervisor.queue.schema import LETTER_BYTES
+from supervisor.queue.settling import GONE
 from supervisor.queue.store import Store
 
 if TYPE_CHECKING:

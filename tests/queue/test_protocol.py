@@ -511,6 +511,21 @@ async def test_lent_space(open_queue: OpenQueue) -> None:
     assert (await queue.audit()).is_balanced
 
 
+async def test_sparse_backlog(open_queue: OpenQueue) -> None:
+    """A slow connection pins its own events and not those that they came in with."""
+    queue = await open_queue(QueueConfig(max_pending=100_000))
+    for number in range(12):
+        ids = range(number * 20, number * 20 + 20)
+        sent = [event(f"m{n}", TO_BOTH if n == ids[0] else TO_A, size=1000) for n in ids]
+        assert all(await queue.append("web", sent, T0))
+        await deliver_everything(queue, ["a"])
+    assert queue.depth("b").fresh == 12
+    assert queue.stats().evicted == 0
+    assert await deliver_everything(queue, ["b"]) == [f"m{n * 20}" for n in range(12)]
+    await until(lambda: queue.books().delivered_first_try == 252)
+    assert queue.stats().live_bytes == 0
+
+
 async def test_dead_letter_budget(open_queue: OpenQueue) -> None:
     """Dead letters over their budget go, oldest first, from the connection that has the most."""
     queue = await open_queue(QueueConfig(dead_letters=20_000))
