@@ -6,6 +6,7 @@ Owns both child processes. Must not know rows or goals.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -81,7 +82,7 @@ def running(
         raise RuntimeError("redis-server is missing; as root: apt-get install redis-server")
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="bulkhead-celery-"))
-        port = free_port()
+        port = _port()
         options = ["--bind 127.0.0.1"]
         if is_synced:
             options += ["--appendonly yes", "--appendfsync always"]
@@ -108,7 +109,15 @@ def running(
             START_TIMEOUT_S,
             "Celery's workers take tasks",
         )
+        # The next Redis on this port is another one, and connections to this one are of no use.
+        stack.callback(celery_app.app.pool.force_close_all)
         yield peer
+
+
+@functools.cache
+def _port() -> int:
+    """One port for every Redis of this process: Celery keeps the address it has first used."""
+    return free_port()
 
 
 def _answers(broker: redis.Redis) -> bool:
