@@ -109,8 +109,6 @@ def running(
             START_TIMEOUT_S,
             "Celery's workers take tasks",
         )
-        # The next Redis on this port is another one, and connections to this one are of no use.
-        stack.callback(celery_app.app.pool.force_close_all)
         yield peer
 
 
