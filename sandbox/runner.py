@@ -26,10 +26,10 @@ from sandbox.protocol import MAX_DETAIL, Batch, BatchDone, Configure, Log, Messa
 #: Log lines that one connection may send in a second; the rest is counted and dropped.
 LOG_LINES_PER_S = 50
 #: Seconds within which a report is on its way. A frame an event would cost the supervisor more than
-#: all the rest of its work: at 5,000 events/s this makes one of ten.
-REPORT_WITHIN_S = 0.002
+#: all the rest of its work on it.
+REPORT_WITHIN_S = 0.01
 #: Connections that one destination's HTTP session keeps at once.
-HTTP_CONNECTIONS = 100
+HTTP_CONNECTIONS = 128
 
 _connection: contextvars.ContextVar[str] = contextvars.ContextVar("connection", default="")
 
