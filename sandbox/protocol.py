@@ -20,6 +20,18 @@ MAX_FRAME_FROM_WORKER = 4 * 1024 * 1024
 MAX_FRAME_TO_WORKER = 64 * 1024 * 1024
 #: Longest text in an outcome, log line or error, in characters; senders truncate.
 MAX_DETAIL = 2_000
+#: Layers of the sandbox, by the names that `Ready` reports them, `/status` lists them and
+#: `sandbox.require` asks for them.
+LAYERS = (
+    "descriptors",
+    "rlimits",
+    "uid",
+    "no_new_privs",
+    "landlock",
+    "seccomp",
+    "cgroup",
+    "egress",
+)
 
 
 class Message(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):

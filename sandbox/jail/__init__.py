@@ -9,18 +9,7 @@ from __future__ import annotations
 import os
 
 from sandbox import process
-
-#: Names of the layers, as `/status` lists them.
-LAYERS = (
-    "descriptors",
-    "rlimits",
-    "uid",
-    "no_new_privs",
-    "landlock",
-    "seccomp",
-    "cgroup",
-    "egress",
-)
+from sandbox.protocol import LAYERS
 
 
 def enter(keep_fd: int) -> dict[str, str]:

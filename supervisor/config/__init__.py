@@ -14,7 +14,6 @@ or know what a destination's settings mean.
 
 from supervisor.config.loader import builtin_destinations, load
 from supervisor.config.types import (
-    LAYERS,
     Address,
     Admin,
     Api,
@@ -32,7 +31,6 @@ from supervisor.config.types import (
 )
 
 __all__ = [
-    "LAYERS",
     "Address",
     "Admin",
     "Api",

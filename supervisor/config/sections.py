@@ -11,12 +11,12 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from sandbox.protocol import LAYERS
 from supervisor.config import values
 from supervisor.config.secrets import KeyPath, Secrets, Unresolved, key_path, plain
 from supervisor.config.types import (
     ANY_DESTINATION,
     ENGINES,
-    LAYERS,
     NETWORKS,
     ORDERINGS,
     PROFILES,

@@ -25,17 +25,6 @@ ORDERINGS = ("none", "user")
 PROFILES = ("strict",)
 #: Engines behind the queue.
 ENGINES = ("sqlite",)
-#: Sandbox layers that `sandbox.require` may name.
-LAYERS = (
-    "descriptors",
-    "rlimits",
-    "uid",
-    "no_new_privs",
-    "landlock",
-    "seccomp",
-    "cgroup",
-    "egress",
-)
 #: The pool that runs every destination which no other pool names has this among its destinations.
 ANY_DESTINATION = "*"
 
