@@ -18,8 +18,8 @@ from tests.harness.service import pinned
 from tests.harness.sink import SinkProcess
 
 GOAL_RATIO = 0.8
-#: Batches in flight on our side, and requests in flight on both: a batch of webhooks has 16 of them.
-#: aiohttp is slower the more there are (half as quick at 128 as at 16), so they have to be the same.
+#: Batches in flight on our side, and requests on both: a batch of webhooks has 16 of them. aiohttp
+#: is slower the more there are (half as quick at 128 as at 16), so they have to be as many.
 BATCHES = 2
 CONCURRENCY = BATCHES * 16
 
