@@ -49,7 +49,7 @@ class Fragile(Destination):
         for index, event in enumerate(events):
             if event.event == "Fatal" and not scar.exists():
                 scar.touch()
-                await asyncio.sleep(0.1)  # what was reported is on its way
+                await asyncio.sleep(0.05)  # what was reported has left by then
                 os._exit(3)
             with Path(self.settings.path).open("a") as diary:
                 diary.write(f"{event.message_id}\n")
