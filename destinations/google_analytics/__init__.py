@@ -1,0 +1,98 @@
+"""Google Analytics 4: events by the Measurement Protocol, up to 25 of one user in a request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+from destinations.google_analytics import mapping, outcomes
+from destinations.google_analytics.mapping import Consent, Mapper, Stream
+from destinations.kit import Batched, Endpoint, Event, Item, Outcome, Response, Split
+
+_MEASUREMENT_ID = re.compile(r"G-[A-Z0-9]+")
+
+
+class GoogleAnalytics(Batched):
+    """Pages, screens, tracks with Segment's e-commerce events as recommended ones, groups, traits.
+
+    Google answers 2xx to everything that it receives, so `delivered` is no
+    proof that an event is reported: see `outcomes`.
+    """
+
+    name = "google-analytics"
+    aliases = mapping.NAMES
+    types = frozenset({"identify", "track", "page", "screen", "group"})
+    hosts = ("www.google-analytics.com", "region1.google-analytics.com")
+    # Most requests carry one user's event or two.
+    batch_events = 100
+    concurrency = 16
+
+    # https://developers.google.com/analytics/devguides/collection/protocol/ga4/reference#url_endpoint
+    base_urls: ClassVar[Mapping[str, str]] = {
+        "global": "https://www.google-analytics.com",
+        "eu": "https://region1.google-analytics.com",
+    }
+
+    class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+        """`measurement_id` is a web stream's, or `firebase_app_id` an app's; one of them.
+
+        `api_secret` is made at Admin > Data streams > Measurement Protocol API
+        secrets. With `region` "eu" the data is collected in the EU. The two
+        `ad_` settings are the consent of events that say nothing of it.
+        """
+
+        api_secret: str
+        measurement_id: str | None = None
+        firebase_app_id: str | None = None
+        region: Literal["global", "eu"] = "global"
+        ad_user_data: Consent | None = None
+        ad_personalization: Consent | None = None
+
+        def __post_init__(self) -> None:
+            errors = []
+            if not self.api_secret.strip():
+                errors.append("api_secret: is empty; it is made in the stream's settings")
+            if (self.measurement_id is None) == (self.firebase_app_id is None):
+                errors.append(
+                    "measurement_id: is required for a web stream, "
+                    "or firebase_app_id for an app's, and not both"
+                )
+            elif self.measurement_id is not None and not _MEASUREMENT_ID.fullmatch(
+                self.measurement_id
+            ):
+                errors.append('measurement_id: must be like "G-ABC123"; a stream ID is another')
+            elif self.firebase_app_id is not None and not self.firebase_app_id.strip():
+                errors.append("firebase_app_id: is empty; it is in the Firebase console")
+            if errors:
+                raise ValueError("\n".join(errors))
+
+    # Any: the kit's own signature.
+    def __init__(self, settings: Any, http: Any, log: Any) -> None:
+        super().__init__(settings, http, log)
+        consent: dict[str, Consent] = {}
+        if settings.ad_user_data is not None:
+            consent["ad_user_data"] = settings.ad_user_data
+        if settings.ad_personalization is not None:
+            consent["ad_personalization"] = settings.ad_personalization
+        stream = Stream(
+            self.base_urls[settings.region],
+            settings.measurement_id or settings.firebase_app_id,
+            settings.api_secret,
+            is_app=settings.measurement_id is None,
+        )
+        self._mapper = Mapper(stream, consent)
+
+    def item(self, event: Event) -> Item | Outcome:
+        return self._mapper.item(event, datetime.now(UTC))
+
+    def outcomes(
+        self, response: Response, endpoint: Endpoint, count: int
+    ) -> Sequence[Outcome] | Outcome | Split:
+        return outcomes.collected(response)
+
+
+DESTINATION = GoogleAnalytics
