@@ -85,7 +85,7 @@ def builtin_destinations() -> frozenset[str]:
     package = importlib.util.find_spec("destinations")
     folders = package.submodule_search_locations if package else None
     return frozenset(
-        init.parent.name
+        init.parent.name.replace("_", "-")
         for folder in folders or ()
         for init in Path(folder).glob("*/__init__.py")
         if init.parent.name != "kit"

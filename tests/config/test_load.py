@@ -154,10 +154,13 @@ headers = { X-Team = "growth" } }
 
 
 def test_builtin_destinations() -> None:
-    """The built-in destinations are the folders beside the kit, found without an import."""
+    """Built-in destinations are the folders beside the kit, with dashes, found without an import."""
     names = builtin_destinations()
     assert "kit" not in names
-    folders = {path.parent.name for path in (REPOSITORY / "destinations").glob("*/__init__.py")}
+    folders = {
+        path.parent.name.replace("_", "-")
+        for path in (REPOSITORY / "destinations").glob("*/__init__.py")
+    }
     assert names == folders - {"kit"}
 
 
