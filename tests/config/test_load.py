@@ -154,7 +154,7 @@ headers = { X-Team = "growth" } }
 
 
 def test_builtin_destinations() -> None:
-    """Built-in destinations are the folders beside the kit, with dashes, found without an import."""
+    """Built-in destinations are the folders beside the kit, by name, found without an import."""
     names = builtin_destinations()
     assert "kit" not in names
     folders = {
