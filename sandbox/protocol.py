@@ -148,18 +148,35 @@ DELIVERED, RETRY, FAILED, UNSUPPORTED, RETRY_ALONE = range(5)
 # --- supervisor and zygote: trusted, one datagram a message on a SEQPACKET pair ------
 
 
+class Limits(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """What one worker may use. Memory is in bytes, open files are counted."""
+
+    memory_limit: int
+    memory_soft_limit: int
+    max_open_files: int
+
+
+#: Descriptors that travel with a `Spawn`, in this order. `wire` is the stream of frames;
+#: `channel` is SEQPACKET, for what carries descriptors itself: a stream may lose those.
+DESCRIPTORS = ("wire", "channel")
+
+
 class Spawn(Message, frozen=True, array_like=True, tag=32):
-    """Fork a worker; the worker's end of its wire travels with the datagram.
+    """Fork a worker; its ends of `DESCRIPTORS` travel with the datagram.
 
     `destinations` is (name, class path or None for a built-in one). A worker
     that is to `declare` describes them and validates settings, and serves no
-    batches. It carries no settings and no secrets.
+    batches. `profile` and `ca_file` are the config's, of its sandbox. It
+    carries no settings and no secrets.
     """
 
     child: int
     label: str
     destinations: list[tuple[str, str | None]]
     plugin_paths: list[str]
+    limits: Limits
+    profile: str
+    ca_file: str | None
     declare: bool
 
 

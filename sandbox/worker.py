@@ -47,19 +47,19 @@ HEARTBEAT_S = 1.0
 ADOPTION_S = 5.0
 
 
-def main(order: Spawn, wire: int, supervisor: int) -> NoReturn:
-    """Be the worker that `order` asks for; `wire` is our end of its socket. Never returns."""
+def main(order: Spawn, descriptors: dict[str, int], supervisor: int) -> NoReturn:
+    """Be the worker that `order` asks for, with our ends of `DESCRIPTORS`. Never returns."""
     try:
         os.setsid()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         if not process.await_parent(supervisor, ADOPTION_S):
             os._exit(1)
-        layers = jail.enter(wire)
+        layers = jail.enter(descriptors.values())
         process.die_with_parent(supervisor)
         sys.path[:0] = order.plugin_paths
         importlib.invalidate_caches()
-        uvloop.run(_Worker(order, layers).live(wire))
+        uvloop.run(_Worker(order, layers).live(descriptors["wire"]))
     except BaseException as error:  # noqa: BLE001 - the last stop before _exit
         sys.stderr.write(f"worker {order.label}: {type(error).__name__}: {error}\n")
     finally:

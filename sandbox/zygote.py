@@ -21,7 +21,15 @@ import msgpack
 import msgspec
 
 from sandbox import process
-from sandbox.protocol import MAX_DATAGRAM, Spawn, Spawned, SpawnFailed, Warm, encode
+from sandbox.protocol import (
+    DESCRIPTORS,
+    MAX_DATAGRAM,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+    Warm,
+    encode,
+)
 
 
 def main() -> None:
@@ -37,17 +45,18 @@ def main() -> None:
     gc.freeze()
     channel.send(encode(Warm()))
     while True:
-        request, wire = _receive(channel)
+        request, descriptors = _receive(channel)
         if request is None:
             return
         try:
-            pid = _fork(request, wire, supervisor)
+            pid = _fork(request, descriptors, supervisor)
         except OSError as error:
             answer = encode(SpawnFailed(request.child, f"fork: {error.strerror}"))
         else:
             answer = encode(Spawned(request.child, pid))
         finally:
-            os.close(wire)
+            for descriptor in descriptors.values():
+                os.close(descriptor)
         channel.send(answer)
 
 
@@ -61,23 +70,25 @@ def _import_what_workers_share() -> None:
     import sandbox.worker  # noqa: F401  (with the runner and the kit)
 
 
-def _receive(channel: socket.socket) -> tuple[Spawn | None, int]:
-    size = array.array("i").itemsize
+def _receive(channel: socket.socket) -> tuple[Spawn | None, dict[str, int]]:
+    size = len(DESCRIPTORS) * array.array("i").itemsize
     data, ancillary, _, _ = channel.recvmsg(MAX_DATAGRAM, socket.CMSG_SPACE(size))
     if not data:
-        return None, -1
+        return None, {}
     (_, _, raw), *_ = ancillary
-    return msgspec.convert(msgpack.unpackb(data), Spawn), array.array("i", raw[:size])[0]
+    numbers = array.array("i", raw[:size])
+    request = msgspec.convert(msgpack.unpackb(data), Spawn)
+    return request, dict(zip(DESCRIPTORS, numbers, strict=True))
 
 
-def _fork(request: Spawn, wire: int, supervisor: int) -> int:
+def _fork(request: Spawn, descriptors: dict[str, int], supervisor: int) -> int:
     """Fork twice; the worker's pid comes back through a pipe. Raises OSError where fork fails."""
     readable, writable = os.pipe()
     try:
         middle = os.fork()
         if middle == 0:
             os.close(readable)
-            _middle(request, wire, supervisor, writable)
+            _middle(request, descriptors, supervisor, writable)
     finally:
         os.close(writable)
     try:
@@ -91,7 +102,9 @@ def _fork(request: Spawn, wire: int, supervisor: int) -> int:
     return number
 
 
-def _middle(request: Spawn, wire: int, supervisor: int, writable: int) -> NoReturn:
+def _middle(
+    request: Spawn, descriptors: dict[str, int], supervisor: int, writable: int
+) -> NoReturn:
     """The process in between: forks the worker, tells its pid, and is gone."""
     try:
         worker = os.fork()
@@ -103,7 +116,7 @@ def _middle(request: Spawn, wire: int, supervisor: int, writable: int) -> NoRetu
         os._exit(0)
     from sandbox import worker as child
 
-    child.main(request, wire, supervisor)
+    child.main(request, descriptors, supervisor)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sandbox.protocol import Declared, FromWorker, ProtocolError, Spawn, Validate, Validated
+from sandbox.protocol import Declared, FromWorker, ProtocolError, Validate, Validated
 from supervisor.core.effects import ExitReason
+from supervisor.orders import PoolPlan
 from supervisor.router import Declaration
 from supervisor.workers import Exit, Worker, Workforce
 
@@ -44,31 +45,26 @@ class Declarations:
     layers: dict[str, str] = field(default_factory=dict)
 
 
-async def declare(
-    force: Workforce,
-    pool: str,
-    destinations: Sequence[tuple[str, str | None]],
-    plugin_paths: Sequence[str],
-    connections: Sequence[Asked],
-) -> Declarations:
-    """Ask what `destinations` (name, class path) are, and whether the settings suit them.
+async def declare(force: Workforce, plan: PoolPlan, connections: Sequence[Asked]) -> Declarations:
+    """Ask what the destinations of `plan` are, and whether the settings suit them.
 
     Takes as many workers as there are destinations and settings that end one,
     and one more.
     """
     answers = Declarations()
-    to_import = list(destinations)
+    to_import = list(plan.destinations)
     to_check = list(connections)
     while to_import:
         round_ = _Round(to_import, [ask for ask in to_check if ask.destination in dict(to_import)])
-        order = Spawn(
-            next(force.numbers),
-            f"{pool}#declare",
-            to_import,
-            list(plugin_paths),
-            declare=True,
+        force.spawn(
+            plan.order(
+                next(force.numbers),
+                f"{plan.name}#declare",
+                declare=True,
+                destinations=tuple(to_import),
+            ),
+            round_,
         )
-        force.spawn(order, round_)
         end = await round_.ended
         answers.layers = round_.layers or answers.layers
         for said in round_.declared.values():

@@ -27,7 +27,6 @@ from sandbox.protocol import (
     Log,
     Outcomes,
     ProtocolError,
-    Spawn,
     Stats,
 )
 from supervisor.admin.metrics import Metrics
@@ -38,6 +37,7 @@ from supervisor.core.effects import Spawn as SpawnEffect
 from supervisor.core.pool import Effect, Pool
 from supervisor.core.retry import RetryPolicy
 from supervisor.core.scheduler import Ready, Rule, Scheduler, Take, Terms
+from supervisor.orders import PoolPlan
 from supervisor.queue import Lease, Queue, QueueUnavailable
 from supervisor.verdicts import Judge, Run
 from supervisor.workers import Exit, Worker, Workforce
@@ -63,18 +63,6 @@ class Lane:
     settings: Mapping[str, Any]
     terms: Terms
     closed: Rule | None
-
-
-@dataclass(frozen=True, slots=True)
-class PoolPlan:
-    """What a pool's workers run under."""
-
-    name: str
-    workers: int
-    spares: int
-    batch_timeout_s: float
-    destinations: tuple[tuple[str, str | None], ...]
-    plugin_paths: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -258,13 +246,7 @@ class PoolShell:
                     self._plan_wake(at)
 
     def _spawn(self, child: int) -> None:
-        order = Spawn(
-            child,
-            f"{self.plan.name}#{child}",
-            list(self.plan.destinations),
-            list(self.plan.plugin_paths),
-            declare=False,
-        )
+        order = self.plan.order(child, f"{self.plan.name}#{child}", declare=False)
         self._posts[child] = Post(self._force.spawn(order, self))
 
     def _assign(self, child: int, slot: int) -> None:

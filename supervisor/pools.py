@@ -10,11 +10,13 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from sandbox.protocol import Limits
 from supervisor.config import Config
 from supervisor.core.retry import RetryPolicy
 from supervisor.core.scheduler import Rule, Terms
 from supervisor.declare import Asked
-from supervisor.dispatch import Lane, PoolPlan
+from supervisor.dispatch import Lane
+from supervisor.orders import PoolPlan
 from supervisor.router import Declaration
 
 #: Most bytes of events in one batch, whatever a destination declares: a worker that does not read
@@ -40,6 +42,10 @@ def plan_of(config: Config, pool: str, broken: Mapping[str, str]) -> PoolPlan:
         workers=section.workers,
         spares=section.spares,
         batch_timeout_s=section.batch_timeout_s,
+        block_timeout_s=section.block_timeout_s,
+        limits=Limits(section.memory_limit, section.memory_soft_limit, section.max_open_files),
+        profile=config.sandbox.profile,
+        ca_file=None if config.sandbox.ca_file is None else str(config.sandbox.ca_file),
         destinations=destinations,
         plugin_paths=tuple(map(str, config.service.plugin_paths)),
     )

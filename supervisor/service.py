@@ -89,10 +89,9 @@ async def check_destinations(config: Config) -> Declarations:
 
 async def _declare_all(config: Config, force: Workforce) -> Declarations:
     everything = Declarations()
-    paths = [str(path) for path in config.service.plugin_paths]
     answers = await asyncio.gather(
         *(
-            declare(force, pool, config.destinations_of(pool), paths, asked_of(config, pool))
+            declare(force, plan_of(config, pool, broken={}), asked_of(config, pool))
             for pool in config.pools
         )
     )

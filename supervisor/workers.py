@@ -87,9 +87,17 @@ class Listener(Protocol):
 class Worker(asyncio.Protocol):
     """One child process, from the request to its end."""
 
-    def __init__(self, number: int, label: str, force: Workforce, listener: Listener) -> None:
+    def __init__(
+        self,
+        number: int,
+        label: str,
+        channel: socket.socket,
+        force: Workforce,
+        listener: Listener,
+    ) -> None:
         self.number = number
         self.label = label
+        self.channel = channel
         self.pid: int | None = None
         self.asked_at = time.monotonic()
         self.ready_at: float | None = None
@@ -267,6 +275,7 @@ class Worker(asyncio.Protocol):
         self._vacate()
         if self._transport is not None:
             self._transport.abort()
+        self.channel.close()
         self._force.forget(self)
         self._listener.gone(
             self, Exit(effect.reason, effect.detail, effect.was_ready, time.time(), self._usage)
@@ -297,13 +306,15 @@ class Workforce:
     def spawn(self, order: Spawn, listener: Listener) -> Worker:
         """Ask for a worker; what becomes of it is told to `listener`."""
         loop = asyncio.get_running_loop()
-        worker = Worker(order.child, order.label, self, listener)
+        channel, their_channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        channel.setblocking(False)
+        worker = Worker(order.child, order.label, channel, self, listener)
         self._workers[order.child] = worker
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         task = loop.create_task(loop.create_unix_connection(lambda: worker, sock=ours))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
-        self.zygote.fork(order, theirs)
+        self.zygote.fork(order, (theirs, their_channel))
         return worker
 
     async def stop(self, kill_after_s: float) -> None:

@@ -16,7 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgpack
@@ -58,7 +58,7 @@ class Zygote:
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._waiting: dict[int, None] = {}
-        self._queued: list[tuple[Spawn, socket.socket]] = []
+        self._queued: list[tuple[Spawn, tuple[socket.socket, ...]]] = []
         self._warm = False
         self._stopping = False
         self._failures = 0
@@ -104,29 +104,29 @@ class Zygote:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()
             self._process = None
-        for _, wire in self._queued:
-            wire.close()
+        for _, ends in self._queued:
+            _close(ends)
         self._queued.clear()
 
-    def fork(self, order: Spawn, wire: socket.socket) -> None:
-        """Ask for a worker; takes over `wire`, the worker's end of its socket."""
+    def fork(self, order: Spawn, ends: tuple[socket.socket, ...]) -> None:
+        """Ask for a worker; takes over `ends`, its own of `protocol.DESCRIPTORS`."""
         if not self._warm or self._channel is None:
-            self._queued.append((order, wire))
+            self._queued.append((order, ends))
             return
-        descriptors = array.array("i", [wire.fileno()])
+        descriptors = array.array("i", [end.fileno() for end in ends])
         try:
             self._channel.sendmsg(
                 [encode(order)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)]
             )
         except BlockingIOError:
-            self._queued.append((order, wire))  # sent with the next answer that it gives
+            self._queued.append((order, ends))  # sent with the next answer that it gives
             return
         except OSError:
             # It is dying: the end of its channel, read next, starts another one.
-            self._queued.append((order, wire))
+            self._queued.append((order, ends))
             return
         self._waiting[order.child] = None
-        wire.close()
+        _close(ends)
 
     def _readable(self) -> None:
         assert self._channel is not None
@@ -151,8 +151,8 @@ class Zygote:
                     self._waiting.pop(child, None)
                     self._on_answer(child, 0, reason)
         queued, self._queued = self._queued, []
-        for order, wire in queued:
-            self.fork(order, wire)
+        for order, ends in queued:
+            self.fork(order, ends)
 
     def _died(self) -> None:
         self._hang_up()
@@ -184,3 +184,8 @@ class Zygote:
             with contextlib.suppress(OSError):  # closing what the peer has closed: nothing to do
                 self._channel.close()
             self._channel = None
+
+
+def _close(ends: Iterable[socket.socket]) -> None:
+    for end in ends:
+        end.close()

@@ -7,28 +7,32 @@ A layer that is not in force is said, never silently absent.
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 
 from sandbox import process
 from sandbox.protocol import LAYERS
 
 
-def enter(keep_fd: int) -> dict[str, str]:
-    """Lock this process down; of its descriptors only 0, 1, 2 and `keep_fd` are left.
+def enter(keep: Collection[int]) -> dict[str, str]:
+    """Lock this process down; of its descriptors only 0, 1, 2 and those to `keep` are left.
 
     Must run before any thread exists and before a destination is imported.
     """
     report = dict.fromkeys(LAYERS, "not part of this version")
-    report["descriptors"] = _scrub(keep_fd)
+    report["descriptors"] = _scrub(keep)
     report["no_new_privs"] = _no_new_privs()
     return report
 
 
-def _scrub(keep_fd: int) -> str:
+def _scrub(keep: Collection[int]) -> str:
     # The environment was scrubbed when the zygote was started; what it was started with is
     # readable in /proc/self/environ, so nothing secret may ever be in it.
-    os.closerange(3, keep_fd)
-    os.closerange(keep_fd + 1, os.sysconf("SC_OPEN_MAX"))
-    os.set_inheritable(keep_fd, False)
+    first = 3
+    for descriptor in sorted(keep):
+        os.closerange(first, descriptor)
+        os.set_inheritable(descriptor, False)
+        first = descriptor + 1
+    os.closerange(first, os.sysconf("SC_OPEN_MAX"))
     return "on"
 
 

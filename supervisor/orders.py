@@ -1,0 +1,46 @@
+"""What a pool's workers run under, and the order to fork one.
+
+Owns the translation from a pool's plan to `protocol.Spawn`. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sandbox.protocol import Limits, Spawn
+
+
+@dataclass(frozen=True, slots=True)
+class PoolPlan:
+    """`destinations` is (name, class path or None for a built-in one)."""
+
+    name: str
+    workers: int
+    spares: int
+    batch_timeout_s: float
+    block_timeout_s: float
+    limits: Limits
+    profile: str
+    ca_file: str | None
+    destinations: tuple[tuple[str, str | None], ...]
+    plugin_paths: tuple[str, ...]
+
+    def order(
+        self,
+        child: int,
+        label: str,
+        *,
+        declare: bool,
+        destinations: tuple[tuple[str, str | None], ...] | None = None,
+    ) -> Spawn:
+        """The order to fork a worker of this pool; `destinations` where it is not to import all."""
+        return Spawn(
+            child,
+            label,
+            list(self.destinations if destinations is None else destinations),
+            list(self.plugin_paths),
+            self.limits,
+            self.profile,
+            self.ca_file,
+            declare=declare,
+        )
