@@ -151,7 +151,7 @@ class UploadMapper:
         action = self._actions.get(event.event or "") if event.type == "track" else None
         if action is None:
             return Unsupported()
-        options = _options(event)
+        options = event.options(*NAMES)
         traits = event.traits
         click = click_id(event, options, traits)
         identifiers = user_identifiers(event, traits) if self._identified else []
@@ -201,15 +201,6 @@ class PingMapper:
             query["oid"] = event.order_id
         query |= {"guid": "ON", "script": "0"}
         return Item(self._endpoint, urlencode(query, errors="replace").encode())
-
-
-def _options(event: Event) -> Mapping[str, Any]:
-    if event.integrations:
-        for name in NAMES:
-            options = event.options(name)
-            if options:
-                return options
-    return {}
 
 
 def _date_time(at: datetime | None) -> str | None:

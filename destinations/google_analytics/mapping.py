@@ -85,7 +85,7 @@ class Mapper:
         if not isinstance(named, tuple):
             return named
         name, params = named
-        options = _options(event)
+        options = event.options(*NAMES)
         head = self._head(event, options)
         if isinstance(head, Failed):
             return head
@@ -179,15 +179,6 @@ def _endpoint(url: str, head: bytes) -> Endpoint:
     """
     opening = head[:-1] + b',"events":['
     return Endpoint(url, limits.EVENTS, limits.BODY_BYTES, opening=opening, closing=b"]}")
-
-
-def _options(event: Event) -> Mapping[str, Any]:
-    if event.integrations:
-        for name in NAMES:
-            options = event.options(name)
-            if options:
-                return options
-    return {}
 
 
 def _option(options: Mapping[str, Any], name: str) -> Any:  # Any: JSON

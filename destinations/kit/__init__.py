@@ -5,6 +5,7 @@ from destinations.kit.event import Event
 from destinations.kit.outcomes import Delivered, Failed, Outcome, Retry, Unsupported
 from destinations.kit.requests import JSON_HEADERS, Request, Response, gzipped
 from destinations.kit.sending import Batched, Endpoint, Item, Part, PerEvent, Split
+from destinations.kit.times import to_datetime
 
 __all__ = [
     "JSON_HEADERS",
@@ -25,4 +26,5 @@ __all__ = [
     "Split",
     "Unsupported",
     "gzipped",
+    "to_datetime",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from destinations.kit.paths import find
@@ -33,7 +34,7 @@ def amount(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def revenue(properties: dict[str, Any], event: str | None) -> float | None:  # Any: JSON
+def revenue(properties: Mapping[str, Any], event: str | None) -> float | None:  # Any: JSON
     """The revenue; of a completed order its total, where no revenue is given or it is 0."""
     given = amount(find(properties, "revenue"))
     if not given and event is not None and _ORDER_COMPLETED.match(event):
@@ -41,7 +42,7 @@ def revenue(properties: dict[str, Any], event: str | None) -> float | None:  # A
     return given
 
 
-def subtotal(properties: dict[str, Any], event: str | None) -> float:  # Any: JSON
+def subtotal(properties: Mapping[str, Any], event: str | None) -> float:  # Any: JSON
     """What was paid for the goods alone: as given, else worked out of the total; 0 if unknown."""
     given = amount(find(properties, "subtotal"))
     if given:

@@ -8,14 +8,27 @@ https://github.com/segmentio/obj-case
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
-_NOISE = re.compile(r"[^a-z0-9.]+")
+#: What tells no keys apart. Letters of all scripts stay, where obj-case keeps those of ASCII only:
+#: there, all keys of another script would be one.
+_NOISE = re.compile(r"(?:[^\w.]|_)+")
+#: Longest key whose normal form is remembered, in characters, so that the memory is bounded.
+_REMEMBERED_CHARS = 64
 
 
 def normal(key: str) -> str:
     """A key without case, spaces, dashes and underscores; dots stay."""
+    return _remembered(key) if len(key) <= _REMEMBERED_CHARS else _normal(key)
+
+
+def _normal(key: str) -> str:
     return _NOISE.sub("", key.lower())
+
+
+# Senders choose the keys, but most of them from the same few hundred.
+_remembered = lru_cache(4096)(_normal)
 
 
 def find(value: Any, path: str) -> Any:  # Any: decoded JSON
@@ -38,6 +51,8 @@ def find(value: Any, path: str) -> Any:  # Any: decoded JSON
 
 
 def _find_in_any_case(value: dict[str, Any], path: str) -> Any:  # Any: decoded JSON
+    if not path:
+        return None
     for key, below in value.items():
         name = normal(key)
         if name == path:

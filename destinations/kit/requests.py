@@ -20,6 +20,7 @@ from destinations.kit.outcomes import Failed, Outcome, Retry, outcome_of_status
 EXCERPT_CHARS = 300
 JSON_HEADERS: Mapping[str, str] = {"Content-Type": "application/json"}
 _NO_HEADERS: Mapping[str, str] = {}
+_KIT = PurePath(__file__).parent
 _Result = TypeVar("_Result")
 
 
@@ -103,9 +104,15 @@ def guarded(what: str, mapping: Callable[[], _Result]) -> _Result | Failed:
 
 
 def describe(error: BaseException) -> str:
-    """An exception's type, text and the place that raised it: `KeyError: 'x' at mapping.py:12`."""
-    frames = traceback.extract_tb(error.__traceback__, limit=-1)
-    place = f" at {PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    """An exception's type, text and the place that raised it: `KeyError: 'x' at mapping.py:12`.
+
+    What was called of the kit is not the place, but who called it.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    # Not the first frame: that is who called the destination, where all others are the kit's.
+    others = [frame for frame in frames[1:] if PurePath(frame.filename).parent != _KIT]
+    frame = others[-1] if others else (frames[-1] if frames else None)
+    place = f" at {PurePath(frame.filename).name}:{frame.lineno}" if frame else ""
     try:
         text = str(error)
     except Exception:  # noqa: BLE001 - an exception whose own __str__ raises has no text

@@ -14,8 +14,8 @@ from urllib.parse import urlencode
 import msgspec
 
 from destinations.kit import Endpoint, Event, Failed, Item, Outcome, Request, Unsupported
-from destinations.kit.event import to_datetime
 from destinations.kit.paths import normal
+from destinations.kit.times import to_datetime
 from destinations.kit.tokens import Token
 
 #: Records in one request, see `endpoint`.

@@ -11,11 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from destinations.kit import Event
-from destinations.kit.event import to_datetime
+from destinations.kit.times import to_datetime
 
 ACCESSORS = [
     name for name in dir(Event) if isinstance(getattr(Event, name), property) and name[0] != "_"
 ]
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+NOVEMBER = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
 
 
 def event(**fields: Any) -> Event:  # Any: JSON
@@ -86,6 +89,99 @@ def test_events_of_the_same_bytes_share_nothing() -> None:
         ({"traits": 3, "context": {"traits": {"a": 1}}}, "traits", {"a": 1}),
         ({"properties": "x"}, "properties", {}),
         ({"timestamp": "2026-01-02T03:04:05Z"}, "timestamp", datetime(2026, 1, 2, 3, 4, 5, 0, UTC)),
+        # names
+        ({"traits": {"FIRST-NAME": "Ada", "Last Name": " King "}}, "name", "Ada King"),
+        ({"traits": {"firstname": " Ada ", "lastname": "King"}}, "name", "Ada King"),
+        ({"traits": {"name": " Ada\tKing "}}, "first_name", "Ada"),
+        ({"traits": {"name": " Ada\tKing "}}, "last_name", "King"),
+        ({"traits": {"name": 7}}, "name", None),
+        ({"traits": {}, "context": {"traits": {"name": "Ada"}}}, "name", "Ada"),
+        ({"traits": {"a": 1}, "context": {"traits": {"first_name": "Ada"}}}, "first_name", "Ada"),
+        ({"type": "group", "context": {"traits": {"name": "Ada"}}}, "name", None),
+        ({"type": "group", "properties": {"name": "Acme"}}, "name", "Acme"),
+        ({"type": "page", "properties": {"name": "Home"}}, "name", "Home"),
+        ({"type": "page", "name": "Home", "category": " Docs "}, "full_name", "Docs Home"),
+        ({"type": "screen", "name": "Home"}, "full_name", "Home"),
+        ({"type": "page", "category": "Docs"}, "full_name", None),
+        ({"type": "track", "name": "Home"}, "full_name", None),
+        ({"type": "page", "properties": {"category": "Docs"}}, "category", "Docs"),
+        ({"type": "track", "category": "x", "properties": {"category": "y"}}, "category", "y"),
+        ({"traits": {"username": "ada"}}, "username", "ada"),
+        ({"userId": "u"}, "username", None),
+        ({"type": "track", "userId": "u"}, "username", "u"),
+        ({"type": "track", "userId": "u", "properties": {"username": "ada"}}, "username", "ada"),
+        ({"userId": "u", "traits": {"username": "ada"}}, "uid", "u"),
+        ({"traits": {"username": "ada", "email": "a@b.de"}}, "uid", "ada"),
+        ({"traits": {"email": "a@b.de"}}, "uid", "a@b.de"),
+        # how to reach them
+        ({"traits": {"Email": " a@b.de "}}, "email", "a@b.de"),
+        ({"userId": "a@b"}, "email", None),
+        ({"type": "group", "groupId": "a@b.de", "userId": "c@d.de"}, "email", "a@b.de"),
+        ({"type": "group", "groupId": "g", "userId": "c@d.de"}, "email", None),
+        ({"traits": {"phone": " 1 "}}, "phone", "1"),
+        ({"traits": {"phone": 491}}, "phone", "491"),
+        ({"traits": {"phones": [None, "2", "3"]}}, "phone", "2"),
+        ({"properties": {"phone": "4"}}, "phone", "4"),
+        ({"traits": {"phone": "1"}}, "phones", ["1"]),
+        ({"traits": {"phone": "1", "phones": ["2", 3]}}, "phones", ["2", "3"]),
+        ({"traits": {"phones": "2"}}, "phones", []),
+        ({"traits": {"websites": ["w"]}}, "website", "w"),
+        ({"traits": {"website": "w"}}, "websites", ["w"]),
+        # what is known of them
+        ({"traits": {"createdAt": "2026-01-02"}}, "created", datetime(2026, 1, 2, tzinfo=UTC)),
+        ({"traits": {"created": "1700000000"}}, "created", NOVEMBER),
+        ({"traits": {"created_at": "soon"}}, "created", None),
+        ({"traits": {"birthday": "1990-05-06"}}, "birthday", datetime(1990, 5, 6, tzinfo=UTC)),
+        ({"traits": {"age": "37"}}, "age", 37),
+        ({"traits": {"age": -1}}, "age", None),
+        ({"traits": {"birthday": "1990-05-06"}, "timestamp": "2026-05-05T00:00:00Z"}, "age", 35),
+        ({"traits": {"birthday": "1990-05-06"}, "timestamp": "2026-05-06T00:00:00Z"}, "age", 36),
+        ({"traits": {"birthday": "1990-05-06"}}, "age", None),
+        ({"traits": {"gender": "f"}}, "gender", "f"),
+        ({"traits": {"photo_url": "p"}}, "avatar", "p"),
+        ({"traits": {"avatarUrl": "a", "avatar": "b"}}, "avatar", "b"),
+        ({"traits": {"job_title": "j"}}, "position", "j"),
+        ({"traits": {"position": "p", "title": "t"}}, "position", "p"),
+        ({"traits": {"background": "b"}}, "description", "b"),
+        ({"type": "track", "properties": {"description": "d"}}, "description", "d"),
+        # their company
+        ({"traits": {"company": {"name": " Acme "}}}, "company_name", "Acme"),
+        ({"traits": {"company": "Acme"}}, "company_name", "Acme"),
+        ({"traits": {"company": ["Acme"]}}, "company_name", None),
+        ({"type": "group", "traits": {"name": "Acme"}}, "company_name", "Acme"),
+        ({"traits": {"company": {"created_at": 0}}}, "company_created", EPOCH),
+        ({"type": "group", "traits": {"industry": "i"}}, "industry", "i"),
+        ({"traits": {"company": {"industry": "i"}}}, "industry", "i"),
+        ({"traits": {"company": {"employee_count": "12"}}}, "employees", 12),
+        ({"type": "group", "traits": {"employees": -1}}, "employees", None),
+        ({"traits": {"plan": "pro"}}, "plan", "pro"),
+        ({"type": "track", "traits": {"plan": "a"}, "properties": {"plan": "b"}}, "plan", "b"),
+        ({"traits": {"address": " 1 Main St "}}, "address", "1 Main St"),
+        ({"traits": {"address": {"city": "Bonn", "zip": 53111}}}, "address", "Bonn, 53111"),
+        ({}, "address", None),
+        # orders
+        ({"properties": {"Product-ID": 7}}, "product_id", "7"),
+        ({"properties": {"SKU": "s", "coupon": " c "}}, "coupon", "c"),
+        ({"properties": {"value": "$2.50 each"}}, "value", 2.5),
+        ({"properties": {"total": True}}, "total", None),
+        ({"properties": {"quantity": 3}}, "quantity", 3),
+        ({"properties": {}}, "quantity", 1),
+        # circumstances
+        ({"channel": "server"}, "channel", "server"),
+        ({"context": {"channel": "mobile"}}, "channel", "mobile"),
+        ({"context": {"library": "x"}}, "library", {"name": "x", "version": None}),
+        ({"context": {"library": {"version": 1}}}, "library", {"name": "unknown", "version": 1}),
+        ({}, "library", {"name": "unknown", "version": None}),
+        ({"context": {"device": {"type": "tv"}}}, "device", {"type": "tv"}),
+        ({"context": {"library": "x-ios", "device": {"a": 1}}}, "device", {"a": 1, "type": "ios"}),
+        ({"context": {"library": {"name": "analytics-android"}}}, "device", {"type": "android"}),
+        ({}, "is_active", True),
+        ({"context": {"active": False}}, "is_active", False),
+        ({"context": {"user_agent": "curl"}}, "user_agent", "curl"),
+        ({"properties": {"url": "u"}, "context": {"page": {"url": "v", "path": "/p"}}}, "url", "u"),
+        ({"context": {"page": {"path": "/p"}}}, "path", "/p"),
+        ({"properties": {"title": "t"}}, "title", "t"),
+        ({"traits": {"größe": 1}}, "traits", {"größe": 1}),
     ],
 )  # fmt: skip
 def test_accessors(fields: dict[str, Any], name: str, value: object) -> None:
@@ -107,6 +203,10 @@ def test_accessors(fields: dict[str, Any], name: str, value: object) -> None:
         ("properties.order.id.deeper", None),
         ("traits.plan", "pro"),
         ("options.traits.plan", "pro"),
+        ("Traits.Plan", "pro"),
+        ("PROPERTIES.order.id", 1),
+        ("properties.Größe", 4),
+        ("properties.weite", None),
         ("nothing", None),
         ("", None),
     ],
@@ -118,6 +218,8 @@ def test_proxy_takes_any_case_style(path: str, value: object) -> None:
             "order": {"id": 1},
             "totalValue": 2,
             "with.dot": 3,
+            "größe": 4,
+            "länge": 5,
             "products": [{"sku": "a"}, {"sku": "b"}],
         },
         context={"traits": {"plan": "pro"}},
@@ -126,10 +228,40 @@ def test_proxy_takes_any_case_style(path: str, value: object) -> None:
 
 
 def test_options_by_any_name() -> None:
-    """The options of a destination are found whatever the case of its name."""
+    """The options of a destination are found by any of its names, in any case."""
     one = event(integrations={"All": True, "Google Analytics": {"clientId": "c"}, "mixpanel": True})
     assert one.options("google-analytics") == {"clientId": "c"}
+    assert one.options("GA4", "google analytics") == {"clientId": "c"}
     assert one.options("mixpanel") == {}
+    assert one.options() == {}
+    assert event().options("mixpanel") == {}
+
+
+@pytest.mark.parametrize(
+    ("integrations", "is_enabled"),
+    [
+        ({}, True),
+        ("all", True),
+        ({"All": False}, False),
+        ({"all": False, "Google Ads": True}, True),
+        ({"All": False, "google-ads": {"x": 1}}, True),
+        ({"AdWords": False}, False),
+        ({"AdWords": False, "Google Ads": True}, False),
+        ({"All": False, "google ads": "yes"}, False),
+        ({"Mixpanel": False}, True),
+    ],
+)
+def test_enabled_by_any_name(integrations: Any, is_enabled: bool) -> None:  # Any: JSON
+    """A destination's own names decide whether it gets an event, and else `All`."""
+    assert event(integrations=integrations).enabled("Google Ads", "AdWords") is is_enabled
+
+
+def test_trait_of_either_place() -> None:
+    """A trait is found in the traits, else in those of the context; a group has its own only."""
+    fields = {"traits": {"a": 1}, "context": {"traits": {"a": 2, "bC": 3}}}
+    assert [event(**fields).trait(path) for path in ("a", "b_c", "d")] == [1, 3, None]
+    group = event(type="group", **fields)
+    assert [group.trait("a"), group.trait("bC"), group.user_traits["bC"]] == [1, None, 3]
 
 
 JSON = st.recursive(
@@ -181,6 +313,22 @@ def test_deep_nesting_is_an_empty_event() -> None:
         (1_700_000_000, datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)),
         (1_700_000_000_000, datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)),
         ("2026-01-02", datetime(2026, 1, 2, tzinfo=UTC)),
+        ("20260102", datetime(2026, 1, 2, tzinfo=UTC)),
+        (" 2026-01-02T03:04:05Z ", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("2026-01-02 03:04:05.678+01:00", datetime(2026, 1, 2, 2, 4, 5, 678000, tzinfo=UTC)),
+        ("2026-01-02T03:04:05.123456789", datetime(2026, 1, 2, 3, 4, 5, 123456, tzinfo=UTC)),
+        ("1700000000", datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)),
+        ("1700000000000", datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)),
+        ("1700000000.5", datetime(2023, 11, 14, 22, 13, 20, 500000, tzinfo=UTC)),
+        (1_700_000_000.25, datetime(2023, 11, 14, 22, 13, 20, 250000, tzinfo=UTC)),
+        (-1, datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC)),
+        ("Tue, 14 Nov 2023 22:13:20 GMT", datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)),
+        ("14 Nov 2023 22:13:20 +0100", datetime(2023, 11, 14, 21, 13, 20, tzinfo=UTC)),
+        ("14 Foo 2023 22:13", None),
+        ("1" * 40, None),
+        ("", None),
+        (float("nan"), None),
+        ([2026], None),
         ("yesterday", None),
         (1e300, None),
         (True, None),

@@ -134,7 +134,7 @@ async def test_only_the_bad_event_fails(serve: Serve, http: aiohttp.ClientSessio
     assert outcomes[0] == outcomes[3] == Delivered()
     assert outcomes[2] == Unsupported()
     assert isinstance(outcomes[1], Failed)
-    assert outcomes[1].reason.startswith("mapping raised KeyError: 'absent' at event.py:")
+    assert outcomes[1].reason.startswith("mapping raised KeyError: 'absent' at test_sending.py:")
 
 
 async def test_what_only_a_bug_can_raise_keeps_its_name(
