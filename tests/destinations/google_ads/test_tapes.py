@@ -1,0 +1,16 @@
+"""Google Ads against its tapes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from destinations.google_ads import GoogleAds
+from supervisor.tapes.testing import play, tapes_beside
+
+
+@pytest.mark.parametrize("tape", tapes_beside(__file__), ids=lambda tape: tape.stem)
+async def test_tape(tape: Path) -> None:
+    """Each tape's events become its requests, and its answers its outcomes."""
+    await play(tape, GoogleAds)
