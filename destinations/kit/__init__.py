@@ -5,6 +5,7 @@ from destinations.kit.event import Event
 from destinations.kit.outcomes import Delivered, Failed, Outcome, Retry, Unsupported
 from destinations.kit.requests import JSON_HEADERS, Request, Response, gzipped
 from destinations.kit.sending import Batched, Endpoint, Item, Part, PerEvent, Split
+from destinations.kit.stepwise import Steps, Stepwise
 from destinations.kit.times import to_datetime
 
 __all__ = [
@@ -24,6 +25,8 @@ __all__ = [
     "Response",
     "Retry",
     "Split",
+    "Steps",
+    "Stepwise",
     "Unsupported",
     "gzipped",
     "to_datetime",

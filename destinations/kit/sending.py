@@ -86,7 +86,7 @@ class Part(msgspec.Struct, frozen=True):
     indices: list[int]
 
 
-class _Sending(Destination):
+class Sending(Destination):
     """What both helpers share: limits, and a fixed set of senders in a `deliver`."""
 
     concurrency: ClassVar[int] = 8
@@ -106,7 +106,7 @@ class _Sending(Destination):
         return await exchange(self.http, request, self._limits)
 
 
-class PerEvent(_Sending):
+class PerEvent(Sending):
     """One request an event; each outcome is reported as soon as it is there."""
 
     @abstractmethod
@@ -118,7 +118,7 @@ class PerEvent(_Sending):
         return response.outcome()
 
     async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        outcomes: list[Outcome] = [_UNSENT] * len(events)
+        outcomes: list[Outcome] = [UNSENT] * len(events)
         queue = iter(enumerate(events))
 
         async def send() -> None:
@@ -127,7 +127,7 @@ class PerEvent(_Sending):
                 outcomes[index] = outcome
                 self.report(index, outcome)
 
-        await _together(send, min(self.concurrency, len(events)))
+        await together(send, min(self.concurrency, len(events)))
         return outcomes
 
     async def _deliver_one(self, event: Event) -> Outcome:
@@ -143,7 +143,7 @@ class PerEvent(_Sending):
             return Retry(f"reading the answer raised {describe(error)}")
 
 
-class Batched(_Sending):
+class Batched(Sending):
     """Several events a request, split by what the API allows."""
 
     concurrency: ClassVar[int] = 4
@@ -166,7 +166,7 @@ class Batched(_Sending):
         return part.endpoint.request(part.items)
 
     async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        outcomes: list[Outcome] = [_UNSENT] * len(events)
+        outcomes: list[Outcome] = [UNSENT] * len(events)
 
         def settle(index: int, outcome: Outcome) -> None:
             outcomes[index] = outcome
@@ -207,7 +207,7 @@ class Batched(_Sending):
                 for index, outcome in zip(part.indices, said, strict=True):
                     settle(index, outcome)
 
-        await _together(send, min(self.concurrency, len(queue)))
+        await together(send, min(self.concurrency, len(queue)))
 
     async def _send_part(self, part: Part) -> Sequence[Outcome] | Split:
         count = len(part.indices)
@@ -223,10 +223,10 @@ class Batched(_Sending):
             return [Retry(f"reading the answer raised {describe(error)}")] * count
 
 
-_UNSENT = Retry("not sent")
+UNSENT = Retry("not sent")
 
 
-async def _together(send: Callable[[], Coroutine[None, None, None]], senders: int) -> None:
+async def together(send: Callable[[], Coroutine[None, None, None]], senders: int) -> None:
     """Run as many senders as there is work for; a single one needs no task of its own."""
     if senders <= 1:
         await send()

@@ -1,0 +1,148 @@
+"""From Intercom's answers to outcomes. Pure.
+
+https://developers.intercom.com/docs/references/2.17/rest-api/errors/http-responses
+https://developers.intercom.com/docs/references/2.17/rest-api/errors/error-codes
+https://developers.intercom.com/docs/references/rest-api/errors/rate-limiting
+
+| status | outcome |
+| --- | --- |
+| 2xx with what was asked for, 202 to a data event | delivered |
+| 2xx that is not JSON, cut short, or an HTML page | retry: a proxy has answered, or nobody knows what Intercom said |
+| 404 to a data event | the contact is made, and the event sent once more; without `create_contacts` failed |
+| 404 to an update | the contact is looked up anew |
+| 409 to a new contact | the contact that it names is changed, if it is the same person; else failed |
+| 408, 429, 5xx | retry, 429 when `X-RateLimit-Reset` says so |
+| any, with a code of `_PASSING` | retry |
+| other 4xx | failed |
+"""  # noqa: E501 - a table's row cannot be broken
+
+from __future__ import annotations
+
+import re
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from destinations.intercom.mapping import Person
+from destinations.kit import Delivered, Failed, Outcome, Response, Retry
+from destinations.kit.outcomes import MAX_RETRY_AFTER_S, retry_after_s
+
+#: Codes of errors that pass by themselves, whatever the status.
+_PASSING = frozenset(
+    {
+        "rate_limit_exceeded",
+        "too_many_requests",
+        "request_timeout",
+        "service_unavailable",
+        "server_error",
+        "retry_after",
+    }
+)
+#: What the page of the call gives as its answer to a contact that exists already.
+_EXISTING = re.compile(r"already exists with id=([0-9A-Za-z-]+)")
+_HTML = (b"<!doctype html", b"<html")
+
+DELIVERED = Delivered()
+
+
+def outcome(response: Response) -> Outcome:
+    """What an answer means where its words do not matter: that of a data event is empty."""
+    if response.is_success:
+        if response.body[:64].lstrip().lower().startswith(_HTML):
+            return response.not_json()
+        return DELIVERED
+    by_status = response.outcome()
+    errors = _errors(response)
+    reason = f"Intercom refused it: {response.status} {_text(errors)}" if errors else ""
+    is_passing = any(error.get("code") in _PASSING for error in errors)
+    if isinstance(by_status, Retry) or is_passing:
+        return Retry(reason[:500] or _reason(by_status), _wait_s(response))
+    return Failed(reason[:500] or _reason(by_status))
+
+
+def made(response: Response) -> str | Outcome:
+    """The id in the answer to a contact or company that was made or changed."""
+    if not response.is_success:
+        return outcome(response)
+    said = response.json()
+    found = said.get("id") if isinstance(said, dict) else None
+    return found if isinstance(found, str) and found else response.not_json()
+
+
+def found(response: Response, person: Person) -> str | Outcome | None:
+    """The id of the contact in a search's answer that is the person; None where there is none.
+
+    Of an equal external id there is one. An equal address is the person only
+    where the contact has no other external id: it was a lead, or made by hand.
+    """
+    if not response.is_success:
+        return outcome(response)
+    said = response.json()
+    contacts = said.get("data") if isinstance(said, dict) else None
+    if not isinstance(contacts, list):
+        return response.not_json()
+    by_email = []
+    for contact in contacts:
+        if not isinstance(contact, dict) or not isinstance(contact.get("id"), str):
+            return response.not_json()
+        if person.external_id is not None and contact.get("external_id") == person.external_id:
+            contact_id: str = contact["id"]
+            return contact_id
+        if is_same(contact, person):
+            by_email.append(contact)
+    if person.external_id is None and len(by_email) > 1:
+        return Failed("several contacts have this e-mail address: Intercom needs a userId")
+    return by_email[0]["id"] if by_email else None
+
+
+def is_same(contact: dict[str, Any], person: Person) -> bool:  # Any: the server's JSON
+    """Whether a contact is the person, by external id, or else by address."""
+    external_id = contact.get("external_id")
+    if person.external_id is not None and external_id:
+        return bool(external_id == person.external_id)
+    email = contact.get("email")
+    return (
+        person.email is not None
+        and isinstance(email, str)
+        and email.casefold() == person.email.casefold()
+    )
+
+
+def conflicting_id(response: Response) -> str | None:
+    """The id of the contact that a new one was refused for."""
+    if response.status != 409:
+        return None
+    matches = [_EXISTING.search(str(error.get("message"))) for error in _errors(response)]
+    return next((match[1] for match in matches if match), None)
+
+
+def _errors(response: Response) -> list[dict[str, Any]]:  # Any: the server's JSON
+    said = response.json()
+    errors = said.get("errors") if isinstance(said, dict) else None
+    return [e for e in errors if isinstance(e, dict)] if isinstance(errors, list) else []
+
+
+def _text(errors: list[dict[str, Any]]) -> str:  # Any: the server's JSON
+    return "; ".join(f"{error.get('code')} {error.get('message')}" for error in errors)
+
+
+def _reason(by_status: Outcome) -> str:
+    return by_status.reason if isinstance(by_status, (Failed, Retry)) else ""
+
+
+def _wait_s(response: Response) -> float | None:
+    """Seconds until the window of the rate limit ends, by the server's own clock, or as it asks.
+
+    The reset is seconds since the epoch, and `Date` of the same answer is what
+    the time was there, so that our clock does not matter.
+    """
+    asked = retry_after_s(response.headers.get("Retry-After"))
+    if asked is not None or response.status != 429:
+        return asked
+    reset, date = response.headers.get("X-RateLimit-Reset"), response.headers.get("Date")
+    if reset is None or date is None or not (reset.isascii() and reset.isdigit()):
+        return None
+    try:
+        wait_s = int(reset[:12]) - parsedate_to_datetime(date).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None  # no date: the usual back-off is as good as a guess
+    return min(max(wait_s, 0.0), MAX_RETRY_AFTER_S)
