@@ -141,8 +141,9 @@ ToWorker = Configure | Batch | Drain | Validate
 FromWorker = Ready | Declared | Validated | Outcomes | BatchDone | Stats | Log
 
 # What an outcome is called on the wire. RETRY_ALONE: the batch failed as a whole, so each of its
-# deliveries goes on its own next time, and a bad one fails alone.
-DELIVERED, RETRY, FAILED, UNSUPPORTED, RETRY_ALONE = range(5)
+# deliveries goes on its own next time, and a bad one fails alone. From THROTTLED on: retries whose
+# cause is known, which is 429 and the like, no answer in time, no connection, the server's error.
+DELIVERED, RETRY, FAILED, UNSUPPORTED, RETRY_ALONE, THROTTLED, TIMEOUT, CONNECT, SERVER = range(9)
 
 
 # --- supervisor and zygote: trusted, one datagram a message on a SEQPACKET pair ------

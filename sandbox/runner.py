@@ -20,6 +20,7 @@ import msgspec
 from destinations.kit import Delivered, Destination, Event, Failed, Outcome, Retry, Unsupported
 from destinations.kit.contract import current_report
 from destinations.kit.loading import LoadError
+from destinations.kit.outcomes import Cause
 from sandbox import protocol
 from sandbox.protocol import MAX_DETAIL, Batch, BatchDone, Configure, Log, Message, Outcomes
 
@@ -32,6 +33,14 @@ REPORT_WITHIN_S = 0.01
 HTTP_CONNECTIONS = 128
 
 _connection: contextvars.ContextVar[str] = contextvars.ContextVar("connection", default="")
+
+#: How a retry's cause is told.
+_CODES = {
+    Cause.THROTTLED: protocol.THROTTLED,
+    Cause.TIMEOUT: protocol.TIMEOUT,
+    Cause.CONNECT: protocol.CONNECT,
+    Cause.SERVER: protocol.SERVER,
+}
 
 WireOutcome = tuple[int, int, str, float | None]
 
@@ -128,7 +137,7 @@ class Runner:
                 code = protocol.RETRY_ALONE
         except TimeoutError as error:
             if deadline.expired():
-                reason = f"not finished within {batch.timeout_s:g} s"
+                code, reason = protocol.TIMEOUT, f"not finished within {batch.timeout_s:g} s"
             else:
                 code, reason = protocol.RETRY_ALONE, f"deliver raised {_describe(error)}"
         except BaseException as error:  # noqa: BLE001 - SystemExit too: it does not end a worker
@@ -265,8 +274,8 @@ def _wire(index: int, outcome: Outcome) -> WireOutcome:
     match outcome:
         case Delivered():
             return index, protocol.DELIVERED, "", None
-        case Retry(reason=reason, after_s=after_s):
-            return index, protocol.RETRY, _text(reason), after_s
+        case Retry(reason=reason, after_s=after_s, cause=cause):
+            return index, _CODES.get(cause, protocol.RETRY), _text(reason), after_s
         case Failed(reason=reason):
             return index, protocol.FAILED, _text(reason), None
         case Unsupported():

@@ -17,7 +17,6 @@ from supervisor.admin.status import (
     NotFound,
     PoolState,
     PoolStatus,
-    QueueState,
     QueueStatus,
     Refused,
     SpareStatus,
@@ -31,23 +30,12 @@ from supervisor.admin.status import (
 from supervisor.core.child import State
 from supervisor.core.scheduler import Rule
 from supervisor.dispatch import Lane, PoolShell, Post, SlotRecord
+from supervisor.explain import queue_state, text_of, waiting_for
 from supervisor.queue import DeliveryRecord, Queue
 from supervisor.workers import Exit
 
 if TYPE_CHECKING:
     from supervisor.service import Service
-
-_QUEUE_STATES = {
-    Rule.NOTHING: QueueState.OPEN,
-    Rule.CREDIT: QueueState.OPEN,
-    Rule.LINGER: QueueState.OPEN,
-    Rule.CONCURRENCY: QueueState.OPEN,
-    Rule.RATE: QueueState.THROTTLED,
-    Rule.BACKOFF: QueueState.BACKING_OFF,
-    Rule.PAUSED: QueueState.PAUSED,
-    Rule.DISABLED: QueueState.DISABLED,
-    Rule.UNKNOWN: QueueState.TRIPPED,
-}
 
 
 class Operator:
@@ -93,9 +81,11 @@ class Operator:
     def _queue(self, name: str, shell: PoolShell, lane: Lane) -> QueueStatus:
         now = self._service.clock()
         depth = self._service.queue.depth(name)
-        rule, until = shell.scheduler.waits_for(name, now)
-        state = _QUEUE_STATES[rule]
-        next_at = until if until is not None else depth.next_retry_at
+        state, reason, hold = queue_state(shell.scheduler, name, depth, now)
+        if hold.rule is Rule.UNKNOWN:
+            reason = self._unknown(lane)
+        concurrency = shell.scheduler.lanes[name].concurrency
+        next_at = hold.until if hold.until is not None else depth.next_retry_at
         return QueueStatus(
             connection=name,
             source=self._service.config.connections[name].source,
@@ -105,33 +95,27 @@ class Operator:
             inflight=depth.leased,
             oldest_s=None if depth.oldest_at is None else max(0.0, now - depth.oldest_at),
             state=state,
-            state_reason="" if state is QueueState.OPEN else self._reason(lane, rule),
+            state_reason=reason,
             next_attempt_in_s=None if next_at is None else max(0.0, next_at - now),
+            waiting_for=text_of(hold) if depth.pending > depth.leased else "",
+            concurrency=min(int(concurrency.limit), lane.terms.max_concurrency),
         )
 
-    def _reason(self, lane: Lane, rule: Rule) -> str:
-        if rule is Rule.UNKNOWN:
-            why = self._service.said.broken.get(lane.destination, "it was not declared")
-            return f"destination {lane.destination} could not be loaded: {why}"
-        return f"waiting for {rule}"
+    def _unknown(self, lane: Lane) -> str:
+        why = self._service.said.broken.get(lane.destination, "it was not declared")
+        return f"destination {lane.destination} could not be loaded: {why}"
 
     def waiting_for(self, connection: str, record: DeliveryRecord) -> str:
         """The rule that a pending delivery waits for."""
         shell = self._service.pool_of(connection)
-        if record.is_leased:
-            return "its outcome: a worker has it"
         if shell is None:
             return "its connection to come back into the config"
+        lane = shell.lanes[connection]
+        if lane.closed is Rule.UNKNOWN:
+            return self._unknown(lane)
+        missing = "" if shell.posts_serving else f"pool {shell.plan.name} has none that serves"
         now = self._service.clock()
-        if record.next_attempt_at is not None and record.next_attempt_at > now:
-            return f"back-off until {rfc3339(record.next_attempt_at)}"
-        rule, until = shell.scheduler.waits_for(connection, now)
-        if rule in (Rule.NOTHING, Rule.CREDIT) and not shell.posts_serving:
-            return f"a worker: pool {shell.plan.name} has none that serves"
-        if rule is Rule.UNKNOWN:
-            return self._reason(shell.lanes[connection], rule)
-        text = str(rule) if until is None else f"{rule}, until {rfc3339(until)}"
-        return f"{text}; {record.ahead} before it" if record.ahead else text
+        return waiting_for(shell.scheduler, connection, record, now, no_workers=missing)
 
     # --- doing ---
 
@@ -165,7 +149,7 @@ class Operator:
     async def probe(self, connection: str) -> None:
         """Let one batch through now. Raises NotFound or Refused."""
         shell = self._openable(connection)
-        shell.scheduler.probed(connection)
+        shell.scheduler.probed(connection, self._service.clock())
         shell.pump_soon()
 
     def _shell(self, connection: str) -> PoolShell:
@@ -181,7 +165,7 @@ class Operator:
         if lane.closed is Rule.DISABLED:
             raise Refused(f"{connection} is disabled in the config: set enabled = true and reload")
         if lane.closed is not None:
-            raise Refused(f"{connection} cannot send: {self._reason(lane, lane.closed)}")
+            raise Refused(f"{connection} cannot send: {self._unknown(lane)}")
         return shell
 
 

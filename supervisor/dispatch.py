@@ -36,6 +36,7 @@ from supervisor.core.effects import Assign, ExitReason, Retire, Wake
 from supervisor.core.effects import Spawn as SpawnEffect
 from supervisor.core.pool import Effect, Pool
 from supervisor.core.retry import RetryPolicy
+from supervisor.core.scheduler import Batch as Told
 from supervisor.core.scheduler import Ready, Rule, Scheduler, Take, Terms
 from supervisor.orders import PoolPlan
 from supervisor.queue import Lease, Queue, QueueUnavailable
@@ -399,7 +400,7 @@ class PoolShell:
 
     def _look(self, connection: str) -> Ready:
         depth = self._queue.depth(connection)
-        return Ready(depth.fresh, depth.next_retry_at)
+        return Ready(depth.fresh, depth.next_retry_at, depth.size_bytes)
 
     async def _send(self, take: Take) -> None:
         try:
@@ -418,23 +419,22 @@ class PoolShell:
         post = self._posts.get(take.worker)
         lane = self.lanes.get(take.connection)
         if lease is None:
-            self.scheduler.nothing_leased(take)
+            self.scheduler.nothing_leased(take, self._clock())
             self.pump_soon()
         elif post is None or lane is None or post.worker.state is not State.READY:
             # It died, or the connection went, while the lease was being read.
             self._judge.unsent(lease)
-            self._give_back(take.connection, take.worker)
+            self.scheduler.sent(take, 0)
+            self.scheduler.finished(
+                take.connection, take.worker, Told(), now=self._clock(), jitter=0.0
+            )
+            self.pump_soon()
         else:
-            self._hand_over(post, lane, lease)
+            self.scheduler.sent(take, len(lease.deliveries))
+            self._hand_over(post, lane, lease, retries=take.retries)
         self._tell_if_idle()
 
-    def _give_back(self, connection: str, worker: int) -> None:
-        self.scheduler.finished(
-            connection, worker, delivered=0, retried=0, started=0.0, now=self._clock(), jitter=0.0
-        )
-        self.pump_soon()
-
-    def _hand_over(self, post: Post, lane: Lane, lease: Lease) -> None:
+    def _hand_over(self, post: Post, lane: Lane, lease: Lease, *, retries: bool) -> None:
         if post.configured.get(lane.name) is not lane:
             before = post.configured.get(lane.name)
             if before is None or before.settings != lane.settings:
@@ -452,9 +452,9 @@ class PoolShell:
             started=now,
             deadline=now + timeout + GRACE_S,
             told=bytearray(size),
+            retries=retries,
         )
         self._running[run.id] = post.batches[run.id] = run
-        self.scheduler.sent(lane.name, size)
         if post.slot is not None:
             record = self.slots[post.slot]
             record.batches += 1
@@ -500,9 +500,15 @@ class PoolShell:
         self.scheduler.finished(
             run.connection,
             run.worker,
-            delivered=run.delivered,
-            retried=run.retried,
-            started=run.started,
+            Told(
+                delivered=run.delivered,
+                failed=run.failed,
+                retried=run.retried,
+                congested=run.congested,
+                retries=run.retries,
+                started=run.started,
+                why=run.why,
+            ),
             now=now,
             jitter=random.random(),  # noqa: S311 - spreads load, guards nothing
         )

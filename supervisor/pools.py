@@ -71,6 +71,7 @@ def lanes_of(config: Config, pool: str, declarations: Mapping[str, Declaration])
             max_concurrency=connection.max_concurrency,
             rate=connection.rate_limit,
             linger_s=connection.linger_s,
+            weight=connection.weight,
         )
         lanes.append(
             Lane(connection.name, connection.destination, connection.settings, terms, closed)

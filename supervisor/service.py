@@ -339,14 +339,6 @@ class Service:
 
     def _report(self, config: Config, said: Declarations) -> None:
         """Say what the operator asked for and does not get."""
-        for connection in config.connections.values():
-            for key, is_default in (
-                ("ordering", connection.ordering == "none"),
-                ("weight", connection.weight == 1),
-            ):
-                if not is_default:
-                    path = f"connections.{connection.name}.{key}"
-                    _log.warning("not_enforced", key=path, reason="not part of this version")
         for destination, reason in said.broken.items():
             _log.error("destination_not_loaded", destination=destination, reason=reason)
         for layer, state in said.layers.items():

@@ -40,6 +40,9 @@ _log = structlog.get_logger(__name__)
 #: Longest Retry-After that is believed, in seconds; what asks for more asks for nonsense.
 MAX_RETRY_AFTER_S = 7 * 86400.0
 
+#: Causes that say: less at once.
+_CONGESTED = frozenset({protocol.THROTTLED, protocol.TIMEOUT, protocol.CONNECT})
+
 _DELIVERED, _UNSUPPORTED, _RELEASE = Delivered(), Unsupported(), Release()
 
 
@@ -55,8 +58,12 @@ class Run:
     started: float
     deadline: float
     told: bytearray
+    retries: bool = False
     delivered: int = 0
+    failed: int = 0
     retried: int = 0
+    congested: int = 0
+    why: str = ""
 
     @property
     def unreported(self) -> int:
@@ -120,6 +127,7 @@ class Judge:
         """The worker died: what it said nothing of is a retry, or as if it was never sent."""
         now = self._clock()
         verdicts: list[tuple[int, Verdict]] = []
+        run.why = reason
         for index, told in enumerate(run.told):
             if not told:
                 verdict = self._again(run, index, reason, None, now) if charged else _RELEASE
@@ -142,7 +150,17 @@ class Judge:
                 return _UNSUPPORTED
             case protocol.FAILED:
                 return Bury(Outcome.FAILED, reason)
-            case protocol.RETRY | protocol.RETRY_ALONE:
+            case (
+                protocol.RETRY
+                | protocol.RETRY_ALONE
+                | protocol.THROTTLED
+                | protocol.TIMEOUT
+                | protocol.CONNECT
+                | protocol.SERVER
+            ):
+                run.why = reason
+                if code in _CONGESTED or after_s is not None:
+                    run.congested += 1
                 if after_s is not None and 0 < after_s <= MAX_RETRY_AFTER_S:
                     self._asked_to_wait(run.connection, now + after_s)
                 else:
@@ -213,6 +231,7 @@ class Judge:
             # Receipt is wall time, so this is too: the histogram is of what a sender sees.
             self._metrics.delivery_seconds(run.connection, received, time.time())
         run.delivered += results["delivered"]
+        run.failed += results["failed"] + results["unsupported"]
         run.retried += results["retry"]
         for result, n in results.items():
             if n:

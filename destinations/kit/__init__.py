@@ -2,7 +2,7 @@
 
 from destinations.kit.contract import Destination, NoSettings
 from destinations.kit.event import Event
-from destinations.kit.outcomes import Delivered, Failed, Outcome, Retry, Unsupported
+from destinations.kit.outcomes import Cause, Delivered, Failed, Outcome, Retry, Unsupported
 from destinations.kit.requests import JSON_HEADERS, Request, Response, gzipped
 from destinations.kit.sending import Batched, Endpoint, Item, Part, PerEvent, Split
 from destinations.kit.stepwise import Steps, Stepwise
@@ -11,6 +11,7 @@ from destinations.kit.times import to_datetime
 __all__ = [
     "JSON_HEADERS",
     "Batched",
+    "Cause",
     "Delivered",
     "Destination",
     "Endpoint",

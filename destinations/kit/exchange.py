@@ -12,7 +12,7 @@ import asyncio
 import aiohttp
 from yarl import URL
 
-from destinations.kit.outcomes import Failed, Outcome, Retry
+from destinations.kit.outcomes import Cause, Failed, Outcome, Retry
 from destinations.kit.requests import Request, Response
 
 
@@ -78,17 +78,17 @@ def _outcome(error: Exception, request: Request, limits: Limits) -> Outcome:
         case aiohttp.ClientSSLError() | aiohttp.ServerFingerprintMismatch():
             return Retry(f"{place}: TLS failed: {_text(error)}")
         case aiohttp.ConnectionTimeoutError():
-            return Retry(f"{place}: no connection in time")
+            return Retry(f"{place}: no connection in time", cause=Cause.CONNECT)
         case aiohttp.ClientConnectorError():
-            return Retry(f"{place}: no connection: {_text(error)}")
+            return Retry(f"{place}: no connection: {_text(error)}", cause=Cause.CONNECT)
         case asyncio.TimeoutError():
-            return Retry(f"{place}: no answer within {limits.timeout_s:g} s")
+            return Retry(f"{place}: no answer within {limits.timeout_s:g} s", cause=Cause.TIMEOUT)
         case aiohttp.ServerDisconnectedError():
-            return Retry(f"{place}: closed the connection before it answered")
+            return Retry(f"{place}: closed the connection before it answered", cause=Cause.CONNECT)
         case aiohttp.ClientResponseError():
             return Retry(f"{place}: its answer is not HTTP: {error.message}"[:500])
         case aiohttp.ClientError() | OSError():
-            return Retry(f"{place}: {type(error).__name__}: {_text(error)}")
+            return Retry(f"{place}: {type(error).__name__}: {_text(error)}", cause=Cause.CONNECT)
         case _:  # ValueError, TypeError: what was to be sent is no request
             return Failed(f"{place}: could not be sent: {type(error).__name__}: {error}"[:500])
 

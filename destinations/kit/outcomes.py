@@ -6,6 +6,7 @@ time is an argument. Must not know an API of any vendor.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -25,11 +26,37 @@ class Delivered(msgspec.Struct, frozen=True):
     """The destination took the event."""
 
 
-class Retry(msgspec.Struct, frozen=True):
-    """Try again later, `after_s` seconds from now at the soonest where the server said so."""
+class Cause(enum.StrEnum):
+    """Why an attempt has to be made again, as far as the supervisor has a use for it.
+
+    The first three say that the destination has too much to do: fewer batches
+    run at once then.
+    """
+
+    THROTTLED = "throttled"
+    TIMEOUT = "timeout"
+    CONNECT = "connect"
+    SERVER = "server"
+    OTHER = "other"
+
+
+class Retry(msgspec.Struct, frozen=True, eq=False):
+    """Try again later, `after_s` seconds from now at the soonest where the server said so.
+
+    Equal where reason and time are: the cause is no other news, only for programs.
+    """
 
     reason: str
     after_s: float | None = None
+    cause: Cause = Cause.OTHER
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Retry):
+            return NotImplemented
+        return (self.reason, self.after_s) == (other.reason, other.after_s)
+
+    def __hash__(self) -> int:
+        return hash((self.reason, self.after_s))
 
 
 class Failed(msgspec.Struct, frozen=True):
@@ -62,8 +89,19 @@ def outcome_of_status(
     if said:
         reason = f"{reason}: {said}"
     if status in _RETRY_STATUSES or (status >= 500 and status not in _FINAL_STATUSES):
-        return Retry(reason, retry_after_s(headers.get("Retry-After"), now))
+        return Retry(
+            reason, retry_after_s(headers.get("Retry-After"), now), cause_of_status(status)
+        )
     return Failed(reason)
+
+
+def cause_of_status(status: int) -> Cause:
+    """What a status that is tried again says of the destination."""
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return Cause.THROTTLED
+    if status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.GATEWAY_TIMEOUT):
+        return Cause.TIMEOUT
+    return Cause.SERVER if status >= 500 else Cause.OTHER
 
 
 def retry_after_s(value: str | None, now: datetime | None = None) -> float | None:

@@ -107,6 +107,8 @@ class QueueStatus(msgspec.Struct, frozen=True):
 
     `oldest_s` is the age of the oldest pending delivery in seconds, None where
     there is none; `next_attempt_in_s` is None where nothing waits for a time.
+    `waiting_for` is the rule that holds its next delivery, "" where all of it is
+    with workers; `concurrency` is how many batches may run at once now.
     """
 
     connection: str
@@ -119,6 +121,8 @@ class QueueStatus(msgspec.Struct, frozen=True):
     state: QueueState
     state_reason: str
     next_attempt_in_s: float | None
+    waiting_for: str = ""
+    concurrency: int = 0
 
 
 class StoreStatus(msgspec.Struct, frozen=True):

@@ -1,10 +1,9 @@
 """Which connection goes next, and to which worker: one scheduler a pool.
 
-Owns credits of workers and the turn of connections. Connections that may send
-stand in a ring and take turns, a batch each; those that may not (rate,
-concurrency, back-off, filling a batch) are out of it until a time or an event
-lets them in again, so that a decision costs the same however many there are.
-Must not know what a delivery is: the shell leases them.
+Connections that may send wait for their turn (`turns.py`); those that may not
+(`lane.py` has the rules) are out of it until a time or an event lets them in
+again, so that a decision costs the same however many there are. Credits and
+shares are `crew.py`'s. Must not know what a delivery is: the shell leases them.
 """
 
 from __future__ import annotations
@@ -13,51 +12,16 @@ import heapq
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import StrEnum
 
-#: After so many turns with first attempts, one goes to retries that are due: first attempts go
-#: before retries, and retries are not starved by them.
-FRESH_TURNS = 8
+from supervisor.core.breaker import State
+from supervisor.core.crew import Crew
+from supervisor.core.lane import Hold, Lane, Offer, Ready, Rule, Terms
+from supervisor.core.turns import Turns
 
+#: Seconds until a queue that said it had a retry, and had none, is asked again.
+EMPTY_S = 0.05
 
-class Rule(StrEnum):
-    """What a connection that has work waits for."""
-
-    NOTHING = "nothing: next in turn"
-    CREDIT = "a free worker"
-    CONCURRENCY = "one of its own batches to finish (max_concurrency)"
-    RATE = "its rate limit"
-    BACKOFF = "back-off after failed attempts"
-    LINGER = "its batch to fill (linger)"
-    PAUSED = "an operator to resume it"
-    DISABLED = "enabled = true in the config"
-    UNKNOWN = "its destination, which could not be loaded"
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What the config and the destination say of a connection.
-
-    `rate` is events a second. A back-off of the whole connection begins after
-    `failures_allowed` batches in a row of which nothing was delivered.
-    """
-
-    batch_events: int
-    batch_bytes: int
-    max_concurrency: int
-    rate: float | None = None
-    linger_s: float = 0.0
-    failures_allowed: int = 3
-    backoff_first_s: float = 1.0
-    backoff_most_s: float = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """What a connection could send now, as the shell knows it from the queue."""
-
-    fresh: int
-    next_retry_at: float | None
+__all__ = ["Batch", "Hold", "Ready", "Rule", "Scheduler", "Take", "Terms"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,24 +35,22 @@ class Take:
     max_bytes: int
 
 
-@dataclass(slots=True)
-class _Lane:
-    """One connection's turn: its terms, and what holds it back."""
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What became of a batch that was `started` then; the counts are of deliveries.
 
-    name: str
-    terms: Terms
-    inflight: int = 0
-    in_ring: bool = False
-    is_paused: bool = False
-    closed: Rule | None = None
-    fresh_turns: int = 0
-    failures: int = 0
-    failed_at: float | None = None
-    not_before: float = 0.0
-    linger_until: float | None = None
-    tokens: float = 0.0
-    tokens_at: float | None = None
-    alarm_at: float | None = None
+    `failed` are answers too, only final ones. `congested` are those of the
+    `retried` that met a limit of the destination: 429, a timeout, no connection.
+    `why` is the error of one of them.
+    """
+
+    delivered: int = 0
+    failed: int = 0
+    retried: int = 0
+    congested: int = 0
+    retries: bool = False
+    started: float = 0.0
+    why: str = ""
 
 
 @dataclass(slots=True)
@@ -96,11 +58,15 @@ class Scheduler:
     """`look(connection)` tells what it has in the queue, at no cost."""
 
     look: Callable[[str], Ready]
-    lanes: dict[str, _Lane] = field(default_factory=dict)
-    credits: dict[int, int] = field(default_factory=dict)
-    _used: dict[int, int] = field(default_factory=dict)
-    _turn: int = 0
-    _ring: deque[_Lane] = field(default_factory=deque)
+    lanes: dict[str, Lane] = field(default_factory=dict)
+    crew: Crew = field(default_factory=Crew)
+    _turns: Turns = field(default_factory=Turns)
+    _at_home: deque[Lane] = field(default_factory=deque)
+    #: those that hold their share, each with a batch in flight; and those that may probe next
+    _crowded: deque[Lane] = field(default_factory=deque)
+    _probers: dict[str, None] = field(default_factory=dict)
+    _busy_weight: int = 0
+    _probing: int = 0
     _alarms: list[tuple[float, str]] = field(default_factory=list)
 
     # --- connections ---
@@ -109,31 +75,42 @@ class Scheduler:
         """A connection is there, or its terms have changed; `closed` says why it may not send."""
         lane = self.lanes.get(connection)
         if lane is None:
-            lane = self.lanes[connection] = _Lane(connection, terms)
+            lane = self.lanes[connection] = Lane(connection, terms)
+        if lane.inflight:
+            self._busy_weight += terms.weight - lane.terms.weight
         lane.terms, lane.closed = terms, closed
+        lane.breaker.policy = terms.breaker
         self._enter(lane)
 
     def removed(self, connection: str) -> None:
         """A connection left the config; batches of it that still run are not ours any more."""
         lane = self.lanes.pop(connection, None)
-        if lane is not None and lane.in_ring:
-            self._ring.remove(lane)
+        if lane is None:
+            return
+        self._turns.leave(lane)
+        if lane.inflight:
+            self._busy_weight -= lane.terms.weight
+            self._probing -= not lane.breaker.is_closed and lane.home is None
+        if lane.home is not None:
+            self.crew.unreserve(lane.home)
 
     def paused(self, connection: str) -> None:
         """An operator stops it; what is in flight finishes."""
         self.lanes[connection].is_paused = True
 
     def resumed(self, connection: str) -> None:
-        """An operator lets it go on, and any back-off is over."""
+        """An operator lets it go on, and whatever held it back is over."""
         lane = self.lanes[connection]
-        lane.is_paused = False
-        lane.failures, lane.not_before = 0, 0.0
+        with_probe = self._is_probe(lane)
+        lane.resume()
+        self._probing -= with_probe
         self._enter(lane)
 
-    def probed(self, connection: str) -> None:
-        """An operator wants one attempt now; the back-off goes on if it fails."""
+    def probed(self, connection: str, now: float) -> None:
+        """An operator wants one attempt now; what held it back goes on if it fails."""
         lane = self.lanes[connection]
-        lane.not_before = 0.0
+        lane.wait_until = 0.0
+        lane.breaker.ask_now(now)
         self._enter(lane)
 
     def work_came(self, connection: str) -> None:
@@ -142,101 +119,194 @@ class Scheduler:
         if lane is not None:
             self._enter(lane)
 
+    def tripped(self, connection: str, reason: str, now: float, jitter: float = 1.0) -> None:
+        """Open the breaker of a connection: its queue is kept, and it is tried again with back-off.
+
+        For what the outcomes of batches do not show: it kills its workers, it
+        leaks. `reason` follows "tripped:" in `/status`.
+        """
+        lane = self.lanes.get(connection)
+        if lane is not None:
+            was_probe = self._is_probe(lane)
+            lane.breaker.trip(reason, now, jitter)
+            self._probing += self._is_probe(lane) - was_probe
+            self._enter(lane)
+
     # --- workers ---
 
     def worker_came(self, worker: int, credits: int) -> None:
         """A worker serves, and takes `credits` batches at once."""
-        self.credits[worker] = credits
-        self._used[worker] = 0
+        self.crew.came(worker, credits)
+        self._uncrowd()
+        if (name := self.crew.homes.get(worker)) is not None:
+            self.work_came(name)
 
     def worker_left(self, worker: int) -> None:
-        """It takes no more batches; those in flight are reported by `finished` as ever."""
-        self.credits.pop(worker, None)
-        self._used.pop(worker, None)
+        """It takes no more batches; those in flight are reported by `finished` as ever.
+
+        A connection that it was reserved for waits until it is given another
+        one, or is let back among the others.
+        """
+        self.crew.left(worker)
+
+    def reserve(self, worker: int, connection: str) -> bool:
+        """From now on `worker` takes only this connection, and the connection goes only there.
+
+        What it runs of others finishes. False where it is the last worker that
+        the others have; then nothing changes.
+        """
+        lane = self.lanes.get(connection)
+        if lane is None or not self.crew.reserve(worker, connection):
+            return False
+        if lane.home is not None and lane.home != worker:
+            self.crew.unreserve(lane.home)
+        self._turns.leave(lane)
+        lane.home = worker
+        self._enter(lane)
+        return True
+
+    def unreserve(self, connection: str) -> None:
+        """The connection runs where all others do, and its worker takes all others again."""
+        lane = self.lanes.get(connection)
+        if lane is not None and lane.home is not None:
+            self.crew.unreserve(lane.home)
+            lane.home, lane.ticket = None, None
+            if lane in self._at_home:
+                self._at_home.remove(lane)
+            self._enter(lane)
+            self._uncrowd()
 
     # --- batches ---
 
     def next(self, now: float) -> Take | None:
         """The next batch to send, which counts as in flight from here on; None: nothing can go."""
         self._ring_alarms(now)
-        worker = self._free_worker()
-        if worker is None:
-            return None
-        while self._ring:
-            lane = self._ring.popleft()
-            lane.in_ring = False
-            ready = self.look(lane.name)
-            rule, until = self._held_by(lane, ready, now)
-            if rule is not None:
-                self._set_alarm(lane, until)
+        while self._at_home:
+            lane = self._at_home.popleft()
+            lane.ticket = None
+            if lane.home is not None and self.crew.credits.get(lane.home, 0) > 0:
+                offer = self._ask(lane, now)
+                if offer is not None:
+                    return self._begin(lane, lane.home, offer)
+        while (worker := self.crew.freest()) is not None:
+            waiting = self._turns.take() or self._next_prober()
+            if waiting is None:
+                return None
+            offer = self._ask(waiting, now)
+            if offer is None:
                 continue
-            retries_due = ready.next_retry_at is not None and ready.next_retry_at <= now
-            if not ready.fresh and not retries_due:
-                self._set_alarm(lane, ready.next_retry_at)
-                continue
-            retries = retries_due and (not ready.fresh or lane.fresh_turns >= FRESH_TURNS)
-            lane.fresh_turns = 0 if retries else lane.fresh_turns + 1
-            lane.inflight += 1
-            lane.linger_until = None
-            self.credits[worker] -= 1
-            self._turn += 1
-            self._used[worker] = self._turn
-            self._enter(lane)
-            events = lane.terms.batch_events
-            if lane.terms.rate is not None:
-                events = max(1, min(events, int(lane.tokens)))
-            return Take(lane.name, worker, retries, events, lane.terms.batch_bytes)
+            held = self._crowds(waiting)
+            if held is None:
+                return self._begin(waiting, worker, offer)
+            if held is Rule.PROBES:
+                self._probers[waiting.name] = None
+            else:  # its share: when any batch is over it asks again
+                self._crowded.append(waiting)
         return None
 
-    def sent(self, connection: str, events: int) -> None:
-        """A batch of `events` went out: it counts against the rate limit."""
-        lane = self.lanes.get(connection)
-        if lane is not None and lane.terms.rate is not None:
-            lane.tokens -= events
+    def _next_prober(self) -> Lane | None:
+        """One that waited for other probes to finish, where there is room for another."""
+        while self._probers and self._probing < self.crew.probes:
+            name = next(iter(self._probers))
+            del self._probers[name]
+            lane = self.lanes.get(name)
+            if lane is not None and lane.ticket is None and lane.home is None:
+                return lane
+        return None
 
-    def nothing_leased(self, take: Take) -> None:
+    def _ask(self, lane: Lane, now: float) -> Offer | None:
+        """What a lane may send now; where that is nothing, its alarm is set."""
+        match lane.offer(self.look(lane.name), now):
+            case Offer() as offer:
+                return offer
+            case Hold(until=until):
+                self._set_alarm(lane, until)
+                return None
+
+    def _crowds(self, lane: Lane) -> Rule | None:
+        """The rule on places in the pool that forbids another batch of this connection."""
+        crew = self.crew
+        if not lane.breaker.is_closed and self._probing >= crew.probes:
+            return Rule.PROBES
+        if lane.inflight:
+            busy = self._busy_weight
+            if lane.inflight >= crew.share(lane.terms.weight, busy) or crew.free <= crew.kept:
+                return Rule.SHARE
+        return None
+
+    def _begin(self, lane: Lane, worker: int, offer: Offer) -> Take:
+        self._count(lane, 1)
+        self._turns.begin(lane)
+        lane.began(offer)
+        self._probing += self._is_probe(lane) and lane.inflight == 1
+        self.crew.take(worker)
+        self._enter(lane)
+        terms = lane.terms
+        return Take(lane.name, worker, offer.retries, offer.max_events, terms.batch_bytes)
+
+    def sent(self, take: Take, events: int) -> None:
+        """So many went out in the end: that is what counts against limits and turns."""
+        lane = self.lanes.get(take.connection)
+        if lane is not None:
+            lane.sent(events, of=take.max_events, retries=take.retries)
+
+    def nothing_leased(self, take: Take, now: float) -> None:
         """There was nothing to lease after all."""
+        self.sent(take, 0)
         lane = self._freed(take.connection, take.worker)
-        if lane is not None and lane.in_ring:
+        if lane is not None:
             # Without this an empty queue that says it has work would spin.
-            self._ring.remove(lane)
-            lane.in_ring = False
-            self._set_alarm(lane, self.look(lane.name).next_retry_at)
+            self._leave(lane)
+            at = self.look(lane.name).next_retry_at
+            self._set_alarm(lane, None if at is None else max(at, now + EMPTY_S))
+
+    def borrowed(self, connection: str, worker: int) -> None:
+        """A batch went to a worker out of turn; `finished` is told of it as ever."""
+        lane = self.lanes.get(connection)
+        if worker in self.crew.credits:
+            self.crew.take(worker)
+        if lane is not None:
+            self._count(lane, 1)
+            lane.inflight += 1
+            self._probing += self._is_probe(lane) and lane.inflight == 1
 
     def finished(
-        self,
-        connection: str,
-        worker: int,
-        *,
-        delivered: int,
-        retried: int,
-        started: float,
-        now: float,
-        jitter: float,
+        self, connection: str, worker: int, batch: Batch, *, now: float, jitter: float
     ) -> None:
-        """A batch, `started` then, is over: so many deliveries went well, so many did not."""
+        """A batch is over, and its place is free; `jitter` within [0, 1]."""
+        lane = self.lanes.get(connection)
+        if lane is not None:
+            self._learn(lane, batch, now, jitter)
         lane = self._freed(connection, worker)
-        if lane is None:
-            return
-        if delivered:
-            lane.failures, lane.not_before = 0, 0.0
-        elif retried and (lane.failed_at is None or started >= lane.failed_at):
-            # Batches that ran side by side fail for one cause, and count once.
-            lane.failures += 1
-            lane.failed_at = now
-            over = lane.failures - lane.terms.failures_allowed
-            if over >= 0:
-                full = min(
-                    lane.terms.backoff_first_s * 2.0 ** min(over, 30), lane.terms.backoff_most_s
-                )
-                lane.not_before = max(lane.not_before, now + full * (0.5 + 0.5 * jitter))
-        self._enter(lane)
+        if lane is not None:
+            self._enter(lane)
+
+    def _learn(self, lane: Lane, batch: Batch, now: float, jitter: float) -> None:
+        was_probe = self._is_probe(lane)
+        answered = batch.delivered + batch.failed
+        if batch.delivered:
+            lane.governor.delivered(batch.delivered, retries=batch.retries, now=now)
+        lane.concurrency.finished(
+            events=answered + batch.retried,
+            congested=batch.congested,
+            good=answered > 0,
+            inflight=lane.inflight,
+            most=lane.terms.max_concurrency,
+            started=batch.started,
+            now=now,
+        )
+        if answered:
+            if lane.breaker.succeeded(batch.started, now):
+                lane.concurrency.ramp()
+        elif batch.retried:
+            lane.breaker.failed(batch.why, batch.started, now, jitter)
+        self._probing += self._is_probe(lane) - was_probe
 
     def asked_to_wait(self, connection: str, until: float) -> None:
         """The destination said Retry-After: nothing goes to it before `until`."""
         lane = self.lanes.get(connection)
         if lane is not None:
-            lane.not_before = max(lane.not_before, until)
+            lane.wait_until = max(lane.wait_until, until)
 
     # --- questions ---
 
@@ -250,13 +320,21 @@ class Scheduler:
             heapq.heappop(self._alarms)
         return None
 
-    def waits_for(self, connection: str, now: float) -> tuple[Rule, float | None]:
+    def waits_for(self, connection: str, now: float) -> Hold:
         """The rule that holds a connection's next delivery, and until when where that is known."""
         lane = self.lanes[connection]
-        rule, until = self._held_by(lane, self.look(connection), now)
+        found = lane.offer(self.look(connection), now)
+        if isinstance(found, Hold):
+            return found
+        if lane.home is not None:
+            is_free = self.crew.credits.get(lane.home, 0) > 0
+            return Hold(Rule.NOTHING if is_free else Rule.HOME)
+        rule = self._crowds(lane)
         if rule is not None:
-            return rule, until
-        return (Rule.NOTHING if self._free_worker() is not None else Rule.CREDIT), None
+            return Hold(rule, None, lane.breaker.reason)
+        if self.crew.freest() is None:
+            return Hold(Rule.CREDIT)
+        return Hold(Rule.NOTHING)
 
     def inflight(self, connection: str) -> int:
         """Batches of a connection that are with workers."""
@@ -265,68 +343,50 @@ class Scheduler:
 
     # --- inside ---
 
-    def _held_by(self, lane: _Lane, ready: Ready, now: float) -> tuple[Rule | None, float | None]:
-        """The first rule that forbids a batch now; with no time, an event will let it in again."""
-        if lane.closed is not None:
-            return lane.closed, None
-        if lane.is_paused:
-            return Rule.PAUSED, None
-        if lane.not_before > now:
-            return Rule.BACKOFF, lane.not_before
-        # While it is not known whether a destination is well again, one batch asks.
-        is_probing = lane.failures >= lane.terms.failures_allowed
-        if lane.inflight >= (1 if is_probing else lane.terms.max_concurrency):
-            return Rule.CONCURRENCY, None
-        if lane.terms.rate is not None:
-            wait = self._rate_wait(lane, lane.terms.rate, now)
-            if wait > 0:
-                return Rule.RATE, now + wait
-        if lane.inflight and 0 < ready.fresh < lane.terms.batch_events and lane.terms.linger_s > 0:
-            # Only while another batch is under way: at low rates nothing waits at all.
-            if lane.linger_until is None:
-                lane.linger_until = now + lane.terms.linger_s
-            if now < lane.linger_until:
-                return Rule.LINGER, lane.linger_until
-        return None, None
+    def _is_probe(self, lane: Lane) -> bool:
+        """Whether what it has in flight counts among the probes."""
+        return bool(lane.inflight) and lane.home is None and lane.breaker.state is not State.CLOSED
 
-    @staticmethod
-    def _rate_wait(lane: _Lane, rate: float, now: float) -> float:
-        """Seconds until the bucket holds an event; it holds a second's worth at most."""
-        most = max(1.0, rate)
-        if lane.tokens_at is None:
-            lane.tokens = most
-        else:
-            lane.tokens = min(most, lane.tokens + (now - lane.tokens_at) * rate)
-        lane.tokens_at = now
-        return max(0.0, (1.0 - lane.tokens) / rate)
+    def _count(self, lane: Lane, more: int) -> None:
+        """Before a batch comes, and after one went."""
+        if not lane.inflight:
+            self._busy_weight += more * lane.terms.weight
 
-    def _free_worker(self) -> int | None:
-        """The worker with the most credits left, so that work spreads; of equals, the most rested.
-
-        A newcomer is the most rested of all: it shows at once whether it works.
-        """
-        used = self._used
-        worker = max(
-            self.credits, key=lambda number: (self.credits[number], -used[number]), default=None
-        )
-        return worker if worker is not None and self.credits[worker] > 0 else None
-
-    def _freed(self, connection: str, worker: int) -> _Lane | None:
-        if worker in self.credits:
-            self.credits[worker] += 1
+    def _freed(self, connection: str, worker: int) -> Lane | None:
+        self.crew.give_back(worker)
+        self._uncrowd()
         lane = self.lanes.get(connection)
-        if lane is None:
-            return None
-        lane.inflight = max(0, lane.inflight - 1)
+        if lane is None or not lane.inflight:
+            return lane
+        was_probe = self._is_probe(lane)
+        lane.inflight -= 1
+        self._count(lane, -1)
+        self._probing += self._is_probe(lane) - was_probe
         return lane
 
-    def _enter(self, lane: _Lane) -> None:
-        if not lane.in_ring:
-            lane.in_ring = True
-            lane.alarm_at = None
-            self._ring.append(lane)
+    def _uncrowd(self) -> None:
+        """A place is free, or there are more: whoever waited for that asks again."""
+        while self._crowded:
+            self._enter(self._crowded.popleft())
 
-    def _set_alarm(self, lane: _Lane, at: float | None) -> None:
+    def _enter(self, lane: Lane) -> None:
+        if lane.ticket is not None:
+            return
+        if lane.home is None:
+            self._turns.enter(lane)
+        else:
+            lane.ticket = 0
+            self._at_home.append(lane)
+
+    def _leave(self, lane: Lane) -> None:
+        if lane.home is None:
+            self._turns.leave(lane)
+        elif lane.ticket is not None:
+            lane.ticket = None
+            self._at_home.remove(lane)
+
+    def _set_alarm(self, lane: Lane, at: float | None) -> None:
+        # An earlier one rings first, and whoever finds nothing then sets the next.
         if at is not None and (lane.alarm_at is None or at < lane.alarm_at):
             lane.alarm_at = at
             heapq.heappush(self._alarms, (at, lane.name))
@@ -336,4 +396,5 @@ class Scheduler:
             at, name = heapq.heappop(self._alarms)
             lane = self.lanes.get(name)
             if lane is not None and lane.alarm_at == at:
+                lane.alarm_at = None
                 self._enter(lane)

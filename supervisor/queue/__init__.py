@@ -133,6 +133,8 @@ class Depth(msgspec.Struct, frozen=True):
     oldest_at: float | None
     """When the oldest pending delivery was received; may lag behind by a few seconds."""
     next_retry_at: float | None
+    size_bytes: int = 0
+    """Payload of all that is pending, as of the newest commit."""
 
     @property
     def pending(self) -> int:

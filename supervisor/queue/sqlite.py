@@ -374,6 +374,7 @@ class SqliteQueue:
             lane.leased,
             lane.oldest_at(self._clock()),
             lane.next_retry_at(),
+            lane.pending_bytes,
         )
 
     def books(self) -> Books:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supervisor.core.scheduler import Ready, Rule, Scheduler, Take, Terms
+from supervisor.core.lane import PROBE_EVENTS
+from supervisor.core.scheduler import Batch, Hold, Ready, Rule, Scheduler, Take, Terms
 
 TERMS = Terms(batch_events=10, batch_bytes=1000, max_concurrency=2)
 
@@ -28,9 +29,26 @@ class Bench:
     def take(self, now: float = 0.0) -> Take | None:
         take = self.s.next(now)
         if take is not None and not take.retries:
-            self.fresh[take.connection] = max(0, self.fresh[take.connection] - take.max_events)
-            self.s.sent(take.connection, take.max_events)
+            n = min(self.fresh[take.connection], take.max_events)
+            self.fresh[take.connection] -= n
+            self.s.sent(take, n)
         return take
+
+    def take_of(self, name: str, now: float = 0.0) -> Take:
+        """The next batch of this connection; those of others are over at once."""
+        while True:
+            take = self.take(now)
+            assert take is not None
+            if take.connection == name:
+                return take
+            self.finish(take, now)
+
+    def take_of_any(self) -> str:
+        """Who is next; its batch is over at once."""
+        take = self.take()
+        assert take is not None
+        self.finish(take)
+        return take.connection
 
     def finish(
         self,
@@ -39,17 +57,18 @@ class Bench:
         *,
         delivered: int = 1,
         retried: int = 0,
+        congested: int = 0,
         started: float | None = None,
     ) -> None:
-        self.s.finished(
-            take.connection,
-            take.worker,
+        batch = Batch(
             delivered=delivered,
             retried=retried,
+            congested=congested,
+            retries=take.retries,
             started=now if started is None else started,
-            now=now,
-            jitter=0.0,
+            why="no good",
         )
+        self.s.finished(take.connection, take.worker, batch, now=now, jitter=0.0)
 
 
 def bench(terms: Terms = TERMS, credits: int = 4, **fresh: int) -> Bench:
@@ -72,7 +91,7 @@ def test_no_batch_without_a_credit() -> None:
     first = b.take()
     assert first is not None
     assert b.take() is None
-    assert b.s.waits_for("b", 0.0) == (Rule.CREDIT, None)
+    assert b.s.waits_for("b", 0.0) == Hold(Rule.CREDIT)
     b.finish(first)
     assert b.take() is not None
 
@@ -108,7 +127,7 @@ def test_concurrency_is_bounded_per_connection() -> None:
     assert first is not None
     assert second is not None
     assert b.take() is None
-    assert b.s.waits_for("a", 0.0)[0] is Rule.CONCURRENCY
+    assert b.s.waits_for("a", 0.0).rule is Rule.CONCURRENCY
     b.finish(first)
     assert b.take() is not None
 
@@ -117,7 +136,12 @@ def test_first_attempts_go_before_retries_but_do_not_starve_them() -> None:
     """Of nine batches with both kinds of work, one is of retries."""
     b = bench(Terms(10, 1000, 100), credits=100, a=10_000)
     b.retry_at["a"] = 0.0
-    assert [t.retries for _ in range(9) if (t := b.take(1.0))] == [False] * 8 + [True]
+    kinds = []
+    for _ in range(9):
+        take = b.take_of("a", 1.0)
+        kinds.append(take.retries)
+        b.finish(take, 1.0)
+    assert kinds == [False] * 8 + [True]
 
 
 def test_retries_wait_for_their_time() -> None:
@@ -131,31 +155,67 @@ def test_retries_wait_for_their_time() -> None:
     assert take.retries
 
 
-def test_failing_connection_backs_off_and_probes_with_one_batch() -> None:
-    """After three batches of nothing but failures, one batch at a time after growing pauses."""
+def test_failing_connection_trips_and_is_asked_with_a_small_batch_at_a_time() -> None:
+    """After three batches of nothing but failures: one small batch after growing pauses."""
     b = bench(a=1000, b=1000)
+    for now in (0.0, 0.1, 0.2):
+        b.finish(b.take_of("a", now), now, delivered=0, retried=10)
+    hold = b.s.waits_for("a", 0.2)
+    assert (hold.rule, hold.until) == (Rule.TRIPPED, 0.7)
+    assert hold.why == "nothing delivered in 3 batches in a row: no good"
+    probe = b.take_of("a", 0.8)
+    assert probe.max_events == min(PROBE_EVENTS, TERMS.batch_events)
+    assert b.s.waits_for("a", 0.8).rule is Rule.TRIPPED
+    b.finish(probe, 0.8, delivered=0, retried=10)
+    assert b.s.waits_for("a", 0.8).until == 1.8
+    b.finish(b.take_of("a", 2.0), 2.0, delivered=1)
+    assert b.s.waits_for("a", 2.0).rule is Rule.NOTHING
+
+
+def test_connection_that_trips_again_soon_goes_on_with_its_pauses() -> None:
+    """A worker killed by every other batch is not asked each second for ever."""
+    b = bench(a=1000)
+    b.s.tripped("a", "it kills its workers", 0.0)
+    pauses = []
     now = 0.0
-    for _ in range(3):
-        take = next(t for _ in range(2) if (t := b.take(now)) and t.connection == "a")
-        b.finish(take, now, delivered=0, retried=10)
-    rule, until = b.s.waits_for("a", now)
-    assert (rule, until) == (Rule.BACKOFF, 0.5)
-    probe = next(t for _ in range(3) if (t := b.take(0.6)) and t.connection == "a")
-    assert b.s.waits_for("a", 0.6)[0] is Rule.CONCURRENCY
-    b.finish(probe, 0.6, delivered=0, retried=10)
-    assert b.s.waits_for("a", 0.6) == (Rule.BACKOFF, 1.6)
-    probe = next(t for _ in range(9) if (t := b.take(2.0)) and t.connection == "a")
-    b.finish(probe, 2.0, delivered=1)
-    assert b.s.waits_for("a", 2.0)[0] in (Rule.NOTHING, Rule.CREDIT)
+    for _ in range(4):
+        until = b.s.waits_for("a", now).until
+        assert until is not None
+        pauses.append(until - now)
+        now = until
+        b.finish(b.take_of("a", now), now)
+        b.s.tripped("a", "it kills its workers", now)
+    assert pauses == [1.0, 2.0, 4.0, 8.0]
+
+
+def test_trip_by_hand_says_why_and_ends_with_a_probe_that_is_taken() -> None:
+    """`tripped` keeps the queue and its reason until a batch goes well."""
+    b = bench(a=100, b=100)
+    b.s.tripped("a", "3 workers died", 5.0)
+    assert b.s.waits_for("a", 5.0) == Hold(Rule.TRIPPED, 6.0, "3 workers died")
+    assert b.take_of("b", 5.0).connection == "b"
+    b.finish(b.take_of("a", 6.0), 6.0)
+    assert b.s.lanes["a"].breaker.is_closed
+
+
+def test_success_from_before_a_trip_does_not_end_it() -> None:
+    """What began earlier says nothing of how things are since."""
+    b = bench(a=100)
+    early = b.take_of("a", 1.0)
+    b.s.tripped("a", "3 workers died", 2.0)
+    b.finish(early, 3.0, started=1.0)
+    assert not b.s.lanes["a"].breaker.is_closed
 
 
 def test_batches_that_fail_side_by_side_count_once() -> None:
     """A worker that dies with eight batches of a connection is one failure, not eight."""
     b = bench(Terms(10, 1000, 8), credits=8, a=1000)
-    takes = [take for _ in range(8) if (take := b.take(1.0))]
+    b.s.lanes["a"].concurrency.limit = 8.0
+    takes = [take for _ in range(7) if (take := b.take(1.0))]
+    assert len(takes) == 7
     for take in takes:
         b.finish(take, 2.0, delivered=0, retried=10, started=1.0)
-    assert b.s.waits_for("a", 2.0) == (Rule.NOTHING, None)
+    assert b.s.waits_for("a", 2.0) == Hold(Rule.NOTHING)
 
 
 def test_retry_after_holds_the_whole_connection() -> None:
@@ -163,19 +223,20 @@ def test_retry_after_holds_the_whole_connection() -> None:
     b = bench(a=100)
     b.s.asked_to_wait("a", 30.0)
     assert b.take(29.9) is None
-    assert b.s.waits_for("a", 29.9) == (Rule.BACKOFF, 30.0)
+    assert b.s.waits_for("a", 29.9) == Hold(Rule.BACKOFF, 30.0)
     assert b.take(30.0) is not None
 
 
 def test_linger_waits_only_behind_a_batch_under_way() -> None:
     """A lone event goes at once; while it is under way, others gather until the batch is full."""
     b = bench(Terms(10, 1000, 8, linger_s=0.05), a=1)
+    b.s.lanes["a"].concurrency.limit = 8.0
     first = b.take(0.0)
     assert first is not None
     b.fresh["a"] = 3
     b.s.work_came("a")
     assert b.take(0.01) is None
-    assert b.s.waits_for("a", 0.01)[0] is Rule.LINGER
+    assert b.s.waits_for("a", 0.01).rule is Rule.LINGER
     b.fresh["a"] = 10
     b.s.work_came("a")
     assert b.take(0.02) is not None
@@ -192,6 +253,7 @@ def test_rate_limit_is_obeyed() -> None:
     for tick in range(1001):
         while (take := b.take(tick / 100)) is not None:
             sent += take.max_events
+            b.finish(take, tick / 100)
     assert 50 <= sent <= 57
 
 
@@ -200,7 +262,7 @@ def test_paused_connection_sends_nothing_until_resumed() -> None:
     b = bench(a=100)
     b.s.paused("a")
     assert b.take() is None
-    assert b.s.waits_for("a", 0.0)[0] is Rule.PAUSED
+    assert b.s.waits_for("a", 0.0).rule is Rule.PAUSED
     b.s.resumed("a")
     assert b.take() is not None
 
@@ -210,7 +272,7 @@ def test_queue_that_has_nothing_after_all_does_not_spin() -> None:
     b = bench(a=5)
     take = b.s.next(0.0)
     assert take is not None
-    b.s.nothing_leased(take)
+    b.s.nothing_leased(take, 0.0)
     assert b.s.next(0.0) is None
     b.s.work_came("a")
     assert b.s.next(0.0) is not None
@@ -223,8 +285,128 @@ def test_removed_connection_is_forgotten() -> None:
     assert take is not None
     b.s.removed("a")
     b.finish(take)
-    assert b.s.credits[1] == 1
+    assert b.s.crew.credits[1] == 1
     assert b.take() is None
+
+
+def test_idle_connection_that_comes_back_goes_next() -> None:
+    """Who was away saves up nothing and owes nothing: its turn is now."""
+    b = bench(a=1000, b=0)
+    for _ in range(20):
+        b.finish(b.take_of("a"))
+    b.fresh["b"] = 100
+    b.s.work_came("b")
+    assert [b.take_of_any() for _ in range(4)] == ["b", "a", "b", "a"]
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    weights=st.lists(st.integers(1, 20), min_size=2, max_size=6),
+    sizes=st.lists(st.integers(1, 100), min_size=6, max_size=6),
+)
+def test_shares_follow_weights_whatever_the_batches_hold(
+    weights: list[int], sizes: list[int]
+) -> None:
+    """Where all have work and the pool is what is short, events sent follow weights within 5 %."""
+    b = Bench({str(n): 10**9 for n in range(len(weights))})
+    for n, weight in enumerate(weights):
+        b.s.opened(str(n), Terms(sizes[n], 10**9, 64, weight=weight))
+    b.s.worker_came(1, 1)
+    sent = dict.fromkeys(b.fresh, 0)
+    # Until each has had so many of its batches that one more or less is no matter.
+    enough = 60 * max(size / weight for size, weight in zip(sizes, weights, strict=False))
+    total = enough * sum(weights)
+    while sum(sent.values()) < total:
+        take = b.take()
+        assert take is not None
+        sent[take.connection] += take.max_events
+        b.finish(take)
+    shares = [sent[str(n)] / weight for n, weight in enumerate(weights)]
+    assert max(shares) <= 1.05 * min(shares)
+
+
+def test_connection_that_hangs_holds_only_its_share() -> None:
+    """Beside nine that are busy, one that never finishes holds two tenths of the pool at most."""
+    names = [f"c{n}" for n in range(10)]
+    b = bench(Terms(10, 1000, 1000), credits=40, **dict.fromkeys(names, 10**9))
+    for lane in b.s.lanes.values():
+        lane.concurrency.limit = 1000.0
+    running: list[Take] = []
+    for _ in range(2000):
+        while (take := b.take()) is not None:
+            running.append(take)
+        done = next(take for take in running if take.connection != "c0")
+        running.remove(done)
+        b.finish(done)
+    assert b.s.inflight("c0") <= 8
+    assert b.s.waits_for("c0", 0.0).rule is Rule.SHARE
+
+
+def test_connection_alone_may_hold_all_but_an_eighth() -> None:
+    """What nobody else wants is for who does; a newcomer still finds a place at once."""
+    b = bench(Terms(10, 1000, 1000), credits=40, a=10**9, b=0)
+    b.s.lanes["a"].concurrency.limit = 1000.0
+    while b.take() is not None:
+        pass
+    assert b.s.inflight("a") == 35
+    b.fresh["b"] = 1
+    b.s.work_came("b")
+    take = b.take()
+    assert take is not None
+    assert take.connection == "b"
+
+
+def test_probes_of_many_sick_connections_hold_a_quarter_of_the_pool() -> None:
+    """A hundred destinations that hang on every probe leave the others three quarters."""
+    sick = [f"s{n}" for n in range(100)]
+    b = bench(TERMS, 40, **dict.fromkeys([*sick, "well"], 10**6))
+    for name in sick:
+        b.s.tripped(name, "it hangs", 0.0)
+    probes = [take for _ in range(60) if (take := b.take(10.0))]
+    assert sum(take.connection != "well" for take in probes) == 10
+    assert b.s.waits_for("s99", 10.0).rule is Rule.PROBES
+    over = next(take for take in probes if take.connection != "well")
+    b.finish(over, 11.0, delivered=0, retried=1)
+    following = b.take(11.0)
+    assert following is not None
+    assert following.connection not in {take.connection for take in probes}
+
+
+def test_reserved_worker_and_its_connection_have_only_each_other() -> None:
+    """`reserve` keeps a connection apart, and `unreserve` lets it back among the others."""
+    b = bench(credits=2, a=10**6, b=10**6)
+    b.s.worker_came(2, 2)
+    assert b.s.reserve(2, "a")
+    takes = [take for _ in range(9) if (take := b.take())]
+    assert {(take.connection, take.worker) for take in takes} == {("a", 2), ("b", 1)}
+    assert b.s.waits_for("a", 0.0).rule is Rule.CONCURRENCY
+    for take in takes:
+        b.finish(take)
+    b.s.worker_left(2)
+    served = {take.connection for _ in range(9) if (take := b.take())}
+    assert served == {"b"}
+    assert b.s.waits_for("a", 0.0).rule is Rule.HOME
+    b.s.unreserve("a")
+    assert b.s.waits_for("a", 0.0).rule is not Rule.HOME
+
+
+def test_last_worker_of_all_is_not_given_to_one() -> None:
+    """A pool whose workers are all reserved would leave everybody else without one."""
+    b = bench(a=1, b=1)
+    assert not b.s.reserve(1, "a")
+    assert b.take() is not None
+
+
+def test_retries_wait_for_the_governor() -> None:
+    """With nothing proven, ten retries go at once, and then five a second."""
+    b = bench(Terms(100, 1000, 8), a=0)
+    b.retry_at["a"] = 0.0
+    take = b.s.next(1.0)
+    assert take is not None
+    assert (take.retries, take.max_events) == (True, 10)
+    b.s.sent(take, 10)
+    assert b.s.next(1.0) is None
+    assert b.s.waits_for("a", 1.0) == Hold(Rule.GOVERNOR, 1.2)
 
 
 @given(st.data())
@@ -252,7 +434,7 @@ def test_nobody_with_work_and_permission_starves(data: st.DataObject) -> None:
             case _:
                 while (taken := b.take(now)) is not None:
                     running.append(taken)
-        assert all(0 <= n <= 3 + len(running) for n in b.s.credits.values())
+        assert all(0 <= n <= 3 + len(running) for n in b.s.crew.credits.values())
     for take in running:
         b.finish(take, now)
     now += 1000.0

@@ -24,6 +24,7 @@ from sandbox.protocol import (
     FAILED,
     RETRY,
     RETRY_ALONE,
+    TIMEOUT,
     UNSUPPORTED,
     Batch,
     BatchDone,
@@ -170,7 +171,7 @@ async def test_batch_past_its_time_is_cancelled_and_retried_together() -> None:
         return []
 
     told = await Bench(habit).run(2, timeout_s=0.05)
-    assert told == [(0, DELIVERED, ""), (1, RETRY, "not finished within 0.05 s")]
+    assert told == [(0, DELIVERED, ""), (1, TIMEOUT, "not finished within 0.05 s")]
 
 
 async def test_first_word_on_an_event_counts() -> None:
