@@ -80,7 +80,7 @@ class Intercom(Stepwise):
         self._conversation = Conversation(api, creates=settings.create_contacts)
 
     def key(self, event: Event) -> str | None:
-        return event.user_id or event.email
+        return event.user_id or event.user_email
 
     def steps(self, event: Event) -> Steps | Outcome:
         plan = self._mapper.plan(event)

@@ -110,7 +110,7 @@ class Mapper:
                 return Unsupported()
 
     def _person(self, event: Event) -> Person | None:
-        external_id, email = event.user_id, event.email
+        external_id, email = event.user_id, event.user_email
         if external_id is None and email is None:
             return None
         fields: Fields = {"role": "user"}
@@ -132,10 +132,7 @@ class Mapper:
 
     def _user(self, event: Event) -> Person | None:
         """The user that an event about something else is of, by what its context knows of them."""
-        email = find(event.user_traits, "email")
-        email = email.strip() if isinstance(email, str) and "@" in email else None
-        if email is None and event.type == "track":
-            email = event.email
+        email = event.user_email
         external_id = event.user_id
         if external_id is None and email is None:
             return None

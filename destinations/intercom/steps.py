@@ -6,12 +6,12 @@ were seen, so that one who comes again is not looked up again.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Generator
 
 from destinations.intercom import outcomes
 from destinations.intercom.mapping import Api, Company, Grouped, Identified, Person, Plan, Tracked
 from destinations.kit import Failed, Outcome, Request, Response, Retry, Steps
+from destinations.kit.memory import Memory
 
 #: Contacts whose ids are remembered, about 200 bytes each.
 REMEMBERED = 10_000
@@ -25,7 +25,7 @@ class Conversation:
     def __init__(self, api: Api, *, creates: bool) -> None:
         self._api = api
         self._creates = creates
-        self._ids: OrderedDict[str, str] = OrderedDict()
+        self._ids = Memory(REMEMBERED)
 
     def about(self, plan: Plan) -> Steps:
         """The conversation for what an event becomes."""
@@ -79,7 +79,7 @@ class Conversation:
             return outcomes.DELIVERED
         response = yield self._api.attach(contact_id, company_id)
         if response.status == 404:
-            self._forget(contact_id)
+            self._ids.forget(contact_id)
             return Retry("Intercom does not know the contact (any more), or not the company yet")
         return outcomes.outcome(response)
 
@@ -100,7 +100,7 @@ class Conversation:
             response = yield self._api.update(known, person.body)
             if response.status != 404:
                 return self._noted(person, outcomes.made(response))
-            self._forget(known)  # merged into another, or deleted
+            self._ids.forget(known)  # merged into another, or deleted
         found = yield from self._found(person)
         if isinstance(found, str):
             response = yield self._api.update(found, person.body)
@@ -132,12 +132,5 @@ class Conversation:
 
     def _noted(self, person: Person, contact: str | Outcome) -> str | Outcome:
         if isinstance(contact, str):
-            self._ids[person.key] = contact
-            self._ids.move_to_end(person.key)
-            if len(self._ids) > REMEMBERED:
-                self._ids.popitem(last=False)
+            self._ids.note(person.key, contact)
         return contact
-
-    def _forget(self, contact_id: str) -> None:
-        for key in [key for key, known in self._ids.items() if known == contact_id]:
-            del self._ids[key]

@@ -112,12 +112,20 @@ class Person(Lookup):
         email = self._name_text("email")
         if email is not None:
             return email
-        is_group = self.type == "group"
-        email = None if is_group else self._property_text("email")
-        if email is not None:
-            return email
-        fallback = self.group_id if is_group else self.user_id
-        return fallback if fallback and _EMAIL.fullmatch(fallback) else None
+        if self.type == "group":
+            return _address_in(self.group_id)
+        return self._property_text("email") or _address_in(self.user_id)
+
+    @property
+    def user_email(self) -> str | None:
+        """The address of the user, whatever the event is about: never a group's or a property.
+
+        For who wants to know whose event it is: a property may be a friend's address.
+        """
+        users = self.user_traits if self.type == "group" else None
+        value = self.trait("email") if users is None else find(users, "email")
+        email = value.strip() if isinstance(value, str) else None
+        return email or _address_in(self.user_id)
 
     @property
     def phone(self) -> str | None:
@@ -298,3 +306,8 @@ class Person(Lookup):
     def _address(self, *keys: str) -> str | None:
         paths = [path for key in keys for path in (f"address.{key}", key)]
         return self._trait_text(*paths) or self._property_text(*paths)
+
+
+def _address_in(given: str | None) -> str | None:
+    """An id that is an e-mail address."""
+    return given if given and _EMAIL.fullmatch(given) else None

@@ -299,14 +299,3 @@ def test_every_call_may_go_wrong(
     """Whichever call it is, a refusal ends the event, and says what was wrong."""
     _, outcome = ended(about, *before, said)
     assert isinstance(outcome, expected)
-
-
-def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of more contacts than are remembered, the oldest is looked up again."""
-    monkeypatch.setattr("destinations.intercom.steps.REMEMBERED", 1)
-    one = conversation()
-    other = plan(type="identify", userId="v")
-    ended(identify(), contacts(CONTACT), answer(200, CONTACT), with_=one)
-    ended(other, contacts({"id": "2", "external_id": "v"}), answer(200, {"id": "2"}), with_=one)
-    asked, _ = ended(identify(), contacts(CONTACT), answer(200, CONTACT), with_=one)
-    assert asked == [SEARCH, UPDATE]

@@ -1,0 +1,121 @@
+"""Drift: users as contacts, tracks as events on their timelines."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar
+
+import msgspec
+
+from destinations.drift import mapping, outcomes
+from destinations.drift.mapping import Access, Api, Identified, Mapper, Tracked, authorized
+from destinations.drift.steps import Conversation
+from destinations.kit import Event, Outcome, Request, Response, Steps, Stepwise
+from destinations.kit.tokens import Token, TokenSource
+
+_TOKEN = re.compile(r"[\x21-\x7e]+")
+
+
+class Drift(Stepwise):
+    """An identify makes or changes a contact, a track is an event on its timeline.
+
+    Drift takes one record a call; what was looked up once is remembered.
+    Events of one user keep their order within a batch.
+    """
+
+    name = "drift"
+    aliases = mapping.NAMES
+    types = frozenset({"identify", "track"})
+    hosts = ("driftapi.com",)
+    batch_events = 100
+    # No page says how many calls are allowed; 429 tells, and the connection's own limits adapt.
+    concurrency = 4
+    timeout_s = 20.0
+
+    base_url: ClassVar[str] = "https://driftapi.com"
+
+    class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+        """`access_token` is the one that "Install to Drift" shows, which has no end.
+
+        A public app has `client_id`, `client_secret` and `refresh_token`
+        instead; where Drift gives a new refresh token with an access token, it
+        holds until this worker ends. Both need the scopes `contact_read` and
+        `contact_write`.
+
+        With `attributes` the properties of a track go along as text. With
+        `create_contacts` a user with an address who tracks something before an
+        identify is made a contact; without, the event has failed.
+        """
+
+        access_token: str | None = None
+        client_id: str | None = None
+        client_secret: str | None = None
+        refresh_token: str | None = None
+        attributes: bool = True
+        create_contacts: bool = True
+
+        def __post_init__(self) -> None:
+            app = {
+                "client_id": self.client_id,
+                "client_secret": self.client_secret,
+                "refresh_token": self.refresh_token,
+            }
+            errors = []
+            if self.access_token is not None:
+                if not _TOKEN.fullmatch(self.access_token):
+                    errors.append("access_token: must be the token alone, without blanks")
+                errors += [
+                    f"{key}: must not be there beside access_token"
+                    for key, value in app.items()
+                    if value is not None
+                ]
+            elif not any(app.values()):
+                errors.append("access_token: is required, or client_id and what belongs to it")
+            else:
+                errors += [
+                    f"{key}: is required where there is no access_token"
+                    for key, value in app.items()
+                    if not (value or "").strip()
+                ]
+            if errors:
+                raise ValueError("\n".join(errors))
+
+    # Any: the kit's own signature.
+    def __init__(self, settings: Any, http: Any, log: Any) -> None:
+        super().__init__(settings, http, log)
+        self._mapper = Mapper(attributes=settings.attributes)
+        self._api = Api(self.base_url)
+        self._conversation = Conversation(self._api, creates=settings.create_contacts)
+        self._refresh_token = settings.refresh_token
+        self._tokens = TokenSource(self._fetch_token) if settings.access_token is None else None
+
+    def key(self, event: Event) -> str | None:
+        return event.user_id or event.user_email
+
+    def steps(self, event: Event) -> Steps | Outcome:
+        plan = self._mapper.plan(event)
+        if isinstance(plan, (Identified, Tracked)):
+            return self._conversation.about(plan)
+        return plan
+
+    async def exchange(self, request: Request) -> Response | Outcome:
+        send = super().exchange
+        if self._tokens is None:
+            return await send(authorized(request, Token(self.settings.access_token)))
+        return await self._tokens.use(
+            lambda token: send(authorized(request, token)), outcomes.needs_token
+        )
+
+    async def _fetch_token(self) -> Access | Outcome:
+        settings = self.settings
+        request = self._api.token(settings.client_id, settings.client_secret, self._refresh_token)
+        response = await super().exchange(request)
+        if not isinstance(response, Response):
+            return response
+        token = outcomes.token(response)
+        if isinstance(token, Access) and token.refresh_token is not None:
+            self._refresh_token = token.refresh_token
+        return token
+
+
+DESTINATION = Drift

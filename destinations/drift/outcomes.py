@@ -1,0 +1,135 @@
+"""From Drift's answers to outcomes. Pure.
+
+https://devdocs.drift.com/docs/data-and-errors
+https://devdocs.drift.com/docs/contact-errors
+
+| status | documented as | outcome |
+| --- | --- | --- |
+| 2xx | `data` | delivered |
+| 2xx that is not JSON, cut short, or an HTML page | | retry: a proxy has answered, or nobody knows what Drift said |
+| 400 | `validation_error`, CONTACT-4, -7 to -11 | failed |
+| 401, 403 | `authentication_error`, CONTACT-2 | token renewed, sent once more; then, or without a refresh token, failed |
+| 404 | `not_found`, CONTACT-1 | to a look-up: there is none; to an update: looked up anew; to an event: the contact is made |
+| 409 | CONTACT-6 | looked up once more, and changed; then failed |
+| 429 | `rate_limit` | retry; no page says how many calls are allowed, or for how long they are not |
+| 500 | `internal_error`, CONTACT-5 | retry |
+| others | | by the kit's table |
+"""  # noqa: E501 - a table's row cannot be broken
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from destinations.drift.mapping import Access, Person
+from destinations.kit import Delivered, Failed, Outcome, Response, Retry
+from destinations.kit.paths import find
+
+_HTML = (b"<!doctype html", b"<html")
+#: What may stand in a header: a token with a line break would end it.
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
+#: Types of errors that pass by themselves, whatever the status.
+_PASSING = frozenset({"rate_limit", "internal_error"})
+
+DELIVERED = Delivered()
+
+
+def needs_token(response: Response) -> bool:
+    """Whether the token has expired, or is not valid (any more)."""
+    if response.status == 401:
+        return True
+    return response.status == 403 and _error(response).get("type") == "authentication_error"
+
+
+def token(response: Response) -> Access | Outcome:
+    """The token in Drift's answer; its lifetime is seconds, two hours mostly, 0 for no end.
+
+    The page names no fields; both spellings of OAuth's are taken. Nothing of a
+    200 is quoted: it may hold a token.
+    https://devdocs.drift.com/docs/authentication-and-scopes
+    """
+    if not response.is_success:
+        return response.outcome()
+    said = response.json()
+    value, lifetime_s = find(said, "access_token"), find(said, "expires_in")
+    if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+        return Retry("Drift's answer to the request for a token holds none")
+    refresh_token = find(said, "refresh_token")
+    if not isinstance(refresh_token, str) or not refresh_token:
+        refresh_token = None
+    if isinstance(lifetime_s, (int, float)) and not isinstance(lifetime_s, bool) and lifetime_s > 0:
+        return Access(value, float(lifetime_s), refresh_token)
+    return Access(value, None, refresh_token)
+
+
+def outcome(response: Response) -> Outcome:
+    """What an answer means where its words do not matter."""
+    if response.is_success:
+        if response.body[:64].lstrip().lower().startswith(_HTML):
+            return response.not_json()
+        return DELIVERED
+    by_status = response.outcome()
+    error = _error(response)
+    if not error or not isinstance(by_status, (Failed, Retry)):
+        return by_status
+    kind = error.get("type") or error.get("code") or ""
+    reason = f"Drift refused it: {response.status} {kind} {error.get('message') or ''}"
+    reason = " ".join(reason.split())[:500]
+    if isinstance(by_status, Retry):
+        return Retry(reason, by_status.after_s)
+    return Retry(reason) if kind in _PASSING else Failed(reason)
+
+
+def made(response: Response) -> str | Outcome:
+    """The id in the answer to a contact that was made or changed."""
+    if not response.is_success:
+        return outcome(response)
+    said = response.json()
+    data = said.get("data") if isinstance(said, dict) else None
+    return (_id(data) if isinstance(data, dict) else None) or response.not_json()
+
+
+def found(response: Response, person: Person) -> str | Outcome | None:
+    """The id of the contact in a look-up's answer that is the person; None where there is none.
+
+    Of an equal external id there is one. An equal address is the person only
+    where the contact has no other external id: it was a lead of a chat.
+    """
+    if response.status == 404:
+        return None
+    if not response.is_success:
+        return outcome(response)
+    said = response.json()
+    data = said.get("data") if isinstance(said, dict) else None
+    # The page says that an address gives a list, and shows an object.
+    contacts = [data] if isinstance(data, dict) else data
+    if not isinstance(contacts, list):
+        return response.not_json()
+    by_email = []
+    for contact in contacts:
+        contact_id = _id(contact) if isinstance(contact, dict) else None
+        if contact_id is None:
+            return response.not_json()
+        attributes = contact.get("attributes")
+        external_id = attributes.get("externalId") if isinstance(attributes, dict) else None
+        if person.external_id is None or not external_id:
+            by_email.append(contact_id)
+        elif str(external_id) == person.external_id:
+            return contact_id
+    if person.external_id is None and len(by_email) > 1:
+        return Failed("several contacts have this e-mail address: Drift needs a userId")
+    return by_email[0] if by_email else None
+
+
+def _id(contact: dict[str, Any]) -> str | None:  # Any: the server's JSON
+    """Drift's own id, which is a whole number."""
+    contact_id = contact.get("id")
+    if isinstance(contact_id, int) and not isinstance(contact_id, bool) and contact_id >= 0:
+        return str(contact_id) if contact_id < 2**63 else None
+    return None
+
+
+def _error(response: Response) -> dict[str, Any]:  # Any: the server's JSON
+    said = response.json()
+    error = said.get("error") if isinstance(said, dict) else None
+    return error if isinstance(error, dict) else {}
