@@ -29,8 +29,6 @@ LOG_LINES_PER_S = 50
 #: Seconds within which a report is on its way. A frame an event would cost the supervisor more than
 #: all the rest of its work on it.
 REPORT_WITHIN_S = 0.01
-#: Connections that one destination's HTTP session keeps at once.
-HTTP_CONNECTIONS = 128
 
 _connection: contextvars.ContextVar[str] = contextvars.ContextVar("connection", default="")
 
@@ -46,10 +44,18 @@ WireOutcome = tuple[int, int, str, float | None]
 
 
 class Runner:
-    """All batches of one worker. `send` writes a message to the supervisor."""
+    """All batches of one worker. `send` writes a message to the supervisor.
 
-    def __init__(self, send: Callable[[Message], None]) -> None:
+    `connector` makes what a connection's HTTP session connects with.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[Message], None],
+        connector: Callable[[str], aiohttp.BaseConnector],
+    ) -> None:
         self._send = send
+        self._connector = connector
         self._classes: dict[str, type[Destination] | str] = {}
         self._connections: dict[str, _Connection] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -64,7 +70,7 @@ class Runner:
         """Do once what the first batch needs: pages that are shared with the zygote until they
         are written to are ours then, and a spare that takes over is quick from the start.
         """
-        await _http_session().close()
+        await _http_session(self._connector("")).close()
 
     def add(self, name: str, destination: type[Destination] | str) -> None:
         """Make a destination known by the name that the config gives it, or why it is missing."""
@@ -74,7 +80,11 @@ class Runner:
         """Take the settings of a connection; batches that run keep the old ones."""
         old = self._connections.get(message.connection)
         self._connections[message.connection] = _Connection(
-            message.connection, self._classes[message.destination], message.settings, self._send
+            message.connection,
+            self._classes[message.destination],
+            message.settings,
+            self._send,
+            self._connector,
         )
         if old is not None:
             old.is_retired = True
@@ -157,12 +167,14 @@ class _Connection:
         kind: type[Destination] | str,
         settings: dict[str, Any],  # Any: converted to the destination's own Settings below
         send: Callable[[Message], None],
+        connector: Callable[[str], aiohttp.BaseConnector],
     ) -> None:
         self.name = name
         self.users = 0
         self.is_retired = False
         self._kind = kind
         self._settings = settings
+        self._connector = connector
         self._log = _logger(name, send)
         self._starting: asyncio.Future[Destination] | None = None
         self._http: aiohttp.ClientSession | None = None
@@ -185,7 +197,7 @@ class _Connection:
             raise LoadError(self._kind)
         settings = msgspec.convert(self._settings, self._kind.Settings, strict=True)
         if self._http is None:
-            self._http = _http_session()
+            self._http = _http_session(self._connector(self.name))
         destination = self._kind(settings, self._http, self._log)
         await destination.start()
         return destination
@@ -202,9 +214,9 @@ class _Connection:
             await self._http.close()
 
 
-def _http_session() -> aiohttp.ClientSession:
+def _http_session(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=HTTP_CONNECTIONS),
+        connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=10.0),
     )

@@ -18,7 +18,9 @@ from typing import NoReturn, cast
 import uvloop
 
 from destinations.kit.loading import LoadError, declaration, load, settings_errors
-from sandbox import jail, process
+from sandbox import jail, process, tls
+from sandbox.channel import Channel
+from sandbox.jail.egress import Egress
 from sandbox.protocol import (
     MAX_DETAIL,
     MAX_FRAME_TO_WORKER,
@@ -27,6 +29,7 @@ from sandbox.protocol import (
     Declared,
     Drain,
     FrameReader,
+    FromWorkerChannel,
     Message,
     ProtocolError,
     Ready,
@@ -59,7 +62,7 @@ def main(order: Spawn, descriptors: dict[str, int], supervisor: int) -> NoReturn
         process.die_with_parent(supervisor)
         sys.path[:0] = order.plugin_paths
         importlib.invalidate_caches()
-        uvloop.run(_Worker(order, layers).live(descriptors["wire"]))
+        uvloop.run(_Worker(order, layers).live(descriptors["wire"], descriptors["channel"]))
     except BaseException as error:  # noqa: BLE001 - the last stop before _exit
         sys.stderr.write(f"worker {order.label}: {type(error).__name__}: {error}\n")
     finally:
@@ -74,18 +77,22 @@ class _Worker(asyncio.Protocol):
         self._order = order
         self._layers = layers
         self._frames = FrameReader(ToWorker, MAX_FRAME_TO_WORKER)
-        self._runner = Runner(self._send)
+        self._egress = Egress(self._ask, tls.context(order.ca_file))
+        self._runner = Runner(self._send, self._egress.connector)
+        self._channel: Channel | None = None
         self._ended: asyncio.Future[None] | None = None
         self._transport: asyncio.Transport | None = None
         self._lag_s = 0.0
         self._due_s = 0.0
 
-    async def live(self, wire: int) -> None:
+    async def live(self, wire: int, channel: int) -> None:
         """Serve until drained, or until the wire ends."""
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
         loop.set_exception_handler(self._runner.stray_exception)
         await loop.create_unix_connection(lambda: self, sock=socket.socket(fileno=wire))
+        self._channel = Channel(channel, self._egress.heard)
+        self._channel.open()
         if self._order.declare:
             self._send(Ready(0, self._layers))
             await self._declare()
@@ -124,6 +131,10 @@ class _Worker(asyncio.Protocol):
     def _send(self, message: Message) -> None:
         if self._transport is not None:
             self._transport.write(encode(message))
+
+    def _ask(self, message: FromWorkerChannel) -> None:
+        if self._channel is not None:
+            self._channel.send(message)
 
     def _handle(self, message: ToWorker) -> None:
         match message:

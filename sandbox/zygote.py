@@ -20,7 +20,7 @@ from typing import NoReturn
 import msgpack
 import msgspec
 
-from sandbox import process
+from sandbox import process, tls
 from sandbox.protocol import (
     DESCRIPTORS,
     MAX_DATAGRAM,
@@ -49,7 +49,10 @@ def main() -> None:
         if request is None:
             return
         try:
+            tls.prepare(request.ca_file)
             pid = _fork(request, descriptors, supervisor)
+        except tls.NoCertificates as error:
+            answer = encode(SpawnFailed(request.child, str(error)))
         except OSError as error:
             answer = encode(SpawnFailed(request.child, f"fork: {error.strerror}"))
         else:
@@ -68,6 +71,8 @@ def _import_what_workers_share() -> None:
     import uvloop  # noqa: F401
 
     import sandbox.worker  # noqa: F401  (with the runner and the kit)
+
+    tls.prepare(None)
 
 
 def _receive(channel: socket.socket) -> tuple[Spawn | None, dict[str, int]]:

@@ -86,6 +86,7 @@ class Operator:
             reason = self._unknown(lane)
         concurrency = shell.scheduler.lanes[name].concurrency
         next_at = hold.until if hold.until is not None else depth.next_retry_at
+        refusals = self._service.broker.refusals.get(name)
         return QueueStatus(
             connection=name,
             source=self._service.config.connections[name].source,
@@ -99,6 +100,8 @@ class Operator:
             next_attempt_in_s=None if next_at is None else max(0.0, next_at - now),
             waiting_for=text_of(hold) if depth.pending > depth.leased else "",
             concurrency=min(int(concurrency.limit), lane.terms.max_concurrency),
+            egress_refused=0 if refusals is None else refusals.count,
+            last_egress_refusal=None if refusals is None else refusals.last,
         )
 
     def _unknown(self, lane: Lane) -> str:

@@ -13,7 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sandbox.protocol import Declared, FromWorker, ProtocolError, Validate, Validated
+from sandbox.protocol import (
+    Declared,
+    FromWorker,
+    FromWorkerChannel,
+    ProtocolError,
+    Validate,
+    Validated,
+)
 from supervisor.core.effects import ExitReason
 from supervisor.orders import PoolPlan
 from supervisor.router import Declaration
@@ -160,6 +167,10 @@ class _Round:
                 self._next_check(worker)
             case _:
                 raise ProtocolError(f"{type(message).__name__} from a worker that declares")
+
+    def asked(self, worker: Worker, message: FromWorkerChannel) -> None:
+        """There is nothing to connect to for a worker that has no connections."""
+        raise ProtocolError(f"{type(message).__name__} from a worker that declares")
 
     def vacated(self, worker: Worker) -> None:
         """Nobody takes its place before it is known why it ended."""

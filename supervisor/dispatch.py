@@ -24,6 +24,7 @@ from sandbox.protocol import (
     BatchDone,
     Configure,
     FromWorker,
+    FromWorkerChannel,
     Log,
     Outcomes,
     ProtocolError,
@@ -38,6 +39,8 @@ from supervisor.core.pool import Effect, Pool
 from supervisor.core.retry import RetryPolicy
 from supervisor.core.scheduler import Batch as Told
 from supervisor.core.scheduler import Ready, Rule, Scheduler, Take, Terms
+from supervisor.egress.broker import Broker, Desk
+from supervisor.egress.policy import Reach
 from supervisor.orders import PoolPlan
 from supervisor.queue import Lease, Queue, QueueUnavailable
 from supervisor.verdicts import Judge, Run
@@ -64,6 +67,7 @@ class Lane:
     settings: Mapping[str, Any]
     terms: Terms
     closed: Rule | None
+    reach: Reach
 
 
 @dataclass(slots=True)
@@ -71,6 +75,7 @@ class Post:
     """A worker, as this pool sees it."""
 
     worker: Worker
+    desk: Desk
     slot: int | None = None
     batches: dict[int, Run] = field(default_factory=dict)
     configured: dict[str, Lane] = field(default_factory=dict)
@@ -102,6 +107,7 @@ class PoolShell:
         metrics: Metrics,
         clock: Clock,
         retry: RetryPolicy,
+        broker: Broker,
     ) -> None:
         self.plan = plan
         self.lanes: dict[str, Lane] = {}
@@ -111,6 +117,7 @@ class PoolShell:
         self._force = force
         self._metrics = metrics
         self._clock = clock
+        self._broker = broker
         self.scheduler = Scheduler(self._look)
         self._core = Pool(force.numbers, plan.workers, plan.spares)
         self._posts: dict[int, Post] = {}
@@ -248,7 +255,19 @@ class PoolShell:
 
     def _spawn(self, child: int) -> None:
         order = self.plan.order(child, f"{self.plan.name}#{child}", declare=False)
-        self._posts[child] = Post(self._force.spawn(order, self))
+        worker = self._force.spawn(order, self)
+        desk = Desk(
+            self._broker,
+            reach_of=lambda connection: self._reach_of(child, connection),
+            send=worker.channel.send,
+            condemn=lambda why: worker.kill(ExitReason.EGRESS, why),
+        )
+        self._posts[child] = Post(worker, desk)
+
+    def _reach_of(self, child: int, connection: str) -> Reach | None:
+        """What a worker may reach for a connection: as the config says now, or said at its end."""
+        given = self._posts[child].configured.get(connection)
+        return None if given is None else self.lanes.get(connection, given).reach
 
     def _assign(self, child: int, slot: int) -> None:
         post = self._posts[child]
@@ -311,8 +330,13 @@ class PoolShell:
             case _:
                 raise ProtocolError(f"{type(message).__name__} from a worker that serves")
 
+    def asked(self, worker: Worker, message: FromWorkerChannel) -> None:
+        """It wants to be connected. Raises ProtocolError where it is out of turn."""
+        self._posts[worker.number].desk.said(message)
+
     def vacated(self, worker: Worker) -> None:
         """A worker is dead or as good as: its slot to a spare, which can work at once."""
+        self._posts[worker.number].desk.close()
         self.scheduler.worker_left(worker.number)
         was_ready = worker.ready_at is not None
         self._carry_out(

@@ -16,6 +16,7 @@ from supervisor.core.retry import RetryPolicy
 from supervisor.core.scheduler import Rule, Terms
 from supervisor.declare import Asked
 from supervisor.dispatch import Lane
+from supervisor.egress.policy import Reach, allowances, host_patterns
 from supervisor.orders import PoolPlan
 from supervisor.router import Declaration
 
@@ -54,6 +55,8 @@ def plan_of(config: Config, pool: str, broken: Mapping[str, str]) -> PoolPlan:
 def lanes_of(config: Config, pool: str, declarations: Mapping[str, Declaration]) -> list[Lane]:
     """The connections of `pool`, as it runs them."""
     lanes = []
+    section = config.pools[pool]
+    allowed, blocks = allowances(section.allow)
     for connection in config.connections.values():
         if config.pool_of(connection.destination) != pool:
             continue
@@ -74,7 +77,25 @@ def lanes_of(config: Config, pool: str, declarations: Mapping[str, Declaration])
             weight=connection.weight,
         )
         lanes.append(
-            Lane(connection.name, connection.destination, connection.settings, terms, closed)
+            Lane(
+                connection.name,
+                connection.destination,
+                connection.settings,
+                terms,
+                closed,
+                Reach(
+                    connection=connection.name,
+                    destination=connection.destination,
+                    pool=pool,
+                    network=section.network,
+                    declared=() if said is None else said.hosts,
+                    hosts=()
+                    if said is None
+                    else host_patterns(said.hosts, connection.settings, said.settings_schema),
+                    allowed=allowed,
+                    blocks=blocks,
+                ),
+            )
         )
     return lanes
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import time
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from supervisor.config import Address, Config, ConfigError, load
 from supervisor.control import Operator
 from supervisor.declare import Declarations, declare
 from supervisor.dispatch import PoolShell
+from supervisor.egress.broker import Broker
+from supervisor.egress.names import Resolver
 from supervisor.ingest import TrackingApi
 from supervisor.paused import Paused
 from supervisor.pools import asked_of, code_of, lanes_of, plan_of, retry_of
@@ -42,6 +45,10 @@ from supervisor.zygote import become_subreaper
 
 _log = structlog.get_logger(__name__)
 
+#: Environment variable with the path of a resolv.conf to use in place of the system's.
+RESOLV_CONF = "BULKHEAD_RESOLV_CONF"
+#: Connects for workers that are under way at once, where the limit of open files allows it.
+MOST_CONNECTING = 8192
 #: Seconds that a client may take between two requests before its connection is closed.
 KEEP_ALIVE_S = 75.0
 #: Seconds between two measurements of the event loop's lag.
@@ -135,9 +142,12 @@ class Service:
         self.clock: Clock
         self.queue: Queue
         self.paused: Paused
+        self.broker: Broker
         self._redactor = redactor
         self._code = ""
         self._notifier = systemd.Notifier.from_environment()
+        self._resolver: Resolver | None = None
+        self._own_ports: frozenset[int] = frozenset()
         self._pool_of: dict[str, PoolShell] = {}
         self._tracking: TrackingApi | None = None
         self._admin: AdminApi | None = None
@@ -163,6 +173,7 @@ class Service:
         await self.queue.start(_specs(config), self._work_came)
         self._queue_is_open = True
         self.paused = Paused(state_dir)
+        self._start_broker(sockets.values())
         self.said = await _declare_all(config, self.force)
         refuse_impossible(config, self.said)
         self._report(config, self.said)
@@ -246,6 +257,21 @@ class Service:
         await web.SockSite(runner, sock).start()
         self._runners.append(runner)
 
+    def _start_broker(self, sockets: Iterable[socket.socket]) -> None:
+        # A worker's connections are open files of ours until it has them.
+        _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
+        resolv_conf = os.environ.get(RESOLV_CONF)
+        self._resolver = Resolver(Path(resolv_conf) if resolv_conf else None)
+        self.broker = Broker(
+            self._resolver,
+            counted=self.metrics.egress,
+            most_connecting=min(MOST_CONNECTING, most_files // 4),
+        )
+        self._own_ports = frozenset(
+            sock.getsockname()[1] for sock in sockets if sock.family != socket.AF_UNIX
+        )
+
     # --- config ---
 
     def reload_soon(self) -> None:
@@ -303,6 +329,8 @@ class Service:
         """Start, change and stop pools as the config says; names of those with new workers."""
         renewed = []
         retry = retry_of(config)
+        self.broker.follow(config.sandbox.proxy, self._own_ports)
+        self.broker.retain(config.connections.keys())
         pool_of: dict[str, PoolShell] = {}
         for name in config.pools:
             plan = plan_of(config, name, self.said.broken)
@@ -315,6 +343,7 @@ class Service:
                     metrics=self.metrics,
                     clock=self.clock,
                     retry=retry,
+                    broker=self.broker,
                 )
                 shell.start()
                 renewed.append(name)
@@ -400,6 +429,8 @@ class Service:
         await self.force.stop(max(1.0, until - time.monotonic()) if not self._inflight() else 0.0)
         await asyncio.gather(*(shell.drained() for shell in self.shells.values()))
         counting.cancel()
+        if self._resolver is not None:
+            await self._resolver.close()
         for runner in self._runners:
             await runner.cleanup()
         for path in self._paths:

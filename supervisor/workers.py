@@ -28,12 +28,14 @@ from sandbox.protocol import (
     Drain,
     FrameReader,
     FromWorker,
+    FromWorkerChannel,
     Message,
     ProtocolError,
     Ready,
     Spawn,
     encode,
 )
+from supervisor.channel import Channel
 from supervisor.core import child as core
 from supervisor.core.effects import Announce, Bury, ExitReason, Kill, SendDrain, Watch
 from supervisor.core.talk import TalkBudget
@@ -77,6 +79,9 @@ class Listener(Protocol):
     def said(self, worker: Worker, message: FromWorker) -> None:
         """Any other frame. Raises ProtocolError where it is out of turn."""
 
+    def asked(self, worker: Worker, message: FromWorkerChannel) -> None:
+        """What came on its channel. Raises ProtocolError where it is out of turn."""
+
     def vacated(self, worker: Worker) -> None:
         """It will do no more work: dead, dying or about to be killed. Comes once, before `gone`."""
 
@@ -97,7 +102,9 @@ class Worker(asyncio.Protocol):
     ) -> None:
         self.number = number
         self.label = label
-        self.channel = channel
+        self.channel = Channel(
+            channel, self._asked, lambda why: self.kill(ExitReason.PROTOCOL, why)
+        )
         self.pid: int | None = None
         self.asked_at = time.monotonic()
         self.ready_at: float | None = None
@@ -191,6 +198,12 @@ class Worker(asyncio.Protocol):
         except ProtocolError as error:
             self.kill(ExitReason.PROTOCOL, str(error))
 
+    def _asked(self, message: FromWorkerChannel) -> None:
+        if self._core.state in (core.State.READY, core.State.DRAINING):
+            self._listener.asked(self, message)
+        elif self._core.state is core.State.STARTING:
+            raise ProtocolError("it asks for connections before it is ready")
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._wire_lost = True
         if self._status is None and self._core.state is not core.State.GONE:
@@ -233,6 +246,7 @@ class Worker(asyncio.Protocol):
         self._pidfd = os.pidfd_open(pid)
         loop = asyncio.get_running_loop()
         loop.add_reader(self._pidfd, self._reap)
+        self.channel.open()
         self._timer = loop.call_later(START_TIMEOUT_S, self._start_timed_out)
         early, self._early = self._early, b""
         if early:
@@ -307,7 +321,6 @@ class Workforce:
         """Ask for a worker; what becomes of it is told to `listener`."""
         loop = asyncio.get_running_loop()
         channel, their_channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        channel.setblocking(False)
         worker = Worker(order.child, order.label, channel, self, listener)
         self._workers[order.child] = worker
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)

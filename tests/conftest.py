@@ -12,12 +12,17 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from hypothesis import settings
 
 from tests.harness.service import RunningService
 from tests.harness.sink import SinkProcess
 
 #: Reasons that a test may be skipped for in CI: what no installation could change there.
 SKIPS_ALLOWED_IN_CI = ("needs root", "needs a user other than root", "this kernel has no")
+
+# A busy machine takes its time for an example; what must be fast says so itself.
+settings.register_profile("bulkhead", deadline=None)
+settings.load_profile("bulkhead")
 
 StartService = Callable[[Mapping[str, Mapping[str, object]]], RunningService]
 

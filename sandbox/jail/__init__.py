@@ -7,6 +7,7 @@ A layer that is not in force is said, never silently absent.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Collection
 
 from sandbox import process
@@ -21,6 +22,8 @@ def enter(keep: Collection[int]) -> dict[str, str]:
     report = dict.fromkeys(LAYERS, "not part of this version")
     report["descriptors"] = _scrub(keep)
     report["no_new_privs"] = _no_new_privs()
+    # Last, since it looks at what the others have made of this process.
+    report["egress"] = _egress()
     return report
 
 
@@ -33,6 +36,19 @@ def _scrub(keep: Collection[int]) -> str:
         os.set_inheritable(descriptor, False)
         first = descriptor + 1
     os.closerange(first, os.sysconf("SC_OPEN_MAX"))
+    return "on"
+
+
+def _egress() -> str:
+    """Whether the supervisor's broker is the only way out: tried, not believed."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.socket(family, socket.SOCK_STREAM).close()
+        except PermissionError:
+            continue
+        except OSError:
+            continue  # a kernel without this family has no way out by it either
+        return "workers can still make internet sockets of their own: seccomp does not deny them"
     return "on"
 
 

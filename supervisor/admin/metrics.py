@@ -179,6 +179,12 @@ class Metrics(Collector):
             "connection",
             BATCH_BUCKETS,
         )
+        self._egress = _Counts(
+            registry,
+            "bulkhead_egress_connects_total",
+            "New connections that workers asked for, by what came of them.",
+            ("connection", "result"),
+        )
         self._worker_exits = _Counts(
             registry,
             "bulkhead_worker_exits_total",
@@ -237,6 +243,10 @@ class Metrics(Collector):
         """A batch took `seconds` in its worker."""
         self._batch_seconds.observe(connection, seconds)
 
+    def egress(self, connection: str, result: str) -> None:
+        """A worker asked for a connection; `result` is one of `egress.broker.Result`."""
+        self._egress.add((connection, result), 1)
+
     def worker_exit(self, pool: str, reason: str) -> None:
         """A worker of `pool` ended; `reason` is one of `ExitReason`."""
         self._worker_exits.add((pool, reason), 1)
@@ -255,7 +265,7 @@ class Metrics(Collector):
         """Forget what the config does not name any more, so that label sets cannot only grow."""
         for by_source in (self._received, self._rejected, self._duplicate):
             by_source.retain(sources)
-        for by_connection in (self._deliveries, self._attempts):
+        for by_connection in (self._deliveries, self._attempts, self._egress):
             by_connection.retain(connections)
         self._batch_seconds.retain(connections)
         for connection in [name for name in self._delivery_seconds if name not in connections]:

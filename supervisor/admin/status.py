@@ -109,6 +109,7 @@ class QueueStatus(msgspec.Struct, frozen=True):
     there is none; `next_attempt_in_s` is None where nothing waits for a time.
     `waiting_for` is the rule that holds its next delivery, "" where all of it is
     with workers; `concurrency` is how many batches may run at once now.
+    `egress_refused` counts the connections that the config did not let it make.
     """
 
     connection: str
@@ -123,6 +124,8 @@ class QueueStatus(msgspec.Struct, frozen=True):
     next_attempt_in_s: float | None
     waiting_for: str = ""
     concurrency: int = 0
+    egress_refused: int = 0
+    last_egress_refusal: str | None = None
 
 
 class StoreStatus(msgspec.Struct, frozen=True):

@@ -315,7 +315,7 @@ def proxy_url(value: object) -> str:
     word = text(value)
     try:
         parts = urlsplit(word)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        valid = parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
     except ValueError:
         valid = False  # a port or an IPv6 address that is none
     if not valid or not word.isprintable() or " " in word:

@@ -154,7 +154,7 @@ def test_no_write_keys(written: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "written", ["proxy:3128", "ftp://p:1", "http://", "http://p:x", "http://["]
+    "written", ["proxy:3128", "ftp://p:1", "https://p:1", "http://", "http://p:x", "http://["]
 )
 def test_no_proxies(written: str) -> None:
     """A proxy is an http URL with a host."""

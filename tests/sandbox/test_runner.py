@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 
+import aiohttp
 import msgspec
 import pytest
 
@@ -60,7 +61,7 @@ class Bench:
     def __init__(self, habit: Deliver, settings: dict[str, object] | None = None) -> None:
         self.said: list[Message] = []
         self.done = asyncio.Event()
-        self.runner = Runner(self._hear)
+        self.runner = Runner(self._hear, lambda _: aiohttp.TCPConnector())
         kind = type("Trial", (Trial,), {"habit": staticmethod(habit)})
         self.runner.add("trial", kind)
         self.runner.configure(Configure("c", "trial", settings or {}))

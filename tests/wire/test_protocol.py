@@ -14,13 +14,17 @@ from hypothesis import strategies as st
 
 from sandbox import protocol
 from sandbox.protocol import (
+    Abandon,
     Batch,
     BatchDone,
     Configure,
+    Connect,
+    Connected,
     Declared,
     Drain,
     FrameReader,
     FromWorker,
+    FromWorkerChannel,
     FromZygote,
     Limits,
     Log,
@@ -32,7 +36,10 @@ from sandbox.protocol import (
     Spawned,
     SpawnFailed,
     Stats,
+    Taken,
     ToWorker,
+    ToWorkerChannel,
+    Unconnected,
     Validate,
     Validated,
     Warm,
@@ -40,7 +47,7 @@ from sandbox.protocol import (
 )
 
 MAX_FRAME = 64 * 1024
-ANY_KIND = ToWorker | FromWorker | FromZygote | Spawn
+ANY_KIND = ToWorker | FromWorker | FromWorkerChannel | ToWorkerChannel | FromZygote | Spawn
 
 text = st.text(max_size=20)
 texts = st.lists(text, max_size=4)
@@ -66,6 +73,11 @@ by_kind: dict[type[Message], st.SearchStrategy[Message]] = {
     BatchDone: st.builds(BatchDone, ints),
     Stats: st.builds(Stats, floats, ints),
     Log: st.builds(Log, ints, text, text, ints),
+    Connect: st.builds(Connect, ints, text, text, ints),
+    Taken: st.builds(Taken, ints),
+    Abandon: st.builds(Abandon, ints),
+    Connected: st.builds(Connected, ints),
+    Unconnected: st.builds(Unconnected, ints, ints, ints, text),
     Spawn: st.builds(
         Spawn,
         ints,

@@ -1,0 +1,107 @@
+"""Opening sockets: to one of several addresses, or through the proxy.
+
+Owns the race between addresses and the tunnel through a proxy. Connects to
+the very addresses that it is given, which are judged already; never to a name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import errno
+import ipaddress
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import aiohappyeyeballs
+from yarl import URL
+
+from supervisor.egress.policy import IpAddress, Target, target
+
+#: Seconds of head start for each address before the next is tried beside it (RFC 8305).
+HEAD_START_S = 0.25
+#: Most bytes of a proxy's answer to CONNECT.
+MOST_ANSWER_BYTES = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Proxy:
+    """Where all egress goes; `authorization` is a header's value, as good as its password."""
+
+    target: Target
+    authorization: str | None
+
+    @classmethod
+    def of_url(cls, url: str) -> Proxy:
+        """From `http://USER:PASSWORD@HOST:PORT`, which the config has checked."""
+        parts = URL(url)
+        authorization = None
+        if parts.user is not None:
+            pair = f"{parts.user}:{parts.password or ''}".encode()
+            authorization = f"Basic {base64.b64encode(pair).decode()}"
+        return cls(target(parts.raw_host or "", parts.port or 80), authorization)
+
+
+class Unreachable(OSError):
+    """No connection; `strerror` says why, in words for a delivery's reason."""
+
+
+async def connect(addresses: Sequence[IpAddress], port: int) -> socket.socket:
+    """A connection to the first of these addresses that answers, not blocking.
+
+    Raises Unreachable with the kernel's reason where none does.
+    """
+    try:
+        return await aiohappyeyeballs.start_connection(
+            [_info(address, port) for address in addresses],
+            happy_eyeballs_delay=HEAD_START_S,
+            interleave=1,
+        )
+    except (OSError, RuntimeError) as error:
+        number = getattr(error, "errno", None) or errno.EIO
+        raise Unreachable(number, os.strerror(number)) from error
+
+
+def _info(
+    address: IpAddress, port: int
+) -> tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]:
+    kind, protocol = socket.SOCK_STREAM, socket.IPPROTO_TCP
+    if isinstance(address, ipaddress.IPv6Address):
+        return socket.AF_INET6, kind, protocol, "", (str(address), port, 0, 0)
+    return socket.AF_INET, kind, protocol, "", (str(address), port)
+
+
+async def tunnel(sock: socket.socket, asked: Target, authorization: str | None) -> None:
+    """Have the proxy at the other end of `sock` connect it to `asked` (RFC 9110, CONNECT).
+
+    Raises Unreachable with the proxy's answer where it does not.
+    """
+    loop = asyncio.get_running_loop()
+    lines = [f"CONNECT {asked} HTTP/1.1", f"Host: {asked}"]
+    if authorization is not None:
+        lines.append(f"Proxy-Authorization: {authorization}")
+    await loop.sock_sendall(sock, "\r\n".join((*lines, "", "")).encode())
+    answer = bytearray()
+    while b"\r\n\r\n" not in answer:
+        data = await loop.sock_recv(sock, MOST_ANSWER_BYTES)
+        answer += data
+        if not data or len(answer) > MOST_ANSWER_BYTES:
+            raise Unreachable(errno.EPROTO, "the proxy's answer to CONNECT is not HTTP")
+    status = _status(bytes(answer))
+    if not 200 <= status[0] < 300:
+        hint = "; see user and password in sandbox.proxy" if status[0] == 407 else ""
+        raise Unreachable(errno.ECONNREFUSED, f"the proxy answered {status[0]} {status[1]}{hint}")
+    if not answer.endswith(b"\r\n\r\n"):
+        # TLS and HTTP let the client speak first. What came is lost, so the connection is too.
+        raise Unreachable(errno.EPROTO, "the proxy sent more than its answer to CONNECT")
+
+
+def _status(answer: bytes) -> tuple[int, str]:
+    version, _, rest = answer.partition(b"\r\n")[0].partition(b" ")
+    code, _, reason = rest.partition(b" ")
+    if not version.startswith(b"HTTP/1.") or len(code) != 3 or not code.isdigit():
+        raise Unreachable(errno.EPROTO, "the proxy's answer to CONNECT is not HTTP")
+    text = reason[:100].decode("latin-1")
+    return int(code), "".join(c if c.isprintable() else " " for c in text).strip()
