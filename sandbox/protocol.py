@@ -9,7 +9,8 @@ Must not do I/O, log, or know what a destination is.
 
 from __future__ import annotations
 
-from typing import Any
+import signal
+from typing import Any, NamedTuple
 
 import msgpack
 import msgspec
@@ -42,11 +43,15 @@ class Message(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_field
 
 
 class Configure(Message, frozen=True, array_like=True, tag=1):
-    """Settings of a connection, ahead of its first batch; again when they changed."""
+    """Settings of a connection, ahead of its first batch; again when they changed.
+
+    `number` is what the worker calls it in the marker page; 0 is not marked.
+    """
 
     connection: str
     destination: str
     settings: dict[str, Any]  # Any: whatever the destination's own schema says
+    number: int = 0
 
 
 class Batch(Message, frozen=True, array_like=True, tag=2):
@@ -205,16 +210,22 @@ MAX_ASKED = 1024
 
 
 class Limits(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
-    """What one worker may use. Memory is in bytes, open files are counted."""
+    """What one worker may use. Memory is in bytes, open files are counted.
+
+    `block_timeout_s`: its event loop may be silent for so long.
+    """
 
     memory_limit: int
     memory_soft_limit: int
     max_open_files: int
+    block_timeout_s: float
 
 
 #: Descriptors that travel with a `Spawn`, in this order. `wire` is the stream of frames;
-#: `channel` is SEQPACKET, for what carries descriptors itself: a stream may lose those.
-DESCRIPTORS = ("wire", "channel")
+#: `channel` is SEQPACKET, for what carries descriptors itself: a stream may lose those. `page`
+#: is the marker page below; faulthandler writes into `stacks`, which was opened before anything
+#: could go wrong.
+DESCRIPTORS = ("wire", "channel", "page", "stacks")
 
 
 class Spawn(Message, frozen=True, array_like=True, tag=32):
@@ -252,6 +263,52 @@ class SpawnFailed(Message, frozen=True, array_like=True, tag=34):
 
 class Warm(Message, frozen=True, array_like=True, tag=35):
     """The zygote has imported what workers share, and takes requests."""
+
+
+# --- the marker page: memory that worker and supervisor share -----------------------
+# 64-bit words in native order. It costs the worker two stores a task step and the supervisor one
+# read a look, and it outlives the worker. Destination code can write there too: a hint, no proof.
+
+#: Bytes of the page, and of the file that stacks are written to.
+PAGE_BYTES, STACKS_BYTES = 4096, 256 * 1024
+#: Words: how often the event loop has come round; what runs, as of `mark_word`.
+BEATS, MARK = range(2)
+#: Set in `MARK` while that is running, clear once its step is over.
+RUNNING = 1 << 63
+#: Most events of a batch that a mark tells apart, and most connections of a worker.
+MARKED_EVENTS, MARKED_CONNECTIONS = 0xFFFF, 0x7FFF
+
+#: Write the stacks of all threads into `stacks` and go on, or end.
+STACKS_SIGNAL, LAST_STACKS_SIGNAL = signal.SIGUSR1, signal.SIGUSR2
+
+
+class RawMark(NamedTuple):
+    """`number` is the connection's of `Configure`, `batch` the low 32 bits of a batch's id.
+
+    `event` is None where the destination did not say, or has more than can be told apart.
+    """
+
+    number: int
+    batch: int
+    event: int | None
+    is_running: bool
+
+
+def mark_word(number: int, batch: int, event: int | None) -> int:
+    """A mark of what does not run; `RUNNING` is added by whoever runs it."""
+    place = 0 if event is None or not 0 <= event < MARKED_EVENTS else event + 1
+    return (number & MARKED_CONNECTIONS) << 48 | (batch & 0xFFFFFFFF) << 16 | place
+
+
+def read_mark(word: int) -> RawMark | None:
+    """What a word of the page says; None where nothing ever ran that is marked."""
+    number = word >> 48 & MARKED_CONNECTIONS
+    if number == 0:
+        return None
+    place = word & 0xFFFF
+    return RawMark(
+        number, word >> 16 & 0xFFFFFFFF, place - 1 if place else None, bool(word & RUNNING)
+    )
 
 
 FromZygote = Spawned | SpawnFailed | Warm

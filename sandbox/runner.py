@@ -18,10 +18,11 @@ import aiohttp
 import msgspec
 
 from destinations.kit import Delivered, Destination, Event, Failed, Outcome, Retry, Unsupported
-from destinations.kit.contract import current_report
+from destinations.kit.contract import current_event, current_report
 from destinations.kit.loading import LoadError
 from destinations.kit.outcomes import Cause
 from sandbox import protocol
+from sandbox.marks import Page, current_place
 from sandbox.protocol import MAX_DETAIL, Batch, BatchDone, Configure, Log, Message, Outcomes
 
 #: Log lines that one connection may send in a second; the rest is counted and dropped.
@@ -29,6 +30,9 @@ LOG_LINES_PER_S = 50
 #: Seconds within which a report is on its way. A frame an event would cost the supervisor more than
 #: all the rest of its work on it.
 REPORT_WITHIN_S = 0.01
+#: Seconds that a batch may take to end once it is cancelled, before its events are retried without
+#: waiting for that.
+CANCEL_S = 1.0
 
 _connection: contextvars.ContextVar[str] = contextvars.ContextVar("connection", default="")
 
@@ -44,17 +48,20 @@ WireOutcome = tuple[int, int, str, float | None]
 
 
 class Runner:
-    """All batches of one worker. `send` writes a message to the supervisor.
+    """All batches of one worker.
 
+    `send` writes a message to the supervisor; what runs is marked in `page`;
     `connector` makes what a connection's HTTP session connects with.
     """
 
     def __init__(
         self,
         send: Callable[[Message], None],
+        page: Page,
         connector: Callable[[str], aiohttp.BaseConnector],
     ) -> None:
         self._send = send
+        self._page = page
         self._connector = connector
         self._classes: dict[str, type[Destination] | str] = {}
         self._connections: dict[str, _Connection] = {}
@@ -81,6 +88,7 @@ class Runner:
         old = self._connections.get(message.connection)
         self._connections[message.connection] = _Connection(
             message.connection,
+            message.number,
             self._classes[message.destination],
             message.settings,
             self._send,
@@ -93,7 +101,11 @@ class Runner:
     def start(self, batch: Batch) -> None:
         """Begin a batch; what becomes of it is told through `send`."""
         connection = self._connections[batch.connection]
-        self._hold(asyncio.get_running_loop().create_task(self._run(connection, batch)))
+        context = contextvars.copy_context()
+        context.run(current_place.set, (connection.number, batch.id))
+        self._hold(
+            asyncio.get_running_loop().create_task(self._run(connection, batch), context=context)
+        )
 
     def when_idle(self, done: Callable[[], None]) -> None:
         """Call `done` once nothing runs any more."""
@@ -134,11 +146,20 @@ class Runner:
     async def _run(self, connection: _Connection, batch: Batch) -> None:
         book = _Book(batch.id, len(batch.events), self._send)
         current_report.set(book.report)
+        current_event.set(self._page.at)
         _connection.set(connection.name)
         connection.users += 1
         code, reason = protocol.RETRY, ""
+        stuck: asyncio.TimerHandle | None = None
         try:
             events = [Event(body) for body in batch.events]
+            late = f"not finished within {batch.timeout_s:g} s"
+            stuck = asyncio.get_running_loop().call_later(
+                batch.timeout_s + CANCEL_S,
+                book.give_up,
+                protocol.TIMEOUT,
+                f"{late}, and does not end when it is cancelled",
+            )
             async with asyncio.timeout(batch.timeout_s) as deadline:
                 destination = await connection.destination()
                 returned = await destination.deliver(events)
@@ -147,12 +168,14 @@ class Runner:
                 code = protocol.RETRY_ALONE
         except TimeoutError as error:
             if deadline.expired():
-                code, reason = protocol.TIMEOUT, f"not finished within {batch.timeout_s:g} s"
+                code, reason = protocol.TIMEOUT, late
             else:
                 code, reason = protocol.RETRY_ALONE, f"deliver raised {_describe(error)}"
         except BaseException as error:  # noqa: BLE001 - SystemExit too: it does not end a worker
             code, reason = protocol.RETRY_ALONE, f"deliver raised {_describe(error)}"
         finally:
+            if stuck is not None:
+                stuck.cancel()
             connection.users -= 1
             book.close(code, reason)
             self._close_unused(connection)
@@ -164,12 +187,14 @@ class _Connection:
     def __init__(
         self,
         name: str,
+        number: int,
         kind: type[Destination] | str,
         settings: dict[str, Any],  # Any: converted to the destination's own Settings below
         send: Callable[[Message], None],
         connector: Callable[[str], aiohttp.BaseConnector],
     ) -> None:
         self.name = name
+        self.number = number
         self.users = 0
         self.is_retired = False
         self._kind = kind
@@ -264,7 +289,14 @@ class _Book:
         return ""
 
     def close(self, code: int, reason: str) -> None:
-        """Nothing more will be said: `code` and `reason` for the events that nobody spoke of."""
+        """The batch is over: `code` and `reason` for the events that nobody spoke of."""
+        self.give_up(code, reason)
+        self._send(BatchDone(self._batch))
+
+    def give_up(self, code: int, reason: str) -> None:
+        """No outcome counts any more, though the batch may go on: it is the supervisor's to end."""
+        if self._closed:
+            return
         self._closed = True
         if self._flush is not None:
             self._flush.cancel()
@@ -273,7 +305,6 @@ class _Book:
             (index, code, reason, None) for index, told in enumerate(self._told) if not told
         ]
         self._write()
-        self._send(BatchDone(self._batch))
 
     def _write(self) -> None:
         self._flush = None

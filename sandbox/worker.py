@@ -8,12 +8,13 @@ the supervisor.
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import importlib
 import os
 import signal
 import socket
 import sys
-from typing import NoReturn, cast
+from typing import Any, NoReturn, cast
 
 import uvloop
 
@@ -21,9 +22,12 @@ from destinations.kit.loading import LoadError, declaration, load, settings_erro
 from sandbox import jail, process, tls
 from sandbox.channel import Channel
 from sandbox.jail.egress import Egress
+from sandbox.marks import Page
 from sandbox.protocol import (
+    LAST_STACKS_SIGNAL,
     MAX_DETAIL,
     MAX_FRAME_TO_WORKER,
+    STACKS_SIGNAL,
     Batch,
     Configure,
     Declared,
@@ -46,6 +50,8 @@ from sandbox.runner import Runner
 CREDITS = 16
 #: Seconds between two `Stats` frames, which are heartbeats too.
 HEARTBEAT_S = 1.0
+#: Beats of the event loop within its block timeout, and the shortest time between two.
+BEATS_A_TIMEOUT, SHORTEST_BEAT_S = 5, 0.002
 #: Seconds that the supervisor may take to adopt us; in practice it is microseconds.
 ADOPTION_S = 5.0
 
@@ -58,11 +64,13 @@ def main(order: Spawn, descriptors: dict[str, int], supervisor: int) -> NoReturn
             signal.signal(number, signal.SIG_DFL)
         if not process.await_parent(supervisor, ADOPTION_S):
             os._exit(1)
+        _tell_stacks(descriptors["stacks"])
         layers = jail.enter(descriptors.values())
         process.die_with_parent(supervisor)
         sys.path[:0] = order.plugin_paths
         importlib.invalidate_caches()
-        uvloop.run(_Worker(order, layers).live(descriptors["wire"], descriptors["channel"]))
+        worker = _Worker(order, layers, Page(descriptors["page"]))
+        uvloop.run(worker.live(descriptors["wire"], descriptors["channel"]))
     except BaseException as error:  # noqa: BLE001 - the last stop before _exit
         sys.stderr.write(f"worker {order.label}: {type(error).__name__}: {error}\n")
     finally:
@@ -72,13 +80,23 @@ def main(order: Spawn, descriptors: dict[str, int], supervisor: int) -> NoReturn
         os._exit(1)
 
 
+def _tell_stacks(descriptor: int) -> None:
+    """Have stacks written to `descriptor` on a signal, whatever Python is doing, and at a crash."""
+    faulthandler.enable(descriptor, all_threads=True)
+    faulthandler.register(STACKS_SIGNAL, descriptor, all_threads=True)
+    # The default action follows, which ends us: that is how the supervisor knows that all is told.
+    signal.signal(LAST_STACKS_SIGNAL, signal.SIG_DFL)
+    faulthandler.register(LAST_STACKS_SIGNAL, descriptor, all_threads=True, chain=True)
+
+
 class _Worker(asyncio.Protocol):
-    def __init__(self, order: Spawn, layers: dict[str, str]) -> None:
+    def __init__(self, order: Spawn, layers: dict[str, str], page: Page) -> None:
         self._order = order
         self._layers = layers
+        self._page = page
         self._frames = FrameReader(ToWorker, MAX_FRAME_TO_WORKER)
         self._egress = Egress(self._ask, tls.context(order.ca_file))
-        self._runner = Runner(self._send, self._egress.connector)
+        self._runner = Runner(self._send, page, self._egress.connector)
         self._channel: Channel | None = None
         self._ended: asyncio.Future[None] | None = None
         self._transport: asyncio.Transport | None = None
@@ -90,6 +108,8 @@ class _Worker(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
         loop.set_exception_handler(self._runner.stray_exception)
+        # cast: a factory that takes any coroutine is one of those that typeshed describes.
+        loop.set_task_factory(cast(Any, self._page.make_task))
         await loop.create_unix_connection(lambda: self, sock=socket.socket(fileno=wire))
         self._channel = Channel(channel, self._egress.heard)
         self._channel.open()
@@ -99,6 +119,7 @@ class _Worker(asyncio.Protocol):
         else:
             self._import()
             await self._runner.warm_up()
+            self._beat()
             self._send(Ready(CREDITS, self._layers))
             self._due_s = loop.time() + HEARTBEAT_S
             loop.call_at(self._due_s, self._heartbeat)
@@ -189,6 +210,12 @@ class _Worker(asyncio.Protocol):
         self._send(Validated(request.connection, [error[:MAX_DETAIL] for error in errors]))
 
     # --- heartbeat ---
+
+    def _beat(self) -> None:
+        """Through the page, which costs nobody anything; a `Stats` frame says more, seldom."""
+        self._page.beat()
+        every_s = max(self._order.limits.block_timeout_s / BEATS_A_TIMEOUT, SHORTEST_BEAT_S)
+        asyncio.get_running_loop().call_later(every_s, self._beat)
 
     def _heartbeat(self) -> None:
         loop = asyncio.get_running_loop()

@@ -22,7 +22,6 @@ from sandbox.protocol import (
     MAX_DETAIL,
     Batch,
     BatchDone,
-    Configure,
     FromWorker,
     FromWorkerChannel,
     Log,
@@ -41,6 +40,7 @@ from supervisor.core.scheduler import Batch as Told
 from supervisor.core.scheduler import Ready, Rule, Scheduler, Take, Terms
 from supervisor.egress.broker import Broker, Desk
 from supervisor.egress.policy import Reach
+from supervisor.guard import Guard
 from supervisor.orders import PoolPlan
 from supervisor.queue import Lease, Queue, QueueUnavailable
 from supervisor.verdicts import Judge, Run
@@ -136,6 +136,9 @@ class PoolShell:
         self._alarm_at: float | None = None
         self._wake: asyncio.TimerHandle | None = None
         self._ticker: asyncio.TimerHandle | None = None
+        self._guard = Guard(
+            lambda: [post.worker for post in self._posts.values()], lambda: self.plan.limits
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self._pump_due = False
         self._draining = False
@@ -148,10 +151,12 @@ class PoolShell:
         """Fork the workers."""
         self._carry_out(self._core.started(self._clock()))
         self._tick()
+        self._guard.start()
 
     def apply(self, plan: PoolPlan, retry: RetryPolicy, *, renew: bool) -> bool:
         """Follow the config; `renew` replaces the workers. Whether they are replaced."""
-        renew = renew or plan.destinations != self.plan.destinations
+        # Destinations are imported, and limits taken on, once in a worker's life.
+        renew |= (plan.destinations, plan.limits) != (self.plan.destinations, self.plan.limits)
         self.plan, self._judge.retry = plan, retry
         now = self._clock()
         self._carry_out(self._core.resized(plan.workers, plan.spares, now))
@@ -200,6 +205,7 @@ class PoolShell:
         """Stop looking at deadlines once the pool is shut and its workers are gone."""
         if self._core.closed and not self._posts and self._ticker is not None:
             self._ticker.cancel()
+            self._guard.stop()
 
     # --- what is to be seen ---
 
@@ -361,7 +367,8 @@ class PoolShell:
             unreported=unreported,
         )
         self._metrics.worker_exit(self.plan.name, end.reason)
-        end = replace(end, connection=connections[0] if len(connections) == 1 else None)
+        if end.connection is None and len(connections) == 1:
+            end = replace(end, connection=connections[0])
         if post.slot is not None:
             self.slots[post.slot].last_exit = end
         if not end.was_ready:
@@ -462,7 +469,7 @@ class PoolShell:
         if post.configured.get(lane.name) is not lane:
             before = post.configured.get(lane.name)
             if before is None or before.settings != lane.settings:
-                post.worker.send(Configure(lane.name, lane.destination, dict(lane.settings)))
+                post.worker.configure(lane.name, lane.destination, dict(lane.settings))
             post.configured[lane.name] = lane
         now = self._clock()
         size = len(lease.deliveries)
@@ -549,11 +556,7 @@ class PoolShell:
         for post in list(self._posts.values()):
             overdue = [run for run in post.batches.values() if run.deadline < now]
             if overdue:
-                post.worker.kill(
-                    ExitReason.TIMEOUT,
-                    f"batch of {overdue[0].connection} not ended"
-                    f" {now - overdue[0].started:.0f} s after it was handed over",
-                )
+                self._overdue(post, overdue, now)
             elif (
                 post.is_leaving
                 and not post.batches
@@ -562,3 +565,19 @@ class PoolShell:
             ):
                 post.worker.kill(ExitReason.TIMEOUT, f"did not exit {EXIT_S:g} s after its drain")
         self._ticker = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+
+    def _overdue(self, post: Post, overdue: list[Run], now: float) -> None:
+        """Kill a worker whose batch is past its time; its other batches may end before that.
+
+        They can: where its event loop does not run, the guard kills it at once.
+        """
+        run = overdue[0]
+        if len(overdue) < len(post.batches):
+            self._carry_out(self._core.recycled(post.worker.number, now))
+            return
+        how = "ended" if run.unreported else "ended, since it does not end when it is cancelled,"
+        post.worker.kill(
+            ExitReason.TIMEOUT,
+            f"batch of {run.connection} not {how}"
+            f" {now - run.started:.0f} s after it was handed over",
+        )

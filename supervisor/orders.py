@@ -18,7 +18,6 @@ class PoolPlan:
     workers: int
     spares: int
     batch_timeout_s: float
-    block_timeout_s: float
     limits: Limits
     profile: str
     ca_file: str | None

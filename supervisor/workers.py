@@ -18,13 +18,16 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import structlog
 
 from sandbox.protocol import (
+    LAST_STACKS_SIGNAL,
     MAX_FRAME_FROM_WORKER,
+    STACKS_SIGNAL,
     Batch,
+    Configure,
     Drain,
     FrameReader,
     FromWorker,
@@ -35,6 +38,7 @@ from sandbox.protocol import (
     Spawn,
     encode,
 )
+from supervisor.blackbox import BlackBox
 from supervisor.channel import Channel
 from supervisor.core import child as core
 from supervisor.core.effects import Announce, Bury, ExitReason, Kill, SendDrain, Watch
@@ -51,7 +55,32 @@ LAST_WORDS_S = 0.2
 MAX_LAYERS_TEXT = 4_000
 #: Seconds between two looks for processes that nobody knows.
 SWEEP_S = 1.0
+#: Seconds that a worker may take to write its stacks and end, before it is killed without them.
+STACKS_S = 0.5
+#: Seconds between two looks at stacks that are being written.
+STACKS_LOOK_S = 0.005
+#: Reasons to kill a worker that leave time to ask it where it stands.
+_WITH_STACKS = frozenset({ExitReason.TIMEOUT, ExitReason.OOM, ExitReason.LEAK, ExitReason.LIMIT})
 _PAGE_BYTES = resource.getpagesize()
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a worker was at, as its marker page says: a hint, since its code can write there.
+
+    `batch` is the low 32 bits of its id, `event` an index in the
+    batch where its destination said so. Not `is_running`: the last step was
+    over, so that something else (a callback, a thread) or nothing ran.
+    """
+
+    connection: str
+    batch: int
+    event: int | None
+    is_running: bool
+
+    def __str__(self) -> str:
+        place = f"batch {self.batch}" if self.event is None else f"event {self.event} of its batch"
+        return f"{'in' if self.is_running else 'after'} a step of {self.connection}, {place}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +88,8 @@ class Exit:
     """How a worker ended; `at` is epoch seconds of wall time.
 
     `usage` is the kernel's account of it, None where it never ran; `connection`
-    is set where only one had batches in it.
+    is the one to blame where one is known: that whose step ran, or the only one
+    that had batches in it. `stacks` is what faulthandler wrote, "" where it did not.
     """
 
     reason: ExitReason
@@ -67,6 +97,8 @@ class Exit:
     was_ready: bool
     at: float
     usage: resource.struct_rusage | None
+    mark: Mark | None = None
+    stacks: str = ""
     connection: str | None = None
 
 
@@ -94,17 +126,19 @@ class Worker(asyncio.Protocol):
 
     def __init__(
         self,
-        number: int,
-        label: str,
+        order: Spawn,
         channel: socket.socket,
+        box: BlackBox,
         force: Workforce,
         listener: Listener,
     ) -> None:
-        self.number = number
-        self.label = label
+        self.number = order.child
+        self.label = order.label
+        self.limits = order.limits
         self.channel = Channel(
             channel, self._asked, lambda why: self.kill(ExitReason.PROTOCOL, why)
         )
+        self.box = box
         self.pid: int | None = None
         self.asked_at = time.monotonic()
         self.ready_at: float | None = None
@@ -118,6 +152,7 @@ class Worker(asyncio.Protocol):
         self._vacated = False
         self._talk = TalkBudget()
         self._layers: dict[str, str] = {}
+        self._connections: list[str] = []
         self._pidfd: int | None = None
         self._status: int | None = None
         self._usage: resource.struct_rusage | None = None
@@ -142,6 +177,44 @@ class Worker(asyncio.Protocol):
             return int(Path(f"/proc/{self.pid}/statm").read_bytes().split()[1]) * _PAGE_BYTES
         except (OSError, IndexError):  # it is gone, or a zombie
             return 0
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds that its main thread was ready to run and had no CPU; 0 where nobody counts."""
+        try:
+            return int(Path(f"/proc/{self.pid}/schedstat").read_bytes().split()[1]) / 1e9
+        except (OSError, IndexError, ValueError):  # it is gone, or the kernel does not count
+            return 0.0
+
+    def marked(self) -> Mark | None:
+        """What it is at; after its end, what it was at. None where nothing was marked."""
+        raw = self.box.mark()
+        if raw is None or raw.number > len(self._connections):
+            return None
+        return Mark(self._connections[raw.number - 1], raw.batch, raw.event, raw.is_running)
+
+    async def take_stacks(self) -> str:
+        """Python stacks of all its threads, hung or not; "" where it wrote none in STACKS_S."""
+        if self._pidfd is None:
+            return ""
+        self.box.clear_stacks()
+        signal.pidfd_send_signal(self._pidfd, STACKS_SIGNAL)
+        until = time.monotonic() + STACKS_S
+        size = 0
+        while time.monotonic() < until:
+            await asyncio.sleep(STACKS_LOOK_S)
+            # faulthandler does not say when it is done: it is when nothing is added any more.
+            size, before = self.box.stacks_bytes, size
+            if size and size == before:
+                break
+        return self.box.stacks()
+
+    def configure(self, connection: str, destination: str, settings: dict[str, Any]) -> None:
+        """Tell it the settings of a connection, by which it is known in the page from now on."""
+        if connection not in self._connections:
+            self._connections.append(connection)
+        number = self._connections.index(connection) + 1
+        self.send(Configure(connection, destination, settings, number))
 
     def send(self, message: Message) -> None:
         """Write a frame; silently nothing once it is dying, since its end is heard anyway."""
@@ -233,12 +306,26 @@ class Worker(asyncio.Protocol):
                 case Kill():
                     self._vacate()
                     self._disarm()
-                    if self._pidfd is not None and self._status is None:
-                        signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+                    self._end()
                 case Announce(credits=credits):
                     self._listener.ready(self, credits, self._layers)
                 case Bury():
                     self._buried(effect)
+
+    def _end(self) -> None:
+        """SIGKILL; where there is time, ask it first to write its stacks and end by itself."""
+        if self._pidfd is None:
+            return
+        if self._core.reason in _WITH_STACKS:
+            self.box.clear_stacks()
+            signal.pidfd_send_signal(self._pidfd, LAST_STACKS_SIGNAL)
+            self._timer = asyncio.get_running_loop().call_later(STACKS_S, self._kill_now)
+        else:
+            self._kill_now()
+
+    def _kill_now(self) -> None:
+        if self._pidfd is not None:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     def _watch(self, pid: int) -> None:
         # Nobody but us reaps it, so the number cannot have been given away since.
@@ -267,6 +354,8 @@ class Worker(asyncio.Protocol):
         self._pidfd = None
         self._disarm()
         self._status, self._usage = os.waitstatus_to_exitcode(status), usage
+        if self._status == -LAST_STACKS_SIGNAL and self._core.reason in _WITH_STACKS:
+            self._status = -signal.SIGKILL  # it was ours, and it is as good
         if not self._wire_lost and self._transport is not None:
             # Its last words may still be in the socket: end of file comes after them.
             self._timer = loop.call_later(LAST_WORDS_S, self._transport.abort)
@@ -290,9 +379,21 @@ class Worker(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         self.channel.close()
+        mark, stacks = self.marked(), self.box.stacks()
+        self.box.close()
         self._force.forget(self)
         self._listener.gone(
-            self, Exit(effect.reason, effect.detail, effect.was_ready, time.time(), self._usage)
+            self,
+            Exit(
+                effect.reason,
+                effect.detail,
+                effect.was_ready,
+                time.time(),
+                self._usage,
+                mark,
+                stacks,
+                mark.connection if mark is not None and mark.is_running else None,
+            ),
         )
 
     def _disarm(self) -> None:
@@ -321,13 +422,14 @@ class Workforce:
         """Ask for a worker; what becomes of it is told to `listener`."""
         loop = asyncio.get_running_loop()
         channel, their_channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        worker = Worker(order.child, order.label, channel, self, listener)
+        box = BlackBox()
+        worker = Worker(order, channel, box, self, listener)
         self._workers[order.child] = worker
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         task = loop.create_task(loop.create_unix_connection(lambda: worker, sock=ours))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
-        self.zygote.fork(order, (theirs, their_channel))
+        self.zygote.fork(order, (theirs.detach(), their_channel.detach(), *box.copies()))
         return worker
 
     async def stop(self, kill_after_s: float) -> None:

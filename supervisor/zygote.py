@@ -58,7 +58,7 @@ class Zygote:
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._waiting: dict[int, None] = {}
-        self._queued: list[tuple[Spawn, tuple[socket.socket, ...]]] = []
+        self._queued: list[tuple[Spawn, tuple[int, ...]]] = []
         self._warm = False
         self._stopping = False
         self._failures = 0
@@ -108,12 +108,12 @@ class Zygote:
             _close(ends)
         self._queued.clear()
 
-    def fork(self, order: Spawn, ends: tuple[socket.socket, ...]) -> None:
-        """Ask for a worker; takes over `ends`, its own of `protocol.DESCRIPTORS`."""
+    def fork(self, order: Spawn, ends: tuple[int, ...]) -> None:
+        """Ask for a worker; takes over and closes `ends`, its own of `protocol.DESCRIPTORS`."""
         if not self._warm or self._channel is None:
             self._queued.append((order, ends))
             return
-        descriptors = array.array("i", [end.fileno() for end in ends])
+        descriptors = array.array("i", ends)
         try:
             self._channel.sendmsg(
                 [encode(order)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)]
@@ -186,6 +186,6 @@ class Zygote:
             self._channel = None
 
 
-def _close(ends: Iterable[socket.socket]) -> None:
+def _close(ends: Iterable[int]) -> None:
     for end in ends:
-        end.close()
+        os.close(end)

@@ -33,6 +33,14 @@ current_report: ContextVar[Callable[[int, Outcome], None]] = ContextVar(
 )
 
 
+def _unmarked(index: int) -> None:
+    """Outside of a worker nobody looks."""
+
+
+#: Where `Destination.at` goes; the runner sets it as it does `current_report`.
+current_event: ContextVar[Callable[[int], None]] = ContextVar("current_event", default=_unmarked)
+
+
 class NoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The settings of a destination that has none."""
 
@@ -81,3 +89,10 @@ class Destination(ABC):
         What was reported survives the death of the worker.
         """
         current_report.get()(index, outcome)
+
+    def at(self, index: int) -> None:
+        """Say that what this task does next is for one event of this `deliver` call; -1: for none.
+
+        Optional: it names the event to suspect first should the worker die. The helpers say it.
+        """
+        current_event.get()(index)

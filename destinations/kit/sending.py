@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import msgspec
 
-from destinations.kit.contract import Destination
+from destinations.kit.contract import Destination, current_event
 from destinations.kit.event import Event
 from destinations.kit.exchange import Limits, exchange
 from destinations.kit.outcomes import Failed, Outcome, Retry
@@ -123,6 +123,7 @@ class PerEvent(Sending):
 
         async def send() -> None:
             for index, event in queue:
+                self.at(index)
                 outcome = await self._deliver_one(event)
                 outcomes[index] = outcome
                 self.report(index, outcome)
@@ -173,12 +174,15 @@ class Batched(Sending):
             self.report(index, outcome)
 
         items: list[tuple[int, Item]] = []
+        at = current_event.get()
         for index, event in enumerate(events):
+            at(index)
             item = guarded("mapping", lambda event=event: self.item(event))  # type: ignore[misc]  # bound now, not at the call
             if isinstance(item, Item):
                 items.append((index, item))
             else:
                 settle(index, item)
+        at(-1)
         await self.deliver_items(items, settle)
         return outcomes
 

@@ -20,6 +20,7 @@ from destinations.kit import (
     Retry,
     Unsupported,
 )
+from sandbox.marks import Page
 from sandbox.protocol import (
     DELIVERED,
     FAILED,
@@ -61,7 +62,7 @@ class Bench:
     def __init__(self, habit: Deliver, settings: dict[str, object] | None = None) -> None:
         self.said: list[Message] = []
         self.done = asyncio.Event()
-        self.runner = Runner(self._hear, lambda _: aiohttp.TCPConnector())
+        self.runner = Runner(self._hear, Page(), lambda _: aiohttp.TCPConnector())
         kind = type("Trial", (Trial,), {"habit": staticmethod(habit)})
         self.runner.add("trial", kind)
         self.runner.configure(Configure("c", "trial", settings or {}))
@@ -173,6 +174,32 @@ async def test_batch_past_its_time_is_cancelled_and_retried_together() -> None:
 
     told = await Bench(habit).run(2, timeout_s=0.05)
     assert told == [(0, DELIVERED, ""), (1, TIMEOUT, "not finished within 0.05 s")]
+
+
+async def test_batch_that_swallows_its_cancellation_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its events are retried with that reason, its end is not said, and later reports are void."""
+    monkeypatch.setattr("sandbox.runner.CANCEL_S", 0.05)
+    end = asyncio.Event()
+
+    async def habit(self: Trial, events: Sequence[Event]) -> object:
+        while not end.is_set():
+            try:
+                await end.wait()
+            except asyncio.CancelledError:
+                continue
+        self.report(0, Delivered())
+        return [Delivered()]
+
+    bench = Bench(habit)
+    task = asyncio.ensure_future(bench.run(1, timeout_s=0.05))
+    while not bench.said:  # noqa: ASYNC110 - the runner tells nobody but the supervisor
+        await asyncio.sleep(0)
+    reason = "not finished within 0.05 s, and does not end when it is cancelled"
+    assert bench.said == [Outcomes(1, [(0, TIMEOUT, reason, None)])]
+    end.set()
+    assert await task == [(0, TIMEOUT, reason)]
 
 
 async def test_first_word_on_an_event_counts() -> None:

@@ -1,0 +1,109 @@
+"""One destination with every bad habit of the torture list, and its harmless neighbour.
+
+An event called "Bad" sets off the habit that the settings name; any other is
+delivered. Nothing here is written to files: what was delivered is in the books.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from destinations.kit import Delivered, Destination, Event, Outcome
+
+#: What bad events do, by name. It is found by its function's name.
+HABITS: dict[str, Callable[[Torture, Event], Awaitable[Outcome]]] = {}
+
+
+class Torture(Destination):
+    """Does at an event called "Bad" what its settings say."""
+
+    name = "torture"
+    batch_events = 10
+
+    class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+        """`habit` is one of `HABITS`."""
+
+        habit: str
+
+    async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
+        outcomes: list[Outcome] = []
+        for index, event in enumerate(events):
+            self.at(index)
+            if event.event == "Bad":
+                outcomes.append(await HABITS[self.settings.habit](self, event))
+            else:
+                outcomes.append(Delivered())
+                self.report(index, Delivered())
+        return outcomes
+
+
+class Neighbour(Destination):
+    """Delivers everything, each batch after a moment: it has something to lose."""
+
+    name = "neighbour"
+    batch_events = 10
+
+    async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
+        await asyncio.sleep(0.05)
+        return [Delivered() for _ in events]
+
+
+def habit(
+    function: Callable[[Torture, Event], Awaitable[Outcome]],
+) -> Callable[[Torture, Event], Awaitable[Outcome]]:
+    """Known to the settings by its name."""
+    HABITS[function.__name__] = function
+    return function
+
+
+# --- time ---
+
+
+@habit
+async def awaits_for_ever(self: Torture, event: Event) -> Outcome:
+    await asyncio.Event().wait()
+    return Delivered()
+
+
+@habit
+async def spins(self: Torture, event: Event) -> Outcome:
+    while True:
+        pass
+
+
+@habit
+async def sleeps(self: Torture, event: Event) -> Outcome:
+    time.sleep(3600)  # noqa: ASYNC251 - that is the habit
+    return Delivered()
+
+
+@habit
+async def holds_the_gil(self: Torture, event: Event) -> Outcome:
+    # One call into C that does not come back, nor let any other thread run.
+    sum(range(10**15))
+    return Delivered()
+
+
+@habit
+async def ignores_signals(self: Torture, event: Event) -> Outcome:
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    while True:
+        try:
+            time.sleep(3600)  # noqa: ASYNC251 - that is the habit
+        except BaseException:  # noqa: BLE001, S112 - that too
+            continue
+
+
+@habit
+async def swallows_cancellation(self: Torture, event: Event) -> Outcome:
+    while True:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            continue

@@ -1,0 +1,128 @@
+"""Every row of the torture list, with real processes: who is blamed, and who loses nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.harness.service import RunningService
+from tests.harness.waiting import wait_until
+from tests.process.client import post, track
+from tests.torture.rows import ROWS, Row
+from tests.torture.sections import sections
+
+#: Seconds for what takes one or two on a quiet machine.
+PATIENCE_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """One service for all rows, so that each of them has all others beside it."""
+    running = RunningService(tmp_path_factory.mktemp("torture"), sections(ROWS))
+    with closing(_Killed(running)):
+        running.start()
+        wait_until(lambda: _is_whole(running), PATIENCE_S, "all workers and spares are there")
+        before = _left_behind(running)
+        for row in ROWS:
+            events = [track(f"{row.name}-{n}") for n in range(9)]
+            for n in range(row.bad_events):
+                events.insert(5, track(f"{row.name}-bad-{n}", "Bad"))
+            post(running.url, events, write_key=f"key-{row.name}")
+        yield running
+        wait_until(lambda: _is_whole(running), PATIENCE_S, "all workers and spares are there again")
+        books = running.books()
+        audit = running.command("audit", "--config", str(running.config_path))
+        assert audit.returncode == 0, (books, audit.stdout)
+        _assert_nothing_left(running, before)
+        children = psutil.Process(running.pid).children(recursive=True)
+        running.stop()
+        assert not psutil.wait_procs(children, timeout=10)[1]
+
+
+class _Killed:
+    """Whatever a test does, the service ends with the module."""
+
+    def __init__(self, running: RunningService) -> None:
+        self.close = running.kill
+
+
+def _is_whole(running: RunningService) -> bool:
+    return all(
+        [worker["state"] for worker in [*pool["workers"], *pool["spares"]]] == ["idle"] * 3
+        for pool in running.admin("/status")["pools"]
+    )
+
+
+def _left_behind(running: RunningService) -> tuple[int, int]:
+    process = psutil.Process(running.pid)
+    return len(process.children(recursive=True)), process.num_fds()
+
+
+def _assert_nothing_left(running: RunningService, before: tuple[int, int]) -> None:
+    """No process, and no descriptor but those of the queue and of clients."""
+
+    def is_clean() -> bool:
+        processes, descriptors = _left_behind(running)
+        return processes <= before[0] and descriptors <= before[1] + 20
+
+    wait_until(is_clean, PATIENCE_S, f"processes and descriptors as before: {before}")
+
+
+def _books(service: RunningService, connection: str) -> dict[str, int]:
+    books: dict[str, int] = service.admin("/books")["connections"][connection]
+    return books
+
+
+def _exits(service: RunningService, pool: str) -> list[dict[str, Any]]:
+    """The last exits of a pool's workers."""
+    (found,) = [p for p in service.admin("/status")["pools"] if p["name"] == pool]
+    return [worker["last_exit"] for worker in found["workers"] if worker["last_exit"]]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_row(service: RunningService, row: Row) -> None:
+    """The culprit is named with its evidence, and innocents in its batch and beside it arrive."""
+    try:
+        _check(service, row)
+    finally:
+        # It has shown what it does; the other rows may have its CPU.
+        service.admin(f"/connections/{row.name}-bad/pause", "POST")
+
+
+def _check(service: RunningService, row: Row) -> None:
+    _wait_for_delivered(service, f"{row.name}-good", 9 + row.bad_events)
+    if row.exits is None:
+        _wait_for_delivered(service, f"{row.name}-bad", 9)
+    if row.error:
+        wait_until(
+            lambda: re.search(row.error, _last_error(service, row)) is not None,
+            PATIENCE_S,
+            f"{row.error!r} is said of the bad event",
+        )
+    if row.exits is None:
+        assert _exits(service, row.name) == []
+        return
+    wait_until(lambda: bool(_exits(service, row.name)), PATIENCE_S, "an exit of its worker")
+    for end in _exits(service, row.name):
+        assert end["reason"] == row.exits, end
+        assert re.search(row.detail, end["detail"]), end
+        assert end["connection"] == f"{row.name}-bad", end
+
+
+def _wait_for_delivered(service: RunningService, connection: str, events: int) -> None:
+    def are_delivered() -> bool:
+        books = _books(service, connection)
+        return books["delivered_first_try"] + books["delivered_on_retry"] >= events
+
+    wait_until(are_delivered, PATIENCE_S, f"{events} events of {connection} delivered")
+
+
+def _last_error(service: RunningService, row: Row) -> str:
+    deliveries = service.admin(f"/events/{row.name}-bad-0")["deliveries"]
+    (found,) = [d for d in deliveries if d["connection"] == f"{row.name}-bad"]
+    return found["last_error"] or ""
