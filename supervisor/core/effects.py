@@ -37,6 +37,14 @@ class Assign:
 
 
 @dataclass(frozen=True, slots=True)
+class Isolate:
+    """`child` serves `connection` alone from now on."""
+
+    child: int
+    connection: str
+
+
+@dataclass(frozen=True, slots=True)
 class Retire:
     """Take no new batch for `child`; let it finish what it has and exit."""
 

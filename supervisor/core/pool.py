@@ -1,9 +1,10 @@
 """The plan of one pool: so many slots, so many spares, and who is where.
 
-Owns which child serves in which slot, when another one is forked, and how long
-to wait after starts that failed. Knows children by number only; their lives
+Owns which child serves in which slot, which one serves a single connection apart
+from the others, when another one is forked, and how long to wait after starts that
+failed or workers that died too often. Knows children by number only; their lives
 are told in `child.py`. Invariant after every event: children alive and wanted
-= slots + spares, or a `Wake` is planned that will make it so.
+= slots + cells + spares, or a `Wake` is planned that will make it so.
 """
 
 from __future__ import annotations
@@ -11,17 +12,30 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from supervisor.core.effects import Assign, ExitReason, Retire, Spawn, Wake
+from supervisor.core.effects import Assign, ExitReason, Isolate, Retire, Spawn, Wake
 
-Effect = Spawn | Assign | Retire | Wake
+Effect = Spawn | Assign | Isolate | Retire | Wake
+
+
+#: Connections of one pool that have a worker of their own at once; others wait for theirs.
+CELLS_MOST = 2
 
 
 @dataclass(frozen=True, slots=True)
 class RestartPolicy:
-    """How long to wait after a start that failed: doubling from `first_s` up to `most_s`."""
+    """How long to wait after starts that failed, and after too many deaths.
+
+    Pauses double from `first_s` up to `most_s`. In the manner of OTP's restart intensity,
+    `deaths_a_slot` deaths within `period_s` are made good at once; the next one
+    has to wait. The death of a worker that had finished batches is a tenth of one: work is
+    done between such deaths, and whose fault they are is for `poison.py` to find out.
+    """
 
     first_s: float = 0.1
     most_s: float = 30.0
+    deaths_a_slot: int = 10
+    period_s: float = 10.0
+    worked_cost: float = 0.1
 
     def delay_s(self, failures: int) -> float:
         """Seconds to wait after `failures` (at least 1) failed starts in a row."""
@@ -40,11 +54,17 @@ class Pool:
     slots: dict[int, int | None] = field(default_factory=dict)
     #: ready and waiting, oldest first
     spares: list[int] = field(default_factory=list)
+    #: connection → child that serves it alone, None while it has none; first come, first served
+    cells: dict[str, int | None] = field(default_factory=dict)
     #: asked for, not ready yet
     starting: set[int] = field(default_factory=set)
     failures: int = 0
+    #: pauses in a row for too many deaths
+    pauses: int = 0
     closed: bool = False
     _not_before: float = 0.0
+    _deaths: float = 0.0
+    _deaths_at: float = 0.0
 
     def started(self, now: float) -> list[Effect]:
         """The pool may run: fork everything that it needs."""
@@ -73,15 +93,35 @@ class Pool:
         self.failures = 0
         return self._fill(now)
 
-    def child_gone(self, child: int, *, was_ready: bool, now: float) -> list[Effect]:
-        """A child is dead; a spare takes its slot, and another is forked behind it."""
+    def child_gone(
+        self, child: int, *, was_ready: bool, has_worked: bool = False, now: float
+    ) -> list[Effect]:
+        """A child is dead; a spare takes its slot, and another is forked behind it.
+
+        `has_worked`: it had finished a batch.
+        """
         if child in self.starting:
             self.starting.discard(child)
             if not was_ready:
                 self.failures += 1
                 self._not_before = now + self.policy.delay_s(self.failures)
+        elif child in self.spares or child in self.slots.values():
+            self._died(has_worked, now)
         self._forget(child)
         return self._fill(now)
+
+    def isolated(self, connection: str, now: float) -> list[Effect]:
+        """A connection is to run in a worker of its own, beside the slots."""
+        self.cells.setdefault(connection, None)
+        return self._fill(now)
+
+    def rejoined(self, connection: str, now: float) -> list[Effect]:
+        """It has no use for a worker of its own any more."""
+        child = self.cells.pop(connection, None)
+        effects: list[Effect] = []
+        if child is not None:
+            effects.append(Retire(child, ExitReason.RECYCLE))
+        return effects + self._fill(now)
 
     def recycled(self, child: int, now: float) -> list[Effect]:
         """Replace a child that serves: a spare takes its slot first, then it drains."""
@@ -92,23 +132,14 @@ class Pool:
 
     def renewed(self, now: float) -> list[Effect]:
         """What the workers run under has changed: replace all of them."""
-        old = [*self.starting, *self.spares, *self.children()]
-        self.starting.clear()
-        self.spares.clear()
-        for slot in self.slots:
-            self.slots[slot] = None
-        self.failures, self._not_before = 0, 0.0
+        old = self._dismissed()
+        self.failures, self.pauses, self._not_before, self._deaths = 0, 0, 0.0, 0.0
         return [*self._fill(now), *(Retire(child, ExitReason.RECYCLE) for child in old)]
 
     def shut(self) -> list[Effect]:
         """The service drains: nothing is forked any more, and everybody finishes."""
         self.closed = True
-        everybody = [*self.starting, *self.spares, *self.children()]
-        self.starting.clear()
-        self.spares.clear()
-        for slot in self.slots:
-            self.slots[slot] = None
-        return [Retire(child, ExitReason.DRAIN) for child in everybody]
+        return [Retire(child, ExitReason.DRAIN) for child in self._dismissed()]
 
     def woke(self, now: float) -> list[Effect]:
         """A planned time has come."""
@@ -120,8 +151,36 @@ class Pool:
 
     @property
     def is_failing(self) -> bool:
-        """No child serves, and starts fail."""
-        return self.failures > 0 and not self.children()
+        """No child serves, and starts fail, or wait since too many children died."""
+        return (self.failures > 0 or self.pauses > 0) and not self.children()
+
+    def pause_s(self, now: float) -> float:
+        """Seconds until anybody is forked or put into a slot again; 0 where nothing waits."""
+        return max(0.0, self._not_before - now)
+
+    def _dismissed(self) -> list[int]:
+        """Everybody, who has no place here any more."""
+        cells = [child for child in self.cells.values() if child is not None]
+        everybody = [*self.starting, *self.spares, *self.children(), *cells]
+        self.starting.clear()
+        self.spares.clear()
+        self.slots = dict.fromkeys(self.slots)
+        self.cells = dict.fromkeys(self.cells)
+        return everybody
+
+    def _died(self, has_worked: bool, now: float) -> None:
+        """Count a death of one that served or would have; past the budget, pause."""
+        policy = self.policy
+        budget = float(policy.deaths_a_slot * max(1, self.slots_wanted))
+        healed = (now - self._deaths_at) * budget / policy.period_s
+        self._deaths, self._deaths_at = max(0.0, self._deaths - healed), now
+        if not self._deaths:
+            self.pauses = 0
+        self._deaths += policy.worked_cost if has_worked else 1.0
+        if self._deaths > budget:
+            self._deaths = budget
+            self.pauses += 1
+            self._not_before = max(self._not_before, now + policy.delay_s(self.pauses))
 
     def _forget(self, child: int) -> None:
         if child in self.spares:
@@ -129,21 +188,32 @@ class Pool:
         for slot, holder in self.slots.items():
             if holder == child:
                 self.slots[slot] = None
+        for connection, holder in self.cells.items():
+            if holder == child:
+                self.cells[connection] = None
 
     def _fill(self, now: float) -> list[Effect]:
         if self.closed:
             return []
         effects: list[Effect] = []
+        is_pausing = self.pauses > 0 and now < self._not_before
         for slot, holder in sorted(self.slots.items()):
-            if holder is None and self.spares:
+            if holder is None and self.spares and not is_pausing:
                 child = self.spares.pop(0)
                 self.slots[slot] = child
                 effects.append(Assign(child, slot))
-        while len(self.spares) > self.spares_wanted:
-            effects.append(Retire(self.spares.pop(), ExitReason.RECYCLE))
+        cells = list(self.cells.items())[:CELLS_MOST]
+        for connection, holder in cells:
+            if holder is None and self.spares:
+                child = self.spares.pop(0)
+                self.cells[connection] = child
+                effects.append(Isolate(child, connection))
         empty = sum(holder is None for holder in self.slots.values())
+        empty += sum(self.cells[connection] is None for connection, _ in cells)
+        while len(self.spares) > self.spares_wanted + empty:
+            effects.append(Retire(self.spares.pop(), ExitReason.RECYCLE))
         missing = empty + self.spares_wanted - len(self.spares) - len(self.starting)
-        if missing > 0 and now < self._not_before:
+        if now < self._not_before and (missing > 0 or (is_pausing and empty)):
             effects.append(Wake(self._not_before))
             return effects
         if self.failures and missing > 0:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.core.effects import Assign, ExitReason, Retire, Spawn, Wake
-from supervisor.core.pool import Effect, Pool, RestartPolicy
+from supervisor.core.effects import Assign, ExitReason, Isolate, Retire, Spawn, Wake
+from supervisor.core.pool import CELLS_MOST, Effect, Pool, RestartPolicy
 
 
 def pool(slots: int = 2, spares: int = 1) -> Pool:
@@ -87,6 +87,104 @@ def test_shut_forks_nothing_any_more() -> None:
     assert p.woke(9.0) == []
 
 
+def test_isolated_connection_takes_the_spare_beside_the_slots() -> None:
+    """A connection that is to run apart gets a warm worker at once, and no slot loses one."""
+    p = full(pool())
+    assert p.isolated("bad", 1.0) == [Isolate(3, "bad"), Spawn(4)]
+    assert p.children() == [1, 2]
+    assert p.child_gone(3, was_ready=True, now=2.0) == [Spawn(5)]
+    assert p.child_ready(4, 2.1) == [Isolate(4, "bad")]
+    assert p.rejoined("bad", 3.0) == [Retire(4, ExitReason.RECYCLE)]
+
+
+def test_isolation_works_with_one_worker_and_no_spare() -> None:
+    """Then one more is forked for it."""
+    p = full(pool(1, 0))
+    assert p.isolated("bad", 1.0) == [Spawn(2)]
+    assert p.child_ready(2, 1.1) == [Isolate(2, "bad")]
+    assert p.children() == [1]
+
+
+def test_workers_apart_are_bounded() -> None:
+    """Who comes when they are all taken waits for one to be given back."""
+    p = full(pool(1, 0))
+    names = [f"bad-{n}" for n in range(CELLS_MOST + 1)]
+    spawned = [effect for name in names for effect in p.isolated(name, 1.0)]
+    assert spawned == [Spawn(n + 2) for n in range(CELLS_MOST)]
+    for n in range(CELLS_MOST):
+        assert p.child_ready(n + 2, 1.1) == [Isolate(n + 2, names[n])]
+    last = CELLS_MOST + 2
+    assert p.rejoined(names[0], 2.0) == [Retire(2, ExitReason.RECYCLE), Spawn(last)]
+    assert p.child_ready(last, 2.1) == [Isolate(last, names[-1])]
+
+
+def test_slots_go_before_workers_apart() -> None:
+    """Where one child is ready and both are wanted, the others' slot comes first."""
+    p = full(pool(1, 0))
+    p.isolated("bad", 1.0)
+    p.child_gone(1, was_ready=True, now=1.0)
+    assert p.child_ready(2, 1.1) == [Assign(2, 1)]
+
+
+def crash(p: Pool, times: int, now: float, *, has_worked: bool = False) -> list[Effect]:
+    """The worker in slot 1 dies so often, each as soon as it serves; what came of the last one."""
+    effects: list[Effect] = []
+    for _ in range(times):
+        child = p.slots[1]
+        assert child is not None, "nobody serves there"
+        effects = p.child_gone(child, was_ready=True, has_worked=has_worked, now=now)
+        for effect in effects:
+            if isinstance(effect, Spawn):
+                p.child_ready(effect.child, now)
+    return effects
+
+
+def test_too_many_deaths_have_to_wait() -> None:
+    """Past the budget a slot stays empty for a while, each time longer, though a spare is there."""
+    p = full(pool(1, 1))
+    crash(p, 10, 0.0)
+    assert not p.is_failing
+    assert crash(p, 1, 0.0) == [Wake(1.0)]
+    assert p.is_failing
+    assert p.pause_s(0.25) == 0.75
+    assert p.child_gone(p.spares[0], was_ready=True, now=0.5) == [Wake(2.5)]
+    woken = p.woke(2.5)
+    assert [type(effect) for effect in woken] == [Spawn, Spawn]
+    for effect in woken:
+        assert isinstance(effect, Spawn)
+        p.child_ready(effect.child, 2.6)
+    assert not p.is_failing
+
+
+def test_budget_heals_with_time() -> None:
+    """Deaths that are far enough apart are made good at once, for ever."""
+    p = full(pool(1, 1))
+    for n in range(200):
+        assert not any(isinstance(effect, Wake) for effect in crash(p, 1, n * 1.1))
+    assert p.pauses == 0
+
+
+def test_deaths_after_work_weigh_less() -> None:
+    """Workers that get something done between two deaths are replaced at once much longer."""
+    p = full(pool(1, 1))
+    assert not any(isinstance(e, Wake) for e in crash(p, 100, 0.0, has_worked=True))
+    assert crash(p, 1, 0.0, has_worked=True) == [Wake(1.0)]
+
+
+def test_deaths_apart_cost_the_pool_nothing() -> None:
+    """Who runs in a worker of its own has its own score, and not the slots' budget."""
+    p = full(pool(1, 1))
+    p.isolated("bad", 0.0)
+    for _ in range(100):
+        child = p.cells["bad"]
+        assert child is not None
+        effects = p.child_gone(child, was_ready=True, now=0.0)
+        for effect in effects:
+            if isinstance(effect, Spawn):
+                p.child_ready(effect.child, 0.0)
+    assert p.pauses == 0
+
+
 @dataclass
 class World:
     """Plays the shell: remembers who lives and what was asked for."""
@@ -103,7 +201,7 @@ class World:
             match effect:
                 case Spawn(child=child):
                     self.starting.add(child)
-                case Assign(child=child):
+                case Assign(child=child) | Isolate(child=child):
                     assert child in self.alive
                 case Retire(child=child):
                     self.alive.discard(child)
@@ -122,7 +220,7 @@ def test_a_slot_is_never_without_a_plan(data: st.DataObject) -> None:
     world.carry_out(p.started(0.0))
     for _ in range(data.draw(st.integers(0, 40))):
         world.now += data.draw(st.sampled_from([0.0, 0.05, 2.0]))
-        actions = ["wake", "resize", "renew"]
+        actions = ["wake", "resize", "renew", "isolate", "rejoin"]
         if world.starting:
             actions += ["ready"] * 3 + ["fail"]
         if world.alive:
@@ -140,7 +238,14 @@ def test_a_slot_is_never_without_a_plan(data: st.DataObject) -> None:
             case "die":
                 child = data.draw(st.sampled_from(sorted(world.alive)))
                 world.alive.discard(child)
-                world.carry_out(p.child_gone(child, was_ready=True, now=world.now))
+                has_worked = data.draw(st.booleans())
+                world.carry_out(
+                    p.child_gone(child, was_ready=True, has_worked=has_worked, now=world.now)
+                )
+            case "isolate":
+                world.carry_out(p.isolated(data.draw(st.sampled_from("abc")), world.now))
+            case "rejoin":
+                world.carry_out(p.rejoined(data.draw(st.sampled_from("abc")), world.now))
             case "recycle":
                 child = data.draw(st.sampled_from(sorted(world.alive)))
                 world.carry_out(p.recycled(child, world.now))
@@ -152,11 +257,14 @@ def test_a_slot_is_never_without_a_plan(data: st.DataObject) -> None:
                 world.carry_out(p.resized(slots, spares, world.now))
             case _:
                 world.carry_out(p.renewed(world.now))
-        held = [child for child in p.slots.values() if child is not None]
+        held = [child for child in (*p.slots.values(), *p.cells.values()) if child is not None]
         assert len(held) == len(set(held))
         assert set(held) | set(p.spares) == world.alive
-        assert len(p.spares) <= p.spares_wanted
-        empty = len(p.slots) - len(held)
-        assert not empty or not p.spares
+        cells = list(p.cells.values())
+        assert all(child is None for child in cells[CELLS_MOST:])
+        empty = [*p.slots.values(), *cells[:CELLS_MOST]].count(None)
+        is_planned = world.wake_at is not None and world.wake_at > world.now
+        assert len(p.spares) <= p.spares_wanted + empty
+        assert not empty or not p.spares or is_planned
         assert not empty or p.starting or world.wake_at is not None
-        assert len(world.alive) + len(world.starting) <= 2 * 7 + 3
+        assert len(world.alive) + len(world.starting) <= 2 * (7 + CELLS_MOST) + 3

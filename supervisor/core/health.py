@@ -1,0 +1,115 @@
+"""How well a connection does: one score for deaths, memory, slowness and errors together.
+
+Owns when a connection trips by itself: after a few faults with nothing good between
+them, or when it has cost more workers than it may in a while, however much it delivers
+meanwhile. Errors and slowness add to the score but never trip alone, since a partner that
+is down or slow is the business of back-off. Must not know workers, queues or breakers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+#: The score at which a connection trips. One event that kills (in company once, alone twice) is
+#: not enough; whatever else dies before anything goes well is.
+TRIP_AT = 4.0
+#: The most that errors and slowness may make of it.
+MILD_MOST = 2.0
+#: Where the score stands after a trip: a probe that dies twice trips again.
+AFTER_TRIP = TRIP_AT - 2.0
+#: Deaths that a connection may cause at once, and seconds in which it earns one back.
+DEATHS_MOST = 12.0
+DEATH_EARNED_S = 10.0
+
+
+class Fault(Enum):
+    """What went wrong."""
+
+    DEATH = auto()
+    """A worker died of it: crash, signal, nonsense on the wire."""
+    HANG = auto()
+    """A worker had to be killed, since it blocked or ran past its deadline."""
+    MEMORY = auto()
+    """It used up, or leaks, the memory of its worker."""
+    SLOW = auto()
+    """A batch took nearly all the time that it may take."""
+    ERROR = auto()
+    """A batch failed as a whole."""
+
+
+#: What a fault adds to the score.
+_WEIGHTS = {
+    Fault.DEATH: 1.0,
+    Fault.HANG: 1.0,
+    Fault.MEMORY: 1.0,
+    Fault.SLOW: 0.5,
+    Fault.ERROR: 0.25,
+}
+#: Those that never trip a connection by themselves.
+_MILD = frozenset({Fault.SLOW, Fault.ERROR})
+_WORDS = {
+    Fault.DEATH: "workers killed",
+    Fault.HANG: "workers hung",
+    Fault.MEMORY: "workers out of memory",
+    Fault.SLOW: "batches too slow",
+    Fault.ERROR: "batches failed",
+}
+
+
+@dataclass(slots=True)
+class Health:
+    """One connection's. Times are seconds of a clock that does not go back."""
+
+    grave: float = 0.0
+    mild: float = 0.0
+    _deaths_left: float = DEATHS_MOST
+    _earned_at: float | None = None
+    _counts: dict[Fault, int] = field(default_factory=dict)
+
+    @property
+    def score(self) -> float:
+        """0 is perfect; at `TRIP_AT` it trips."""
+        return self.grave + min(self.mild, MILD_MOST)
+
+    def charged(self, fault: Fault, detail: str, now: float) -> str | None:
+        """Count a fault; why the connection trips, where it does now."""
+        self._counts[fault] = self._counts.get(fault, 0) + 1
+        if fault in _MILD:
+            self.mild = min(self.mild + _WEIGHTS[fault], MILD_MOST)
+            return None
+        self.grave += _WEIGHTS[fault]
+        self._earn(now)
+        self._deaths_left -= 1.0
+        if self.score >= TRIP_AT:
+            return self._tripped(
+                f"{self._story()}, and too little delivered between; last: {detail}"
+            )
+        if self._deaths_left < 0:
+            self._deaths_left = 0.0
+            return self._tripped(
+                f"it cost more than {DEATHS_MOST:g} workers in a short while: {self._story()};"
+                f" last: {detail}"
+            )
+        return None
+
+    def went_well(self) -> None:
+        """A batch was delivered: half of what was held against it is forgotten."""
+        self.grave /= 2
+        self.mild /= 2
+        if self.score < 1.0:
+            self._counts.clear()  # what comes from here on is another story
+
+    def _earn(self, now: float) -> None:
+        if self._earned_at is not None:
+            earned = (now - self._earned_at) / DEATH_EARNED_S
+            self._deaths_left = min(DEATHS_MOST, self._deaths_left + earned)
+        self._earned_at = now
+
+    def _tripped(self, reason: str) -> str:
+        self.grave, self.mild = AFTER_TRIP, 0.0
+        self._counts.clear()
+        return reason
+
+    def _story(self) -> str:
+        return ", ".join(f"{n} {_WORDS[fault]}" for fault, n in self._counts.items())

@@ -1,0 +1,54 @@
+"""A pool's connections and workers as its shell keeps them: who has what.
+
+Owns the records alone; what is done with them is `dispatch.py`'s and
+`suspects.py`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from supervisor.core.scheduler import Rule, Terms
+from supervisor.verdicts import Run
+from supervisor.workers import Exit, Worker
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A connection as its pool runs it. Any: the destination's schema decides on settings."""
+
+    name: str
+    destination: str
+    settings: Mapping[str, Any]
+    terms: Terms
+    closed: Rule | None
+
+
+@dataclass(slots=True)
+class Post:
+    """A worker, as this pool sees it. `only` is the connection that it serves apart."""
+
+    worker: Worker
+    slot: int | None = None
+    only: str | None = None
+    batches: dict[int, Run] = field(default_factory=dict)
+    configured: dict[str, Lane] = field(default_factory=dict)
+    credits: int = 0
+    finished: int = 0
+    idle_since: float | None = None
+    loop_lag_s: float = 0.0
+    is_leaving: bool = False
+    #: batches past their deadline when it was killed for that
+    overdue: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class SlotRecord:
+    """What is counted of a worker id across its processes."""
+
+    batches: int = 0
+    events: int = 0
+    processes: int = 0
+    last_exit: Exit | None = None
