@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from supervisor import VERSION
 from supervisor.admin.metrics import Metrics
 from supervisor.admin.status import (
+    ApartStatus,
+    BlameStatus,
     LastExit,
     NotFound,
     PoolState,
@@ -29,13 +31,17 @@ from supervisor.admin.status import (
 )
 from supervisor.core.child import State
 from supervisor.core.scheduler import Rule
-from supervisor.dispatch import Lane, PoolShell, Post, SlotRecord
+from supervisor.dispatch import PoolShell
 from supervisor.explain import queue_state, text_of, waiting_for
+from supervisor.posts import Lane, Post, SlotRecord
 from supervisor.queue import DeliveryRecord, Queue
 from supervisor.workers import Exit
 
 if TYPE_CHECKING:
     from supervisor.service import Service
+
+
+_BLAMELESS = BlameStatus()
 
 
 class Operator:
@@ -102,6 +108,7 @@ class Operator:
             concurrency=min(int(concurrency.limit), lane.terms.max_concurrency),
             egress_refused=0 if refusals is None else refusals.count,
             last_egress_refusal=None if refusals is None else refusals.last,
+            blame=_blame(shell, name),
         )
 
     def _unknown(self, lane: Lane) -> str:
@@ -117,6 +124,8 @@ class Operator:
         if lane.closed is Rule.UNKNOWN:
             return self._unknown(lane)
         missing = "" if shell.posts_serving else f"pool {shell.plan.name} has none that serves"
+        if record.is_leased and shell.suspects.undecided(connection):
+            return "its trial: a worker died with its batch, and each of that is tried apart"
         now = self._service.clock()
         return waiting_for(shell.scheduler, connection, record, now, no_workers=missing)
 
@@ -192,7 +201,32 @@ def _pool(name: str, shell: PoolShell) -> PoolStatus:
         state, reason = PoolState.DEGRADED, f"{serving} of {len(posts)} workers serve"
     else:
         state, reason = PoolState.RUNNING, ""
-    return PoolStatus(name, state, workers, [_spare(post) for post in shell.spare_posts()], reason)
+    if reason and shell.pause_s:
+        reason = f"{reason}; the next start is in {shell.pause_s:.1f} s"
+    spares = [_spare(post) for post in shell.spare_posts()]
+    apart = [_apart(post) for post in shell.posts_apart()]
+    return PoolStatus(name, state, workers, spares, reason, apart)
+
+
+def _apart(post: Post) -> ApartStatus:
+    worker = post.worker
+    return ApartStatus(post.only or "", worker.pid, _state(post), worker.rss_bytes, worker.uptime_s)
+
+
+def _blame(shell: PoolShell, connection: str) -> BlameStatus:
+    suspects = shell.suspects
+    if not suspects.has_record(connection):
+        return _BLAMELESS
+    blame = suspects.blame(connection)
+    return BlameStatus(
+        standing=suspects.standing(connection).value,
+        on_trial=suspects.undecided(connection),
+        score=round(suspects.score(connection), 2),
+        worker_deaths=blame.deaths,
+        extra_executions=blame.executions,
+        quarantined=blame.quarantined,
+        trips=blame.trips,
+    )
 
 
 def _worker(pool: str, slot: int, post: Post | None, record: SlotRecord | None) -> WorkerStatus:

@@ -12,9 +12,8 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import replace
 
 import structlog
 
@@ -32,17 +31,19 @@ from sandbox.protocol import (
 from supervisor.admin.metrics import Metrics
 from supervisor.clock import Clock
 from supervisor.core.child import State
-from supervisor.core.effects import Assign, ExitReason, Retire, Wake
+from supervisor.core.effects import Assign, ExitReason, Isolate, Retire, Wake
 from supervisor.core.effects import Spawn as SpawnEffect
 from supervisor.core.pool import Effect, Pool
 from supervisor.core.retry import RetryPolicy
 from supervisor.core.scheduler import Batch as Told
-from supervisor.core.scheduler import Ready, Rule, Scheduler, Take, Terms
+from supervisor.core.scheduler import Ready, Scheduler, Take
 from supervisor.egress.broker import Broker, Desk
 from supervisor.egress.policy import Reach
 from supervisor.guard import Guard
 from supervisor.orders import PoolPlan
-from supervisor.queue import Lease, Queue, QueueUnavailable
+from supervisor.posts import Lane, Post, SlotRecord
+from supervisor.queue import Queue, QueueUnavailable
+from supervisor.suspects import Suspects
 from supervisor.verdicts import Judge, Run
 from supervisor.workers import Exit, Worker, Workforce
 
@@ -56,47 +57,12 @@ EXIT_S = 5.0
 TICK_S = 0.5
 #: Seconds past soft timeout and grace for which deliveries stay leased.
 LEASE_SLACK_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """A connection as its pool runs it. Any: the destination's schema decides on settings."""
-
-    name: str
-    destination: str
-    settings: Mapping[str, Any]
-    terms: Terms
-    closed: Rule | None
-    reach: Reach
-
-
-@dataclass(slots=True)
-class Post:
-    """A worker, as this pool sees it."""
-
-    worker: Worker
-    desk: Desk
-    slot: int | None = None
-    batches: dict[int, Run] = field(default_factory=dict)
-    configured: dict[str, Lane] = field(default_factory=dict)
-    credits: int = 0
-    idle_since: float | None = None
-    loop_lag_s: float = 0.0
-    is_leaving: bool = False
-
-
-@dataclass(slots=True)
-class SlotRecord:
-    """What is counted of a worker id across its processes."""
-
-    batches: int = 0
-    events: int = 0
-    processes: int = 0
-    last_exit: Exit | None = None
+#: A worker that dies within so many seconds of a zygote died of the same cause: of nobody's batch.
+TOGETHER_S = 1.0
 
 
 class PoolShell:
-    """Runs one pool. Implements `workers.Listener`."""
+    """Runs one pool. Implements `workers.Listener` and `suspects.Host`."""
 
     def __init__(
         self,
@@ -131,6 +97,15 @@ class PoolShell:
             retry=retry,
             asked_to_wait=self.scheduler.asked_to_wait,
             on_settled=self._tell_if_idle,
+        )
+        self.suspects = Suspects(
+            self,
+            self.lanes,
+            queue=queue,
+            scheduler=self.scheduler,
+            judge=self._judge,
+            metrics=metrics,
+            clock=clock,
         )
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at: float | None = None
@@ -169,7 +144,9 @@ class PoolShell:
         wanted = {lane.name: lane for lane in lanes}
         for name in self.lanes.keys() - wanted.keys():
             self.scheduler.removed(name)
-        self.lanes = wanted
+            self.suspects.removed(name)
+        self.lanes.clear()
+        self.lanes |= wanted
         for lane in wanted.values():
             self.scheduler.opened(lane.name, lane.terms, lane.closed)
         self.pump_soon()
@@ -185,6 +162,7 @@ class PoolShell:
     def stop_sending(self) -> None:
         """Lease nothing any more."""
         self._draining = True
+        self.suspects.draining()
 
     async def drained(self) -> None:
         """Return when no batch runs and every verdict is with the queue."""
@@ -238,6 +216,15 @@ class PoolShell:
         """Workers that are ready and wait, oldest first."""
         return [self._posts[child] for child in self._core.spares]
 
+    def posts_apart(self) -> list[Post]:
+        """Workers that serve one connection alone."""
+        return [self._posts[child] for child in self._core.cells.values() if child in self._posts]
+
+    @property
+    def pause_s(self) -> float:
+        """Seconds until dead workers are replaced again, 0 where they are at once."""
+        return self._core.pause_s(self._clock())
+
     def posts(self) -> dict[int, Post | None]:
         """Who serves in which slot."""
         return {
@@ -254,6 +241,8 @@ class PoolShell:
                     self._spawn(child)
                 case Assign(child=child, slot=slot):
                     self._assign(child, slot)
+                case Isolate(child=child, connection=connection):
+                    self._set_apart(child, connection)
                 case Retire(child=child, reason=reason):
                     self._retire(child, reason)
                 case Wake(at=at):
@@ -287,6 +276,20 @@ class PoolShell:
         )
         self.pump()
 
+    def _set_apart(self, child: int, connection: str) -> None:
+        post = self._posts[child]
+        post.only = connection
+        post.worker.label = f"{self.plan.name}:{connection}"
+        _log.info(
+            "worker_serves_apart",
+            pool=self.plan.name,
+            worker=post.worker.label,
+            pid=post.worker.pid,
+            connection=connection,
+        )
+        self.suspects.came(post)
+        self.pump_soon()
+
     def _retire(self, child: int, reason: ExitReason) -> None:
         post = self._posts.get(child)
         if post is None:
@@ -305,6 +308,25 @@ class PoolShell:
 
     def _woke(self) -> None:
         self._carry_out(self._core.woke(self._clock()))
+
+    # --- suspects.Host ---
+
+    def isolate(self, connection: str) -> None:
+        """Get a worker for this connection alone."""
+        self._carry_out(self._core.isolated(connection, self._clock()))
+
+    def rejoin(self, connection: str) -> None:
+        """That worker is not needed any more, or was not yet there."""
+        self._carry_out(self._core.rejoined(connection, self._clock()))
+        self.pump_soon()
+
+    def try_again(self, post: Post, lane: Lane, run: Run, indices: tuple[int, ...]) -> Run:
+        """Hand some of a batch to a worker, out of turn, as a batch of their own."""
+        now = self._clock()
+        deadline = now + self.plan.batch_timeout_s + GRACE_S
+        part = run.part(next(self._batch_ids), post.worker.number, indices, now, deadline)
+        self._hand_over(post, lane, part)
+        return part
 
     # --- workers.Listener ---
 
@@ -344,13 +366,17 @@ class PoolShell:
         """A worker is dead or as good as: its slot to a spare, which can work at once."""
         self._posts[worker.number].desk.close()
         self.scheduler.worker_left(worker.number)
-        was_ready = worker.ready_at is not None
         self._carry_out(
-            self._core.child_gone(worker.number, was_ready=was_ready, now=self._clock())
+            self._core.child_gone(
+                worker.number,
+                was_ready=worker.ready_at is not None,
+                has_worked=self._posts[worker.number].finished > 0,
+                now=self._clock(),
+            )
         )
 
     def gone(self, worker: Worker, end: Exit) -> None:
-        """It is buried: verdicts for what it had."""
+        """It is buried: what it had is released, or under suspicion."""
         post = self._posts.pop(worker.number)
         batches = list(post.batches.values())
         connections = sorted({run.connection for run in batches})
@@ -367,14 +393,19 @@ class PoolShell:
             unreported=unreported,
         )
         self._metrics.worker_exit(self.plan.name, end.reason)
+        is_ours = self._draining or self._force.zygote.died_within(TOGETHER_S)
         if end.connection is None and len(connections) == 1:
             end = replace(end, connection=connections[0])
         if post.slot is not None:
             self.slots[post.slot].last_exit = end
         if not end.was_ready:
             self._failure = f"a worker did not start: {end.reason} ({end.detail})"
+        elif not is_ours:
+            self._failure = f"a worker died: {end.reason} ({end.detail})"
+        self.suspects.died(post, end, None, is_ours=is_ours)
         for run in batches:
-            self._abandoned(run, end)
+            del self._running[run.id]
+            self._finished(run)
         self.pump()
         self._close_if_over()
 
@@ -434,10 +465,11 @@ class PoolShell:
         return Ready(depth.fresh, depth.next_retry_at, depth.size_bytes)
 
     async def _send(self, take: Take) -> None:
+        most = self.suspects.most_events(take.connection)
         try:
             lease = await self._queue.lease(
                 take.connection,
-                max_events=take.max_events,
+                max_events=take.max_events if most is None else min(take.max_events, most),
                 max_bytes=take.max_bytes,
                 term_s=self.plan.batch_timeout_s + GRACE_S + LEASE_SLACK_S,
                 retries=take.retries,
@@ -452,8 +484,13 @@ class PoolShell:
         if lease is None:
             self.scheduler.nothing_leased(take, self._clock())
             self.pump_soon()
-        elif post is None or lane is None or post.worker.state is not State.READY:
-            # It died, or the connection went, while the lease was being read.
+        elif (
+            post is None
+            or lane is None
+            or post.worker.state is not State.READY
+            or not self.suspects.may_run(take.connection, post)
+        ):
+            # It died, or the connection went or was accused, while the lease was being read.
             self._judge.unsent(lease)
             self.scheduler.sent(take, 0)
             self.scheduler.finished(
@@ -462,36 +499,40 @@ class PoolShell:
             self.pump_soon()
         else:
             self.scheduler.sent(take, len(lease.deliveries))
-            self._hand_over(post, lane, lease, retries=take.retries)
+            now = self._clock()
+            run = Run(
+                next(self._batch_ids),
+                lane.name,
+                lane.destination,
+                post.worker.number,
+                lease,
+                started=now,
+                deadline=now + self.plan.batch_timeout_s + GRACE_S,
+                told=bytearray(len(lease.deliveries)),
+                retries=take.retries,
+            )
+            self._hand_over(post, lane, run)
         self._tell_if_idle()
 
-    def _hand_over(self, post: Post, lane: Lane, lease: Lease, *, retries: bool) -> None:
+    def _hand_over(self, post: Post, lane: Lane, run: Run) -> None:
         if post.configured.get(lane.name) is not lane:
             before = post.configured.get(lane.name)
             if before is None or before.settings != lane.settings:
                 post.worker.configure(lane.name, lane.destination, dict(lane.settings))
             post.configured[lane.name] = lane
-        now = self._clock()
-        size = len(lease.deliveries)
-        timeout = self.plan.batch_timeout_s
-        run = Run(
-            next(self._batch_ids),
-            lane.name,
-            lane.destination,
-            post.worker.number,
-            lease,
-            started=now,
-            deadline=now + timeout + GRACE_S,
-            told=bytearray(size),
-            retries=retries,
-        )
         self._running[run.id] = post.batches[run.id] = run
+        deliveries = run.lease.deliveries
         if post.slot is not None:
             record = self.slots[post.slot]
             record.batches += 1
-            record.events += size
+            record.events += len(deliveries)
         post.worker.send_batch(
-            Batch(run.id, lane.name, timeout, [delivery.body for delivery in lease.deliveries])
+            Batch(
+                run.id,
+                lane.name,
+                self.plan.batch_timeout_s,
+                [delivery.body for delivery in deliveries],
+            )
         )
 
     # --- what comes back ---
@@ -511,20 +552,15 @@ class PoolShell:
         now = self._clock()
         del post.batches[run.id]
         del self._running[run.id]
+        post.finished += 1
         if not post.batches:
             post.idle_since = now
-        self._metrics.batch_seconds(run.connection, now - run.started)
+        seconds = now - run.started
+        self._metrics.batch_seconds(run.connection, seconds)
         self._finished(run)
+        self.suspects.batch_done(post, run, seconds, self.plan.batch_timeout_s)
         # A worker that is free again shall not wait for the next turn of the loop.
         self.pump()
-
-    def _abandoned(self, run: Run, end: Exit) -> None:
-        """A worker died with this batch: what it did not report is a retry with that reason."""
-        charged = end.reason not in (ExitReason.DRAIN, ExitReason.RECYCLE)
-        detail = f" ({end.detail})" if end.detail else ""
-        self._judge.abandoned(run, f"worker exited: {end.reason}{detail}", charged=charged)
-        del self._running[run.id]
-        self._finished(run)
 
     def _finished(self, run: Run) -> None:
         now = self._clock()
@@ -556,6 +592,7 @@ class PoolShell:
         for post in list(self._posts.values()):
             overdue = [run for run in post.batches.values() if run.deadline < now]
             if overdue:
+                post.overdue = tuple(run.id for run in overdue)
                 self._overdue(post, overdue, now)
             elif (
                 post.is_leaving
@@ -564,6 +601,7 @@ class PoolShell:
                 and now - post.idle_since > EXIT_S
             ):
                 post.worker.kill(ExitReason.TIMEOUT, f"did not exit {EXIT_S:g} s after its drain")
+        self.suspects.tick()
         self._ticker = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
     def _overdue(self, post: Post, overdue: list[Run], now: float) -> None:

@@ -27,6 +27,8 @@ _STATES = {
     Rule.PAUSED: QueueState.PAUSED,
     Rule.DISABLED: QueueState.DISABLED,
     Rule.UNKNOWN: QueueState.TRIPPED,
+    Rule.PROBATION: QueueState.BACKING_OFF,
+    Rule.APART: QueueState.BACKING_OFF,
 }
 
 

@@ -1,6 +1,6 @@
 """From the config and what destinations declared to what each pool runs.
 
-Owns the translation into `dispatch`'s terms, and which plugins' code is in
+Owns the translation into `posts`' terms, and which plugins' code is in
 force. Must not start anything.
 """
 
@@ -15,9 +15,9 @@ from supervisor.config import Config
 from supervisor.core.retry import RetryPolicy
 from supervisor.core.scheduler import Rule, Terms
 from supervisor.declare import Asked
-from supervisor.dispatch import Lane
 from supervisor.egress.policy import Reach, allowances, host_patterns
 from supervisor.orders import PoolPlan
+from supervisor.posts import Lane
 from supervisor.router import Declaration
 
 #: Most bytes of events in one batch, whatever a destination declares: a worker that does not read

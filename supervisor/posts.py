@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from supervisor.core.scheduler import Rule, Terms
+from supervisor.egress.broker import Desk
+from supervisor.egress.policy import Reach
 from supervisor.verdicts import Run
 from supervisor.workers import Exit, Worker
 
@@ -24,6 +26,7 @@ class Lane:
     settings: Mapping[str, Any]
     terms: Terms
     closed: Rule | None
+    reach: Reach
 
 
 @dataclass(slots=True)
@@ -31,6 +34,7 @@ class Post:
     """A worker, as this pool sees it. `only` is the connection that it serves apart."""
 
     worker: Worker
+    desk: Desk
     slot: int | None = None
     only: str | None = None
     batches: dict[int, Run] = field(default_factory=dict)

@@ -10,9 +10,8 @@ dies, all of it is pending again and nobody is charged. Must not know slots or s
 from __future__ import annotations
 
 import asyncio
-import itertools
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -55,11 +54,8 @@ class Host(Protocol):
     def rejoin(self, connection: str) -> None:
         """That worker is not needed any more, or was not yet there."""
 
-    def send(self, post: Post, lane: Lane, run: Run) -> None:
-        """Hand a batch to a worker, out of turn."""
-
-    def next_batch(self) -> int:
-        """An id for it."""
+    def try_again(self, post: Post, lane: Lane, run: Run, indices: tuple[int, ...]) -> Run:
+        """Hand some of a batch to a worker, out of turn, as a batch of their own."""
 
 
 @dataclass(slots=True)
@@ -129,6 +125,20 @@ class Suspects:
     def standing(self, connection: str) -> Standing:
         """Where it may run."""
         return self._court.standing(connection)
+
+    def may_run(self, connection: str, post: Post) -> bool:
+        """Whether a batch of it that was leased meanwhile may still go to this worker."""
+        match self._court.standing(connection):
+            case Standing.TRUSTED:
+                return post.only is None
+            case Standing.UNPROVEN:
+                return post.only == connection
+            case Standing.PROBATION:
+                return False
+
+    def has_record(self, connection: str) -> bool:
+        """Whether anything was ever held against it."""
+        return connection in self._known
 
     def blame(self, connection: str) -> Blame:
         """What it has cost."""
@@ -239,7 +249,9 @@ class Suspects:
     # --- deaths ---
 
     def _cause(self, post: Post, end: Exit, *, is_ours: bool) -> Cause:
-        if is_ours or self._draining or post.is_leaving or end.reason in _UNCHARGED:
+        # One that was overdue is recycled first, so that its other batches can end.
+        is_leaving = post.is_leaving and not post.overdue
+        if is_ours or self._draining or is_leaving or end.reason in _UNCHARGED:
             return Cause.OURS
         if end.reason in _BELATED:
             return Cause.ANY
@@ -252,7 +264,7 @@ class Suspects:
         mark = end.mark
         hint = Hint(mark.batch, mark.event) if mark is not None and mark.is_running else None
         inquest = self._court.inquest(
-            [_held(run) for run in runs],
+            [_held(run) for run in runs if run.connection in self._lanes],
             cause,
             hint=hint,
             overdue=post.overdue,
@@ -279,6 +291,10 @@ class Suspects:
             self._carry_out(connection, orders)
         if inquest.culprit is not None:
             self._charge(inquest.culprit, end)
+        elif not inquest.accused and cause is not Cause.OURS:
+            # All is told, and yet it did not end.
+            for connection in {run.connection for run in runs if run.id in post.overdue}:
+                self._charge(connection, end)
         for connection in inquest.accused:
             self._advance(connection)
 
@@ -346,12 +362,10 @@ class Suspects:
         lane = self._lanes.get(old.connection)
         if lane is None or post is None or post.batches or post.worker.state is not State.READY:
             return False
-        run = old.part(self._host.next_batch(), post.worker.number, indices)
-        known.trial = file, run
         known.blame.executions += len(indices)
         self._metrics.suspect_executions(old.connection, len(indices))
         self._scheduler.borrowed(old.connection, post.worker.number)
-        self._host.send(post, lane, run)
+        known.trial = file, self._host.try_again(post, lane, old, indices)
         return True
 
     def _quarantine(self, known: _Known, file: File, index: int) -> None:

@@ -11,10 +11,11 @@ import asyncio
 import random
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 import structlog
 
 from sandbox import protocol
@@ -48,7 +49,11 @@ _DELIVERED, _UNSUPPORTED, _RELEASE = Delivered(), Unsupported(), Release()
 
 @dataclass(slots=True)
 class Run:
-    """A batch that a worker has. Times are seconds of the service's clock."""
+    """A batch that a worker has. Times are seconds of the service's clock.
+
+    `places` are the indices of its deliveries in the lease where it is but a part
+    of what was leased: a trial.
+    """
 
     id: int
     connection: str
@@ -64,11 +69,33 @@ class Run:
     retried: int = 0
     congested: int = 0
     why: str = ""
+    places: tuple[int, ...] | None = None
 
     @property
     def unreported(self) -> int:
         """Deliveries of which nothing was said yet."""
         return self.told.count(0)
+
+    def place(self, index: int) -> int:
+        """Where a delivery of this batch stands in what was leased."""
+        return index if self.places is None else self.places[index]
+
+    def part(
+        self, id: int, worker: int, indices: tuple[int, ...], started: float, deadline: float
+    ) -> Run:
+        """Some of its deliveries once more, as a batch of their own."""
+        lease = self.lease
+        return Run(
+            id,
+            self.connection,
+            self.destination,
+            worker,
+            msgspec.structs.replace(lease, deliveries=[lease.deliveries[i] for i in indices]),
+            started,
+            deadline,
+            bytearray(len(indices)),
+            places=indices,
+        )
 
 
 class Judge:
@@ -123,17 +150,24 @@ class Judge:
         finally:
             self._pass(run, verdicts)
 
-    def abandoned(self, run: Run, reason: str, *, charged: bool) -> None:
-        """The worker died: what it said nothing of is a retry, or as if it was never sent."""
+    def released(self, run: Run, indices: Iterable[int] | None = None) -> None:
+        """As if they were never sent: those named, or all of which nothing was said."""
+        if indices is None:
+            indices = [index for index, told in enumerate(run.told) if not told]
+        self._pass(run, [(index, _RELEASE) for index in indices])
+
+    def postponed(self, run: Run, indices: Iterable[int], reason: str) -> None:
+        """Their worker died, and it is not found out whose fault it was: each alone, later."""
         now = self._clock()
-        verdicts: list[tuple[int, Verdict]] = []
         run.why = reason
-        for index, told in enumerate(run.told):
-            if not told:
-                verdict = self._again(run, index, reason, None, now) if charged else _RELEASE
-                verdicts.append((index, verdict))
-        run.told = bytearray(b"\1" * len(run.told))
-        self._pass(run, verdicts)
+        self._pass(
+            run,
+            [(index, self._again(run, index, reason, None, now, alone=True)) for index in indices],
+        )
+
+    def quarantined(self, run: Run, index: int, reason: str, exit_id: str | None) -> None:
+        """It kills whoever runs it; `exit_id` names the evidence."""
+        self._pass(run, [(index, Bury(Outcome.QUARANTINED, reason, exit_id))])
 
     def unsent(self, lease: Lease) -> None:
         """There was nobody to send it to after all."""
@@ -196,7 +230,13 @@ class Judge:
 
     def _pass(self, run: Run, verdicts: list[tuple[int, Verdict]]) -> None:
         if verdicts:
-            self._settle(run.lease, verdicts)
+            places = run.places
+            self._settle(
+                run.lease,
+                verdicts
+                if places is None
+                else [(places[index], verdict) for index, verdict in verdicts],
+            )
             self._count(run, verdicts)
 
     def _count(self, run: Run, verdicts: list[tuple[int, Verdict]]) -> None:
@@ -219,7 +259,9 @@ class Judge:
                     results["unsupported"] += 1
                     outcomes["unsupported", delivery.attempt == 1] += 1
                 case Bury():
-                    results["failed"] += 1
+                    results[
+                        "quarantined" if verdict.outcome is Outcome.QUARANTINED else "failed"
+                    ] += 1
                     outcomes[verdict.outcome.value, delivery.attempt == 1] += 1
                 case Postpone():
                     results["retry"] += 1

@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -63,6 +64,13 @@ class Zygote:
         self._stopping = False
         self._failures = 0
         self.restarts = 0
+        self._died_at: float | None = None
+
+    def died_within(self, seconds: float) -> bool:
+        """Whether a zygote died so lately, or just now, that what ended it may have ended more."""
+        if self._process is not None and self._process.poll() is not None:
+            return True
+        return self._died_at is not None and time.monotonic() - self._died_at < seconds
 
     @property
     def pid(self) -> int | None:
@@ -164,6 +172,7 @@ class Zygote:
         if self._stopping:
             return
         self.restarts += 1
+        self._died_at = time.monotonic()
         _log.error("zygote_died", status=status, unanswered=len(self._waiting))
         lost, self._waiting = list(self._waiting), {}
         delay = 0.0

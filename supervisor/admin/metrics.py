@@ -191,6 +191,18 @@ class Metrics(Collector):
             "Workers that ended, by reason.",
             ("pool", "reason"),
         )
+        self._connection_deaths = _Counts(
+            registry,
+            "bulkhead_connection_worker_deaths_total",
+            "Workers that died or had to be killed by the fault of a connection.",
+            ("connection",),
+        )
+        self._suspect_executions = _Counts(
+            registry,
+            "bulkhead_suspect_executions_total",
+            "Deliveries that were sent again to find out which of them kills its worker.",
+            ("connection",),
+        )
         self._worker_start_seconds = _Seconds(
             registry,
             "bulkhead_worker_start_seconds",
@@ -247,6 +259,14 @@ class Metrics(Collector):
         """A worker asked for a connection; `result` is one of `egress.broker.Result`."""
         self._egress.add((connection, result), 1)
 
+    def connection_death(self, connection: str) -> None:
+        """A worker is gone, and it was this connection."""
+        self._connection_deaths.add((connection,), 1)
+
+    def suspect_executions(self, connection: str, n: int) -> None:
+        """`n` deliveries of a worker that died were sent again."""
+        self._suspect_executions.add((connection,), n)
+
     def worker_exit(self, pool: str, reason: str) -> None:
         """A worker of `pool` ended; `reason` is one of `ExitReason`."""
         self._worker_exits.add((pool, reason), 1)
@@ -265,7 +285,13 @@ class Metrics(Collector):
         """Forget what the config does not name any more, so that label sets cannot only grow."""
         for by_source in (self._received, self._rejected, self._duplicate):
             by_source.retain(sources)
-        for by_connection in (self._deliveries, self._attempts, self._egress):
+        for by_connection in (
+            self._deliveries,
+            self._attempts,
+            self._egress,
+            self._connection_deaths,
+            self._suspect_executions,
+        ):
             by_connection.retain(connections)
         self._batch_seconds.retain(connections)
         for connection in [name for name in self._delivery_seconds if name not in connections]:

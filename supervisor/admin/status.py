@@ -92,6 +92,16 @@ class SpareStatus(msgspec.Struct, frozen=True):
     uptime_s: float
 
 
+class ApartStatus(msgspec.Struct, frozen=True):
+    """A worker that runs one connection alone, since that hung or killed another one."""
+
+    connection: str
+    pid: int | None
+    state: WorkerState
+    rss_bytes: int
+    uptime_s: float
+
+
 class PoolStatus(msgspec.Struct, frozen=True):
     """One pool; `state_reason` is empty while it runs as the config asks."""
 
@@ -100,6 +110,25 @@ class PoolStatus(msgspec.Struct, frozen=True):
     workers: Sequence[WorkerStatus]
     spares: Sequence[SpareStatus] = ()
     state_reason: str = ""
+    apart: Sequence[ApartStatus] = ()
+
+
+class BlameStatus(msgspec.Struct, frozen=True):
+    """What a connection has cost since the service started.
+
+    `standing` is `trusted`, `on probation` (deliveries of it were in a worker that
+    died, and `on_trial` are tried again apart) or `unproven` (it runs in a worker of its own).
+    `extra_executions` are deliveries that were sent again for that; at a
+    `score` of 4 it trips.
+    """
+
+    standing: str = "trusted"
+    on_trial: int = 0
+    score: float = 0.0
+    worker_deaths: int = 0
+    extra_executions: int = 0
+    quarantined: int = 0
+    trips: int = 0
 
 
 class QueueStatus(msgspec.Struct, frozen=True):
@@ -126,6 +155,7 @@ class QueueStatus(msgspec.Struct, frozen=True):
     concurrency: int = 0
     egress_refused: int = 0
     last_egress_refusal: str | None = None
+    blame: BlameStatus = BlameStatus()
 
 
 class StoreStatus(msgspec.Struct, frozen=True):

@@ -43,6 +43,8 @@ class Rule(StrEnum):
     PAUSED = "an operator to resume it"
     DISABLED = "enabled = true in the config"
     UNKNOWN = "its destination, which could not be loaded"
+    PROBATION = "its suspects: a worker died with them, and they are tried apart"
+    APART = "a worker of its own: until it is proven, it runs apart from the others"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ class Lane:
     home: int | None = None
     is_paused: bool = False
     closed: Rule | None = None
+    held: Rule | None = None
     wait_until: float = 0.0
     #: its place among those that wait for a turn: when it begins, and which entry is its own
     turn: float = 0.0
@@ -148,6 +151,8 @@ class Lane:
             return Hold(Rule.PAUSED)
         if self.breaker.is_open(now):
             return Hold(Rule.TRIPPED, self.breaker.probe_at, self.breaker.reason)
+        if self.held is not None:
+            return Hold(self.held)
         if self.wait_until > now:
             return Hold(Rule.BACKOFF, self.wait_until)
         return None

@@ -132,6 +132,13 @@ class Scheduler:
             self._probing += self._is_probe(lane) - was_probe
             self._enter(lane)
 
+    def held(self, connection: str, rule: Rule | None) -> None:
+        """Lease nothing for a connection, for the reason that `rule` gives; None lets it go on."""
+        lane = self.lanes.get(connection)
+        if lane is not None:
+            lane.held = rule
+            self._enter(lane)
+
     # --- workers ---
 
     def worker_came(self, worker: int, credits: int) -> None:
@@ -335,6 +342,16 @@ class Scheduler:
         if self.crew.freest() is None:
             return Hold(Rule.CREDIT)
         return Hold(Rule.NOTHING)
+
+    def would_send(self, connection: str, now: float) -> bool:
+        """Whether a connection that is held would have something to send now if it were not."""
+        lane = self.lanes.get(connection)
+        if lane is None:
+            return False
+        held, lane.held = lane.held, None
+        offer = lane.offer(self.look(connection), now)
+        lane.held = held
+        return isinstance(offer, Offer)
 
     def inflight(self, connection: str) -> int:
         """Batches of a connection that are with workers."""
