@@ -16,6 +16,7 @@ from hypothesis import settings
 
 from tests.harness.service import RunningService
 from tests.harness.sink import SinkProcess
+from tests.harness.suites import Suites
 
 #: Reasons that a test may be skipped for in CI: what no installation could change there.
 SKIPS_ALLOWED_IN_CI = ("needs root", "needs a user other than root", "this kernel has no")
@@ -25,6 +26,11 @@ settings.register_profile("bulkhead", deadline=None)
 settings.load_profile("bulkhead")
 
 StartService = Callable[[Mapping[str, Mapping[str, object]]], RunningService]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The summary of destinations' suites."""
+    config.pluginmanager.register(Suites(), "suites")
 
 
 @pytest.fixture

@@ -53,7 +53,9 @@ def load(name: str, class_path: str | None) -> type[Destination]:
         module_name, colon, class_name = class_path.partition(":")
         if not (module_name and colon and class_name):
             raise LoadError(f'class "{class_path}" is not of the form "module:Class"')
-        module = _import(module_name, f"plugin_paths holds no module {module_name}")
+        module = _import(
+            module_name, f"there is no module {module_name} on plugin_paths, and no package has it"
+        )
         found = getattr(module, class_name, None)
         if found is None:
             raise LoadError(f"module {module_name} has no class {class_name}")

@@ -6,6 +6,7 @@ sockets, import destinations or know what a destination's settings mean.
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import re
 import tomllib
@@ -13,10 +14,12 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from supervisor.config import values
 from supervisor.config.checks import Draft, check
 from supervisor.config.secrets import KeyPath, key_path
 from supervisor.config.sections import Reader
-from supervisor.config.types import Config, ConfigError
+from supervisor.config.types import Config, ConfigError, DestinationClass
+from supervisor.config.values import Invalid
 
 #: Largest config file, in bytes: room for 10 000 connections and more.
 MAX_FILE = 16 * 1024 * 1024
@@ -24,13 +27,21 @@ MAX_FILE = 16 * 1024 * 1024
 T = TypeVar("T")
 
 
+#: What a package of its own calls the destinations that it brings: name to "module:Class".
+ENTRY_POINTS = "bulkhead.destinations"
+
+
 def load(
-    path: Path, *, environ: Mapping[str, str], builtin: Collection[str] | None = None
+    path: Path,
+    *,
+    environ: Mapping[str, str],
+    builtin: Collection[str] | None = None,
+    plugins: Mapping[str, str] | None = None,
 ) -> Config:
     """Read and check a config file, secrets resolved. Raises ConfigError with all errors.
 
-    `builtin` are the names of the built-in destinations; by default those that
-    are installed.
+    `builtin` are the names of the built-in destinations, `plugins` the classes
+    of those that installed packages bring, by name; by default what is there.
     """
     tree = _parse(path)
     # Relative paths must survive a later chdir.
@@ -47,12 +58,20 @@ def load(
         connections=reader.connections(),
         destinations=reader.destinations(),
     )
+    names = builtin_destinations() if builtin is None else builtin
+    installed = {
+        name: DestinationClass(name=name, class_path=class_path)
+        for name, class_path in (installed_plugins() if plugins is None else plugins).items()
+        # What the file says, and what ships with Bulkhead, no package replaces by its name.
+        if name not in names and name not in draft.destinations
+    }
+    draft = draft._replace(destinations={**installed, **draft.destinations})
 
     def note(at: str, text: str) -> None:
         if at not in reader.blamed:  # one value, one error: what is unreadable does not fit either
             reader.error(at, text)
 
-    check(draft, builtin_destinations() if builtin is None else builtin, note)
+    check(draft, names, note)
     if (
         reader.errors
         or service is None
@@ -90,6 +109,23 @@ def builtin_destinations() -> frozenset[str]:
         for init in Path(folder).glob("*/__init__.py")
         if init.parent.name != "kit"
     )
+
+
+def installed_plugins() -> dict[str, str]:
+    """Destinations of installed packages, name to "module:Class", by their metadata alone.
+
+    Of two packages with a destination of one name, the first by its own name has it.
+    """
+    found: dict[str, str] = {}
+    for point in sorted(
+        importlib.metadata.entry_points(group=ENTRY_POINTS),
+        key=lambda point: point.dist.name if point.dist is not None else "",
+    ):
+        try:
+            found.setdefault(point.name, values.class_path(f"{point.module}:{point.attr}"))
+        except Invalid:
+            continue  # a class that could not be named in the config either
+    return found
 
 
 def _parse(path: Path) -> Mapping[str, object]:

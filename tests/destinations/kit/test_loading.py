@@ -64,7 +64,7 @@ def test_plugin_by_class_path(plugins: Path) -> None:
         ("kit", None, "no built-in destination kit"),
         ("../x", None, "no built-in destination"),
         ("x", "mine", '"module:Class"'),
-        ("x", "absent:X", "plugin_paths holds no module absent"),
+        ("x", "absent:X", "there is no module absent on plugin_paths"),
         ("x", "mine:Absent", "module mine has no class Absent"),
         ("x", "mine:not_one", "not a subclass"),
         ("x", "mine:Unfinished", "does not define deliver"),

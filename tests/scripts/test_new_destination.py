@@ -1,0 +1,69 @@
+"""`scripts/new-destination`: what it makes passes its tests at once."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout with as much as the script and its tests need."""
+    for folder in ("destinations/kit", "supervisor", "sandbox"):
+        shutil.copytree(REPOSITORY / folder, tmp_path / folder)
+    for file in ("destinations/__init__.py", "pyproject.toml", "scripts/new-destination"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        shutil.copy(REPOSITORY / file, tmp_path / file)
+    return tmp_path
+
+
+def run(checkout: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=checkout,
+        env={"PYTHONPATH": str(checkout), "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_it_passes_its_tests(checkout: Path) -> None:
+    """The new destination's tests pass, and so do the formatter and the linter."""
+    made = run(checkout, "scripts/new-destination", "my-crm2")
+    assert made.returncode == 0, made.stderr
+    assert "wrote destinations/my_crm2/__init__.py" in made.stdout
+    tested = run(checkout, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests")
+    assert "7 passed" in tested.stdout, tested.stdout + tested.stderr
+    # Sorts ahead of the kit, and has the longest name there may be.
+    assert run(checkout, "scripts/new-destination", "a" * 30).returncode == 0
+    for arguments in (("format", "--check", "."), ("check", ".")):
+        linted = run(checkout, "-m", "ruff", *arguments, "--no-cache")
+        assert linted.returncode == 0, linted.stdout
+
+
+@pytest.mark.parametrize("name", ["kit", "My-CRM", "1crm", "a--b", "../x", "class", "", "a" * 31])
+def test_no_name(checkout: Path, name: str) -> None:
+    """What is no name of a destination is refused, and nothing is written."""
+    refused = run(checkout, "scripts/new-destination", name)
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert sorted(path.name for path in (checkout / "destinations").iterdir()) == [
+        "__init__.py",
+        "kit",
+    ]
+
+
+def test_nothing_is_overwritten(checkout: Path) -> None:
+    """A folder that is there is left as it is."""
+    assert run(checkout, "scripts/new-destination", "pager").returncode == 0
+    again = run(checkout, "scripts/new-destination", "pager")
+    assert again.returncode == 2
+    assert "destinations/pager is there already" in again.stderr
