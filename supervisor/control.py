@@ -109,6 +109,9 @@ class Operator:
             egress_refused=0 if refusals is None else refusals.count,
             last_egress_refusal=None if refusals is None else refusals.last,
             blame=_blame(shell, name),
+            held_users=depth.held_users,
+            held_deliveries=depth.aside,
+            held_s=None if depth.held_since is None else max(0.0, now - depth.held_since),
         )
 
     def _unknown(self, lane: Lane) -> str:

@@ -63,6 +63,9 @@ def waiting_for(
     """What a pending delivery waits for; `no_workers` names a pool that has none, else ""."""
     if record.is_leased:
         return "its outcome: a worker has it"
+    if record.held_since is not None:
+        for_s = max(0.0, now - record.held_since)
+        return f"an earlier event of this user, which holds it back for {for_s:.1f} s so far"
     hold = scheduler.waits_for(connection, now)
     breaker = scheduler.lanes[connection].breaker
     if record.next_attempt_at is not None and record.next_attempt_at > now:

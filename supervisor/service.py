@@ -40,6 +40,7 @@ from supervisor.queue import ConnectionSpec, Queue
 from supervisor.queue.sqlite import SqliteQueue, last_seen
 from supervisor.reload import changes
 from supervisor.router import Router
+from supervisor.verdicts import MAX_RETRY_AFTER_S
 from supervisor.workers import Workforce
 from supervisor.zygote import become_subreaper
 
@@ -168,7 +169,11 @@ class Service:
         state_dir = config.service.state_dir
         self.clock = anchored_clock(not_before=last_seen(state_dir))
         self.queue = SqliteQueue(
-            state_dir, config.queue, self.clock, max_retry_delay_s=config.retry.max_delay_s
+            state_dir,
+            config.queue,
+            self.clock,
+            # Not retry.max_delay: what a destination asked for holds over a restart, too.
+            max_retry_delay_s=MAX_RETRY_AFTER_S,
         )
         await self.queue.start(_specs(config), self._work_came)
         self._queue_is_open = True
@@ -455,6 +460,8 @@ class Service:
 
 def _specs(config: Config) -> Mapping[str, ConnectionSpec]:
     return {
-        connection.name: ConnectionSpec(connection.source, connection.max_backlog)
+        connection.name: ConnectionSpec(
+            connection.source, connection.max_backlog, connection.ordering == "user"
+        )
         for connection in config.connections.values()
     }

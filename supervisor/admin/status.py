@@ -156,6 +156,12 @@ class QueueStatus(msgspec.Struct, frozen=True):
     egress_refused: int = 0
     last_egress_refusal: str | None = None
     blame: BlameStatus = BlameStatus()
+    held_users: int = 0
+    """Users of an ordered connection that wait for the retry of one of their events."""
+    held_deliveries: int = 0
+    """What of theirs was put aside meanwhile."""
+    held_s: float | None = None
+    """For how long the user that is held back longest is."""
 
 
 class StoreStatus(msgspec.Struct, frozen=True):

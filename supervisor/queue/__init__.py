@@ -82,10 +82,15 @@ class Lease(msgspec.Struct, frozen=True):
 
 
 class ConnectionSpec(msgspec.Struct, frozen=True):
-    """What the queue has to know of a connection. `max_backlog` is bytes; None: an equal share."""
+    """What the queue has to know of a connection. `max_backlog` is bytes; None: an equal share.
+
+    `ordered`: of each user one delivery is leased at most, and none while an
+    earlier one of that user is not done with.
+    """
 
     source: str
     max_backlog: int | None = None
+    ordered: bool = False
 
 
 class Delivered(msgspec.Struct, frozen=True):
@@ -135,10 +140,16 @@ class Depth(msgspec.Struct, frozen=True):
     next_retry_at: float | None
     size_bytes: int = 0
     """Payload of all that is pending, as of the newest commit."""
+    aside: int = 0
+    """Never attempted, and waiting behind another event of their user that is tried again."""
+    held_users: int = 0
+    """Users of which an event waits for another attempt and holds back the others."""
+    held_since: float | None = None
+    """Since when the user that is held back longest is."""
 
     @property
     def pending(self) -> int:
-        return self.fresh + self.retrying + self.leased
+        return self.fresh + self.retrying + self.leased + self.aside
 
 
 class Books(msgspec.Struct, frozen=True):
@@ -179,6 +190,10 @@ class DeliveryRecord(msgspec.Struct, frozen=True):
     is_leased: bool
     ahead: int | None
     """Deliveries of the same connection before it, where that can be told cheaply."""
+    user: bytes = b""
+    """Of whom it is, where that was looked up."""
+    held_since: float | None = None
+    """Since when it waits behind another event of its user; None where it does not."""
 
 
 class EventRecord(msgspec.Struct, frozen=True):

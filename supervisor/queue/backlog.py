@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush, nsmallest
 from operator import attrgetter
 
+from supervisor.core.ordering import UserOrder
 from supervisor.queue import Books, ConnectionSpec, Delivery
 from supervisor.queue.schema import COUNTERS, LETTER_BYTES, PENDING, PENDING_BYTES
 
@@ -92,7 +93,8 @@ class Lane:
     `spec` is None for a connection that is not in the config. `books` is as of
     the newest commit, all else as of now. `cursor` and `newest` are chunk ids:
     up to the first the log has been looked through, up to the second it has
-    something for this connection.
+    something for this connection. `order` is there where users' events keep
+    theirs; `aside` counts what waits on disk behind others.
     """
 
     id: int
@@ -111,6 +113,8 @@ class Lane:
     recent: dict[int, Due] = field(default_factory=dict)
     leased_retries: set[int] = field(default_factory=set)
     leases: dict[int, float] = field(default_factory=dict)
+    aside: int = 0
+    order: UserOrder | None = None
     is_locked: bool = False
     epoch: int = 0
     oldest: float | None = None
@@ -124,7 +128,7 @@ class Lane:
 
     def oldest_at(self, now: float) -> float | None:
         """When the oldest of what is in memory was received; a second late at most."""
-        if not self.fresh and not self.retrying and not self.leases:
+        if not self.fresh and not self.retrying and not self.leases and not self.aside:
             return None
         if not self.looked_at <= now < self.looked_at + 1.0:
             self.looked_at = now

@@ -37,6 +37,7 @@ from supervisor.queue.journal import (
 )
 from supervisor.queue.letters import LETTER_OVERHEAD, message_id_of
 from supervisor.queue.schema import (
+    ASIDE,
     COUNTERS,
     FAILED,
     LETTER_BYTES,
@@ -54,13 +55,17 @@ SLICE, CHUNKS = 1000, 200
 class Evicted:
     """What a slice has done. `chunks` has, by chunk id, the mask that is gone.
 
-    `cursor` is where the next slice goes on, None at the end of the backlog.
+    `heads` and `aside` are the users of `retries`: of those that were to be tried
+    again, and of those that waited behind them. `cursor` is where the next slice
+    goes on, None at the end of the backlog.
     """
 
     n: int = 0
     size_bytes: int = 0
     cursor: int | None = None
     retries: list[int] = field(default_factory=list)
+    heads: list[bytes] = field(default_factory=list)
+    aside: list[bytes] = field(default_factory=list)
     retry_bytes: int = 0
     chunks: dict[int, int] = field(default_factory=dict)
     finished: dict[int, int] = field(default_factory=dict)
@@ -108,11 +113,11 @@ def evict_slice(db: sqlite3.Connection, order: Eviction) -> Evicted:
 
 def _evict_retries(db: sqlite3.Connection, order: Eviction, limit: float, done: Evicted) -> None:
     rows = db.execute(
-        "SELECT id, attempts, first_at, received, user, error, payload FROM retries "
+        "SELECT id, attempts, first_at, received, user, error, payload, next_at FROM retries "
         "WHERE connection = ? ORDER BY id LIMIT ?",
         (order.connection, SLICE + len(order.leased_retries)),
     )
-    for row_id, attempts, first_at, received, user, error, payload in rows.fetchall():
+    for row_id, attempts, first_at, received, user, error, payload, next_at in rows.fetchall():
         if done.n >= SLICE or done.size_bytes >= limit:
             return
         if row_id in order.leased_retries:
@@ -138,6 +143,7 @@ def _evict_retries(db: sqlite3.Connection, order: Eviction, limit: float, done: 
         )
         db.execute("DELETE FROM retries WHERE id = ?", (row_id,))
         done.retries.append(row_id)
+        (done.aside if next_at >= ASIDE else done.heads).append(user)
         done.retry_bytes += len(payload)
         done.n += 1
         done.size_bytes += len(payload)

@@ -12,12 +12,14 @@ from collections.abc import Mapping
 
 from supervisor.queue import DeliveryRecord, EventRecord, Outcome, message_key
 from supervisor.queue.chunks import (
+    USER_BYTES,
     Routing,
     from_blob,
     index_of_key,
 )
 from supervisor.queue.evict import progress_of
 from supervisor.queue.journal import decode_odd
+from supervisor.queue.schema import ASIDE
 
 _PENDING, _FINISHED, _DEAD = "pending", "finished", "dead"
 
@@ -92,9 +94,9 @@ def _find_one(
         for connection, record in records.items():
             if record.last_error == _DROPPED and connection in ended:
                 records[connection] = ended[connection]
-    for row_id, connection, at, attempts, error, next_at in db.execute(
-        "SELECT id, connection, received, attempts, error, next_at FROM retries WHERE key = ? "
-        "ORDER BY id",
+    for row_id, connection, at, attempts, error, next_at, user in db.execute(
+        "SELECT id, connection, received, attempts, error, next_at, user FROM retries "
+        "WHERE key = ? ORDER BY id",
         (key,),
     ):
         received = at if received is None else received
@@ -105,9 +107,10 @@ def _find_one(
             None,
             attempts,
             error or None,
-            next_at,
+            next_at if next_at < ASIDE else None,
             False,
             None,
+            user,
         )
     for row_id, connection, at, outcome, attempts, reason in db.execute(
         "SELECT id, connection, received, outcome, attempts, reason FROM dead_letters "
@@ -137,13 +140,13 @@ def _in_chunks(
     db: sqlite3.Connection, key: bytes, names: Mapping[int, str]
 ) -> tuple[float, _Records] | None:
     row = db.execute(
-        "SELECT id, received, count, routes, which, keys FROM chunks WHERE instr(keys, ?) "
+        "SELECT id, received, count, routes, which, keys, users FROM chunks WHERE instr(keys, ?) "
         "ORDER BY id DESC LIMIT 1",
         (key,),
     ).fetchone()
     if row is None:
         return None
-    chunk, received, n, routes, which, keys = row
+    chunk, received, n, routes, which, keys, users = row
     index = index_of_key(keys, key)
     if index is None:
         return None
@@ -159,7 +162,16 @@ def _in_chunks(
             _ended(where, names[connection], unsupported, moved)
             if done
             else DeliveryRecord(
-                where, names[connection], _PENDING, None, 0, None, None, False, None
+                where,
+                names[connection],
+                _PENDING,
+                None,
+                0,
+                None,
+                None,
+                False,
+                None,
+                users[index * USER_BYTES : (index + 1) * USER_BYTES],
             )
         )
     _decided_at_once(records, chunk, index, route.unsupported, names, Outcome.UNSUPPORTED)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from heapq import heappop, heappush
 from itertools import repeat
 
+from supervisor.core.ordering import Place, UserOrder
 from supervisor.queue import Delivered, Delivery, Lease, LeaseExpired, Release, Verdict
 from supervisor.queue.backlog import Chunk, Due, Held, Lane, Segment, Share
 from supervisor.queue.chunks import bits_of, full_mask, mask_of
@@ -18,6 +19,8 @@ from supervisor.queue.journal import Journal
 from supervisor.queue.memory import Memory
 from supervisor.queue.settling import Settling
 
+#: Deliveries that a lease in order looks at: more that cannot go yet have to wait for those.
+LOOKED_AT = 2048
 #: Payload bytes that are read ahead of what a lease needs.
 READ_AHEAD_BYTES = 1024 * 1024
 
@@ -152,6 +155,79 @@ class Leases:
         lane.leased += len(deliveries)
         return Lease(held.id, lane.name, held.expires_at, deliveries)
 
+    def take_ordered(
+        self,
+        lane: Lane,
+        order: UserOrder,
+        journal: Journal,
+        now: float,
+        *,
+        max_events: int,
+        max_bytes: int,
+        term_s: float,
+        exclude_users: frozenset[bytes],
+    ) -> Lease | Chunk | None:
+        """Lease the oldest fresh deliveries of users that have none on its way, one of each.
+
+        What waits behind a retry is put aside on the way. The answer is a chunk
+        where its payload is missing to go on.
+        """
+        segments: list[Segment] = []
+        deliveries: list[Delivery] = []
+        size = looked = 0
+        missing: Chunk | None = None
+        for share in list(lane.window):
+            known = share.chunk.deliveries
+            if known is None:
+                missing = share.chunk
+                break
+            positions: list[int] = []
+            base = len(deliveries)
+            for position in bits_of(share.todo):
+                delivery = known[position]
+                user = delivery.user_key
+                looked += 1
+                if looked > LOOKED_AT:
+                    break
+                if user in exclude_users:
+                    continue
+                place = order.place(user)
+                if place is Place.SEND:
+                    size += len(delivery.body)
+                    if len(deliveries) == max_events or (size > max_bytes and deliveries):
+                        looked = LOOKED_AT  # a later one must not go in its place
+                        break
+                    order.began(user)
+                    positions.append(position)
+                    deliveries.append(delivery)
+                elif place is Place.ASIDE:
+                    share.todo &= ~(1 << position)
+                    self._settling.put_aside(lane, share, position, delivery, journal, now)
+            if positions:
+                mask = mask_of(positions)
+                share.todo &= ~mask
+                segments.append(Segment(base, share, positions, mask))
+            if not share.todo:
+                lane.unlist(share)
+            if looked >= LOOKED_AT:
+                break
+        if not segments:
+            return missing
+        held = self._hold(lane, deliveries, size, now, term_s)
+        held.segments = segments
+        lane.fresh -= len(deliveries)
+        lane.leased += len(deliveries)
+        return Lease(held.id, lane.name, held.expires_at, deliveries)
+
+    def running_users(self, lane: Lane) -> set[bytes]:
+        """Users of a connection that have a first attempt on its way."""
+        return {
+            held.deliveries[index].user_key
+            for held in self._held.values()
+            if held.lane is lane and held.segments
+            for index in held.open_indices()
+        }
+
     def take_retries(
         self, lane: Lane, entries: list[Due], deliveries: list[Delivery], now: float, term_s: float
     ) -> Lease:
@@ -193,7 +269,7 @@ class Leases:
                 raise IndexError(f"lease {lease.id} has no delivery {index}, it has {size}")
             if type(verdict) is not Delivered:
                 is_all_delivered = False
-        if is_all_delivered and held.segments:
+        if is_all_delivered and held.segments and held.lane.order is None:
             self._settling.delivered(held, [index for index, _ in verdicts], journal)
         else:
             for index, verdict in verdicts:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from supervisor.clock import Clock
+from supervisor.core.ordering import UserOrder
 from supervisor.queue import Delivery, Lease, QueueUnavailable
 from supervisor.queue.backlog import Chunk, Due, Lane
 from supervisor.queue.leases import Leases
@@ -69,6 +70,43 @@ class Leasing:
             )
         return None
 
+    async def ordered(
+        self,
+        lane: Lane,
+        order: UserOrder,
+        *,
+        max_events: int,
+        max_bytes: int,
+        term_s: float,
+        exclude_users: frozenset[bytes],
+    ) -> Lease | None:
+        """The same for a connection that keeps users' events in order."""
+        while lane.fresh and not lane.is_locked and lane.order is order:
+            found: Lease | Chunk | None = None
+            if lane.window:
+                found = self._leases.take_ordered(
+                    lane,
+                    order,
+                    self._store.journal,
+                    self._clock(),
+                    max_events=max_events,
+                    max_bytes=max_bytes,
+                    term_s=term_s,
+                    exclude_users=exclude_users,
+                )
+                self._store.flush_soon()
+            if isinstance(found, Lease):
+                return found
+            if isinstance(found, Chunk):
+                chunk = found
+                await self._once(("payload", chunk.id), partial(self._load_payloads, [chunk]))
+            elif lane.is_behind and len(lane.window) < self._memory.window:
+                # Nothing of what is known may go: what comes behind it may.
+                await self._once(("page", lane.id), partial(self._load_page, lane))
+            else:
+                return None
+        return None
+
     async def retries(
         self,
         lane: Lane,
@@ -123,7 +161,7 @@ class Leasing:
 
     async def _load_page(self, lane: Lane) -> None:
         memory = self._memory
-        epochs = memory.waiting_with(lane)
+        epochs = memory.waiting_with(lane) | {lane.id: lane.epoch}
         memory.loads += 1
         try:
             page = await self._store.read(

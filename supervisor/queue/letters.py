@@ -19,6 +19,7 @@ from supervisor.queue import DeadLetter, DeadLetterFilter, Outcome
 from supervisor.queue.backlog import Due
 from supervisor.queue.journal import Deltas, count
 from supervisor.queue.schema import (
+    ASIDE,
     COUNTERS,
     FAILED,
     LETTER_BYTES,
@@ -54,12 +55,16 @@ def message_id_of(body: bytes) -> str:
 
 @dataclass(slots=True)
 class Moved:
-    """What a slice has done: retries that there are now, and changes of counters."""
+    """What a slice has done: retries that there are now, and changes of counters.
+
+    `aside` has connection and user of those that wait their turn behind others.
+    """
 
     matched: int = 0
     done: int = 0
     last_id: int | None = None
     retries: dict[int, list[Due]] = field(default_factory=dict)
+    aside: list[tuple[int, bytes]] = field(default_factory=list)
     retry_bytes: int = 0
     deltas: Deltas = field(default_factory=dict)
 
@@ -178,18 +183,21 @@ def replay_slice(
     ids: Mapping[str, Sequence[int]],
     *,
     configured: frozenset[int],
+    ordered: frozenset[int],
+    after: int,
     upto: int,
     now: float,
     first_row_id: int,
 ) -> Moved:
-    """Send up to `SLICE` letters with ids up to `upto` again, newest first.
+    """Send up to `SLICE` letters with ids in (after, upto] again, oldest first.
 
     Retries get row ids from `first_row_id` on. Those of connections that are
-    not `configured` count as matched only. `last_id` is where the next slice
-    goes on, None at the end.
+    not `configured` count as matched only; those of `ordered` ones take their
+    place behind what waits already. `last_id` is where the next slice goes on,
+    None at the end.
     """
     moved = Moved()
-    for letter, connection, outcome, size in _slice_of(db, where, ids, upto, moved):
+    for letter, connection, outcome, size in _slice_of(db, where, ids, after, upto, moved):
         if connection not in configured:
             continue
         row_id = first_row_id + moved.done
@@ -198,14 +206,17 @@ def replay_slice(
             "first_at, error, key, user, payload) "
             "SELECT ?, connection, ?, 0, received, size, 1, NULL, reason, key, user, payload "
             "FROM dead_letters WHERE id = ?",
-            (row_id, now, letter),
+            (row_id, ASIDE if connection in ordered else now, letter),
         )
-        (received,) = db.execute(
-            "SELECT received FROM dead_letters WHERE id = ?", (letter,)
+        received, user = db.execute(
+            "SELECT received, user FROM dead_letters WHERE id = ?", (letter,)
         ).fetchone()
         db.execute("DELETE FROM dead_letters WHERE id = ?", (letter,))
         moved.done += 1
-        moved.retries.setdefault(connection, []).append((now, row_id, False, received))
+        if connection in ordered:
+            moved.aside.append((connection, user))
+        else:
+            moved.retries.setdefault(connection, []).append((now, row_id, False, received))
         moved.retry_bytes += size
         moved._count(connection, QUARANTINED if outcome == Outcome.QUARANTINED else FAILED, -1)
         moved._count(connection, PENDING, 1)
@@ -218,11 +229,16 @@ def replay_slice(
 
 
 def drop_slice(
-    db: sqlite3.Connection, where: DeadLetterFilter, ids: Mapping[str, Sequence[int]], *, upto: int
+    db: sqlite3.Connection,
+    where: DeadLetterFilter,
+    ids: Mapping[str, Sequence[int]],
+    *,
+    after: int,
+    upto: int,
 ) -> Moved:
-    """Forget up to `SLICE` letters with ids up to `upto`, newest first."""
+    """Forget up to `SLICE` letters with ids in (after, upto], oldest first."""
     moved = Moved()
-    for letter, connection, _, size in _slice_of(db, where, ids, upto, moved):
+    for letter, connection, _, size in _slice_of(db, where, ids, after, upto, moved):
         db.execute("DELETE FROM dead_letters WHERE id = ?", (letter,))
         moved.done += 1
         moved._count(connection, LETTERS, -1)
@@ -235,18 +251,19 @@ def _slice_of(
     db: sqlite3.Connection,
     where: DeadLetterFilter,
     ids: Mapping[str, Sequence[int]],
+    after: int,
     upto: int,
     moved: Moved,
 ) -> list[tuple[int, int, str, int]]:
     _prepare(db)
     clause, values = _conditions(where, ids)
     rows = db.execute(
-        f"SELECT id, connection, outcome, size FROM dead_letters WHERE {clause} AND id <= ? "  # noqa: S608 - clauses are constants, values are bound
-        "ORDER BY id DESC LIMIT ?",
-        [*values, upto, SLICE],
+        f"SELECT id, connection, outcome, size FROM dead_letters WHERE {clause} "  # noqa: S608 - clauses are constants, values are bound
+        "AND id > ? AND id <= ? ORDER BY id LIMIT ?",
+        [*values, after, upto, SLICE],
     ).fetchall()
     moved.matched = len(rows)
-    moved.last_id = rows[-1][0] - 1 if len(rows) == SLICE else None
+    moved.last_id = rows[-1][0] if len(rows) == SLICE else None
     return rows
 
 

@@ -18,7 +18,8 @@ from supervisor.queue.backlog import Due, Lane
 from supervisor.queue.chunks import Routing, deliveries_of
 from supervisor.queue.evict import progress_of
 from supervisor.queue.memory import LoadedChunk, LoadedShare, Page
-from supervisor.queue.schema import COUNTERS, PENDING, RETRYING
+from supervisor.queue.ordering import aside_by_connection
+from supervisor.queue.schema import ASIDE, COUNTERS, PENDING, RETRYING
 
 #: Chunks that one page brings, and chunks that are looked at for it.
 PAGE, LOOKED_AT = 256, 8192
@@ -70,12 +71,17 @@ def load(db: sqlite3.Connection, *, latest: float) -> Loaded:
         lane.newest = newest.get(source, 0)
         lane.cursor = first.get(source, 1) - 1 if lane.fresh else lane.newest
         lanes.append(lane)
+    by_id = {lane.id: lane for lane in lanes}
+    for number, aside in aside_by_connection(db).items():
+        lane = by_id[number]
+        lane.aside = aside
+        lane.retrying -= aside
     retrying = [lane for lane in lanes if lane.retrying]
     want = max(FEWEST_RETRIES, min(FIRST_RETRIES, 65_536 // max(1, len(retrying))))
     for lane in retrying:
         db.execute(
-            "UPDATE retries SET next_at = ? WHERE connection = ? AND next_at > ?",
-            (latest, lane.id, latest),
+            "UPDATE retries SET next_at = ? WHERE connection = ? AND next_at > ? AND next_at < ?",
+            (latest, lane.id, latest, ASIDE),
         )
         rows = read_due(db, connection=lane.id, after=(float("-inf"), 0), want=want)
         loaded.retries.append((lane, rows, len(rows) < want))
@@ -88,8 +94,9 @@ def read_due(
     """The next `want` retries of a connection behind `after` (time and id), soonest first."""
     rows = db.execute(
         "SELECT next_at, id, alone, received FROM retries "
-        "WHERE connection = ? AND (next_at, id) > (?, ?) ORDER BY next_at, id LIMIT ?",
-        (connection, *after, want),
+        "WHERE connection = ? AND (next_at, id) > (?, ?) AND next_at < ? "
+        "ORDER BY next_at, id LIMIT ?",
+        (connection, *after, ASIDE, want),
     )
     return [(at, row_id, bool(alone), received) for at, row_id, alone, received in rows]
 

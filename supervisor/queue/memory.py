@@ -248,6 +248,12 @@ class Memory:
         """A delivery waits for its next attempt."""
         self.retries_loaded += lane.plan(entry, self.retry_window)
 
+    def reread_retries(self, lane: Lane) -> None:
+        """The disk knows better which retries come next: forget those that were read."""
+        self.retries_loaded -= len(lane.due)
+        lane.due, lane.recent, lane.horizon = [], {}, (0.0, 0)
+        lane.epoch += 1
+
     def forget_recent(self, lane: Lane) -> None:
         """Retries beyond the horizon that a look at the disk will find."""
         lane.recent = {
@@ -256,7 +262,7 @@ class Memory:
 
     # --- what changed on disk past the windows ---
 
-    def evicted(self, lane: Lane, done: Evicted) -> list[Chunk]:
+    def evicted(self, lane: Lane, done: Evicted, now: float) -> list[Chunk]:
         """Deliveries of a connection were buried on disk; chunks that are finished by that.
 
         Those are the ones that the disk does not know to be finished: what the
@@ -264,7 +270,13 @@ class Memory:
         """
         finished: list[Chunk] = []
         lane.epoch += 1
-        lane.retrying -= len(done.retries)
+        lane.retrying -= len(done.retries) - len(done.aside)
+        lane.aside -= len(done.aside)
+        if lane.order is not None:
+            for user in done.aside:
+                lane.order.taken_from_aside(user)
+            for user in done.heads:
+                lane.order.head_ended(user, now)
         self.retry_bytes -= done.retry_bytes
         gone = set(done.retries)
         if gone:

@@ -30,6 +30,9 @@ RESERVE: Final = "queue.reserve"
 #: Bytes that are set aside so that deleting and checkpointing go on when the disk is full.
 RESERVE_BYTES: Final = 16 * 1024 * 1024
 
+#: `next_at` of a retry that waits behind another event of its user, and for no time.
+ASIDE: Final = 9_000_000_000_000_000
+
 #: What is counted for each connection, in the order of the columns of `books`.
 COUNTERS: Final = (
     "accepted",
@@ -96,6 +99,8 @@ CREATE TABLE IF NOT EXISTS retries (
 CREATE INDEX IF NOT EXISTS retries_due
     ON retries (connection, next_at, id, alone, received, size);
 CREATE INDEX IF NOT EXISTS retries_key ON retries (key);
+CREATE INDEX IF NOT EXISTS retries_aside ON retries (connection, user, id)
+    WHERE next_at >= {ASIDE};
 CREATE TABLE IF NOT EXISTS dead_letters (
     id INTEGER PRIMARY KEY, connection INTEGER NOT NULL, outcome TEXT NOT NULL,
     attempts INTEGER NOT NULL, first_at REAL, last_at REAL NOT NULL, received REAL NOT NULL,

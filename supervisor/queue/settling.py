@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from heapq import heappush
 
+from supervisor.core.ordering import UserOrder
 from supervisor.queue import (
     Bury,
     Delivered,
@@ -33,6 +34,7 @@ from supervisor.queue.journal import (
 from supervisor.queue.letters import LETTER_OVERHEAD, message_id_of
 from supervisor.queue.memory import Memory
 from supervisor.queue.schema import (
+    ASIDE,
     FAILED,
     FIRST_TRY,
     LETTER_BYTES,
@@ -50,19 +52,24 @@ GONE = "connection is no longer in the config"
 
 
 class Settling:
-    """`next_row_id` numbers retries and dead letters; `on_work` hears of what came back."""
+    """`next_row_id` numbers retries and dead letters; `on_work` hears of what came back.
+
+    `on_called` hears of lanes in which the next event of a user is to be fetched.
+    """
 
     def __init__(
         self,
         memory: Memory,
         next_row_id: Callable[[], int],
         on_work: Callable[[Lane], None],
+        on_called: Callable[[Lane], None],
         *,
         keeps_history: bool,
     ) -> None:
         self._memory = memory
         self._next_row_id = next_row_id
         self._on_work = on_work
+        self._on_called = on_called
         self._keeps_history = keeps_history
 
     def delivered(self, held: Held, indices: Sequence[int], journal: Journal) -> None:
@@ -99,6 +106,31 @@ class Settling:
         journal.count(lane.id, PENDING, -n)
         journal.count(lane.id, PENDING_BYTES, -size)
 
+    def put_aside(
+        self,
+        lane: Lane,
+        share: Share,
+        position: int,
+        delivery: Delivery,
+        journal: Journal,
+        now: float,
+    ) -> None:
+        """A fresh delivery waits behind another one of its user: it pins no chunk meanwhile."""
+        assert lane.order is not None
+        share.moved |= 1 << position
+        lane.fresh -= 1
+        lane.aside += 1
+        size = len(delivery.body)
+        row = (self._next_row_id(), lane.id, ASIDE, False, delivery.received_at, size, 0, None, "")
+        where = (position, share.chunk.id)
+        journal.statements.append(
+            (RETRY_FROM_CHUNK, (*row, delivery.user_key, delivery.body, *where))
+        )
+        journal.count(lane.id, RETRYING, 1)
+        self._memory.retry_bytes += size
+        lane.order.put_aside(delivery.user_key, now)
+        self._finish(share, 1 << position, journal)
+
     def _finish(self, share: Share, mask: int, journal: Journal) -> None:
         """Events of a chunk are settled for a connection."""
         chunk = share.chunk
@@ -134,6 +166,30 @@ class Settling:
             self._decide_fresh(held, index, segment.share, position, verdict, journal, now)
         else:
             self._decide_retry(held, index, verdict, journal, now)
+        if lane.order is not None:
+            self._follow(lane, lane.order, held, index, verdict, now)
+
+    def _follow(
+        self, lane: Lane, order: UserOrder, held: Held, index: int, verdict: Verdict, now: float
+    ) -> None:
+        """What a verdict means for the other events of its user."""
+        user = held.deliveries[index].user_key
+        match verdict:
+            case Delivered() | Unsupported() | Bury():
+                if held.segments:
+                    order.ended(user, now)
+                else:
+                    order.head_ended(user, now)
+            case Postpone():
+                if held.segments:
+                    order.failed(user, now)
+            case Release():
+                if held.segments:
+                    order.ended(user, now)
+        if order.called:
+            self._on_called(lane)
+        if lane.fresh:
+            self._on_work(lane)
 
     def _decide_fresh(
         self,
@@ -207,7 +263,9 @@ class Settling:
         lane.leased_retries.discard(row_id)
         match verdict:
             case Delivered():
-                self._count_delivered(lane, ON_RETRY, 1, size, journal)
+                # What was put aside, and not tried before, is a retry by its place only.
+                counter = FIRST_TRY if delivery.attempt == 1 else ON_RETRY
+                self._count_delivered(lane, counter, 1, size, journal)
                 self._note_end(lane, row_id, Outcome.DELIVERED, delivery, journal)
             case Unsupported():
                 self._count_delivered(lane, UNSUPPORTED, 1, size, journal)

@@ -26,6 +26,7 @@ from supervisor.queue import (
     DeadLetter,
     DeadLetterFilter,
     DedupeStats,
+    DeliveryRecord,
     Depth,
     EventRecord,
     Lease,
@@ -39,6 +40,7 @@ from supervisor.queue import (
     loading,
 )
 from supervisor.queue.backlog import Lane, books_of
+from supervisor.queue.calling import Calling
 from supervisor.queue.chunks import EVENT_OVERHEAD, RouteIds
 from supervisor.queue.dedupe import DedupeIndex
 from supervisor.queue.find import find, retry_id
@@ -94,12 +96,14 @@ class SqliteQueue:
             self._memory,
             self._store.next_row_id,
             self._has_work,
+            lambda lane: self._calling.soon(lane),
             keeps_history=config.history > 0,
         )
         self._leases = Leases(self._memory, settling)
         self._leasing = Leasing(self._memory, self._store, self._leases, clock)
+        self._calling = Calling(self._memory, self._store, self._leases, clock, self._has_work)
         self._upkeep = Upkeep(
-            self._memory, self._store, self._leases, config, clock, self._has_work
+            self._memory, self._store, self._leases, config, clock, self._has_work, self._calling
         )
         self._sources: dict[str, int] = {}
         self._route_ids: dict[int, tuple[Route, RouteIds]] = {}
@@ -140,6 +144,7 @@ class SqliteQueue:
         for lane in self._memory.lanes.values():
             if lane.fresh or lane.retrying:
                 self._has_work(lane)
+            self._calling.soon(lane)
 
     async def close(self) -> None:
         """Write down what is settled, see `Queue`; once more is no error."""
@@ -148,6 +153,7 @@ class SqliteQueue:
         if self._upkeep_task is not None:
             self._upkeep_task.cancel()
             await asyncio.gather(self._upkeep_task, return_exceptions=True)
+        await self._calling.close()
         await self._store.close()
         if self._timer is not None:
             self._timer.cancel()
@@ -162,6 +168,7 @@ class SqliteQueue:
             if lane is None or lane.source != self._source_id(spec.source):
                 lane = self._new_lane(name, spec.source)
             lane.spec = spec
+            await self._calling.set_ordered(lane, spec.ordered)
         buried: dict[str, int] = {}
         for lane in list(self._memory.lanes.values()):
             if lane.name in connections and self._memory.by_name[lane.name] is lane:
@@ -281,9 +288,13 @@ class SqliteQueue:
         if lane is None:
             return None
         self._expire()
-        take = self._leasing.retries if retries else self._leasing.fresh
+        if retries:
+            take = partial(self._leasing.retries, lane)
+        elif lane.order is not None:
+            take = partial(self._leasing.ordered, lane, lane.order)
+        else:
+            take = partial(self._leasing.fresh, lane)
         lease = await take(
-            lane,
             max_events=max_events,
             max_bytes=max_bytes,
             term_s=term_s,
@@ -375,6 +386,9 @@ class SqliteQueue:
             lane.oldest_at(self._clock()),
             lane.next_retry_at(),
             lane.pending_bytes,
+            lane.aside,
+            0 if lane.order is None else len(lane.order.heads),
+            None if lane.order is None else lane.order.held_since,
         )
 
     def books(self) -> Books:
@@ -425,10 +439,23 @@ class SqliteQueue:
         return msgspec.structs.replace(
             record,
             deliveries=[
-                msgspec.structs.replace(one, is_leased=one.id in leased)
+                msgspec.structs.replace(
+                    one, is_leased=one.id in leased, held_since=self._held_since(one, leased)
+                )
                 for one in record.deliveries
             ],
         )
+
+    def _held_since(self, record: DeliveryRecord, leased: set[str]) -> float | None:
+        """Since when an event waits behind another one of its user."""
+        lane = self._memory.lane_of(record.connection)
+        if lane is None or lane.order is None or record.id in leased or record.attempts:
+            return None
+        if record.state != "pending" or record.next_attempt_at is not None:
+            return None
+        if record.user in lane.order.running:
+            return self._clock()
+        return lane.order.heads.get(record.user)
 
     # --- dead letters ---
 

@@ -19,6 +19,7 @@ from supervisor.config import QueueConfig
 from supervisor.queue import DeadLetterFilter, QueueUnavailable, Selection
 from supervisor.queue import letters as dead
 from supervisor.queue.backlog import Lane
+from supervisor.queue.calling import Calling
 from supervisor.queue.evict import SLICE, Compacted, Evicted, Eviction, compact_slice, evict_slice
 from supervisor.queue.leases import Leases
 from supervisor.queue.memory import Memory
@@ -50,6 +51,7 @@ class Upkeep:
         config: QueueConfig,
         clock: Clock,
         on_work: Callable[[Lane], None],
+        calling: Calling,
     ) -> None:
         self._memory = memory
         self._store = store
@@ -57,6 +59,7 @@ class Upkeep:
         self._config = config
         self._clock = clock
         self._on_work = on_work
+        self._calling = calling
         self._compacted_to = 0
 
     # --- backlogs ---
@@ -68,7 +71,7 @@ class Upkeep:
         """
         buried = 0
         cursor: int | None = 0
-        while cursor is not None and (lane.fresh or lane.retrying):
+        while cursor is not None and (lane.fresh or lane.retrying or lane.aside):
             done = await self._evict(lane, None, GONE, cursor)
             buried += done.n
             cursor = done.cursor
@@ -98,7 +101,7 @@ class Upkeep:
             limit = None if lane.spec is None else lane.spec.max_backlog
             allowed = equal if limit is None else limit
             over = lane.pending_bytes - allowed
-            if over > most and not lane.is_locked and (lane.fresh or lane.retrying):
+            if over > most and not lane.is_locked and (lane.fresh or lane.retrying or lane.aside):
                 most, found, share = over, lane, allowed
         return found, share
 
@@ -137,7 +140,8 @@ class Upkeep:
 
         def apply(done: Evicted) -> None:
             self._memory.count(done.deltas)
-            self._store.journal.finished += self._memory.evicted(lane, done)
+            self._store.journal.finished += self._memory.evicted(lane, done, self._clock())
+            self._calling.soon(lane)
 
         # Nothing may be leased between the look at what is leased and the commit.
         while lane.is_locked:
@@ -173,7 +177,7 @@ class Upkeep:
         if dry_run:
             return await self._match(where)
 
-        def ready(upto: int) -> Callable[[sqlite3.Connection, Meta], dead.Moved]:
+        def ready(after: int, upto: int) -> Callable[[sqlite3.Connection, Meta], dead.Moved]:
             first = self._store.meta.row_id + 1
             self._store.meta.row_id += dead.SLICE
             return lambda db, meta: dead.replay_slice(
@@ -183,6 +187,10 @@ class Upkeep:
                 configured=frozenset(
                     lane.id for lane in self._memory.by_name.values() if lane.spec is not None
                 ),
+                ordered=frozenset(
+                    lane.id for lane in self._memory.lanes.values() if lane.order is not None
+                ),
+                after=after,
                 upto=upto,
                 now=self._clock(),
                 first_row_id=first,
@@ -196,7 +204,9 @@ class Upkeep:
             return await self._match(where)
         ids = self.ids_by_name()
         return await self._through(
-            lambda upto: lambda db, meta: dead.drop_slice(db, where, ids, upto=upto),
+            lambda after, upto: (
+                lambda db, meta: dead.drop_slice(db, where, ids, after=after, upto=upto)
+            ),
             lambda moved: self._memory.count(moved.deltas),
         )
 
@@ -213,17 +223,18 @@ class Upkeep:
 
     async def _through(
         self,
-        ready: Callable[[int], Callable[[sqlite3.Connection, Meta], dead.Moved]],
+        ready: Callable[[int, int], Callable[[sqlite3.Connection, Meta], dead.Moved]],
         apply: Callable[[dead.Moved], None],
     ) -> Selection:
         matched = done = 0
         # What becomes a dead letter from here on was not meant.
-        upto: int | None = self._store.meta.row_id
-        while upto is not None:
-            moved = await self._store.run(partial(ready, upto), apply)
+        upto = self._store.meta.row_id
+        after: int | None = 0
+        while after is not None:
+            moved = await self._store.run(partial(ready, after, upto), apply)
             matched += moved.matched
             done += moved.done
-            upto = moved.last_id
+            after = moved.last_id
         return Selection(matched, done)
 
     def _replayed(self, moved: dead.Moved) -> None:
@@ -235,6 +246,12 @@ class Upkeep:
             for entry in entries:
                 self._memory.plan(lane, entry)
             self._on_work(lane)
+        for number, user in moved.aside:
+            lane = self._memory.lanes[number]
+            lane.aside += 1
+            if lane.order is not None:
+                lane.order.put_aside(user, self._clock())
+                self._calling.soon(lane)
 
     async def _enforce_letters(self) -> None:
         budget = self._config.dead_letters
@@ -282,6 +299,7 @@ class Upkeep:
                     pass
             await self._enforce_letters()
             self._store.maintain_dedupe()
+            self._calling.again()
         except QueueUnavailable as error:
             _log.warning("queue_upkeep_failed", error=str(error))
 
