@@ -32,10 +32,10 @@ from supervisor.admin.status import (
 from supervisor.core.child import State
 from supervisor.core.scheduler import Rule
 from supervisor.dispatch import PoolShell
+from supervisor.exits import ExitRecord, ExitStore
 from supervisor.explain import queue_state, text_of, waiting_for
 from supervisor.posts import Lane, Post, SlotRecord
 from supervisor.queue import DeliveryRecord, Queue
-from supervisor.workers import Exit
 
 if TYPE_CHECKING:
     from supervisor.service import Service
@@ -59,6 +59,11 @@ class Operator:
     def metrics(self) -> Metrics:
         """What `GET /metrics` renders."""
         return self._service.metrics
+
+    @property
+    def exits(self) -> ExitStore:
+        """Every worker's exit."""
+        return self._service.exits
 
     # --- seeing ---
 
@@ -268,5 +273,13 @@ def _spare(post: Post) -> SpareStatus:
     return SpareStatus(worker.pid, _state(post), worker.rss_bytes, worker.uptime_s)
 
 
-def _exit(end: Exit) -> LastExit:
-    return LastExit(end.reason.value, end.detail, rfc3339(end.at), end.connection)
+def _exit(end: ExitRecord) -> LastExit:
+    return LastExit(
+        end.reason,
+        end.detail,
+        rfc3339(end.at),
+        end.connection,
+        snapshot=end.snapshot,
+        stacks=end.stacks,
+        exit=end.id,
+    )

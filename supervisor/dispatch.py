@@ -29,6 +29,7 @@ from sandbox.protocol import (
     Stats,
 )
 from supervisor.admin.metrics import Metrics
+from supervisor.blame import exit_record
 from supervisor.clock import Clock
 from supervisor.core.child import State
 from supervisor.core.effects import Assign, ExitReason, Isolate, Retire, Wake
@@ -39,6 +40,7 @@ from supervisor.core.scheduler import Batch as Told
 from supervisor.core.scheduler import Ready, Scheduler, Take
 from supervisor.egress.broker import Broker, Desk
 from supervisor.egress.policy import Reach
+from supervisor.exits import ExitStore
 from supervisor.guard import Guard
 from supervisor.orders import PoolPlan
 from supervisor.posts import Lane, Post, SlotRecord
@@ -71,6 +73,7 @@ class PoolShell:
         queue: Queue,
         force: Workforce,
         metrics: Metrics,
+        exits: ExitStore,
         clock: Clock,
         retry: RetryPolicy,
         broker: Broker,
@@ -82,6 +85,7 @@ class PoolShell:
         self._queue = queue
         self._force = force
         self._metrics = metrics
+        self._exits = exits
         self._clock = clock
         self._broker = broker
         self.scheduler = Scheduler(self._look)
@@ -379,8 +383,7 @@ class PoolShell:
         """It is buried: what it had is released, or under suspicion."""
         post = self._posts.pop(worker.number)
         batches = list(post.batches.values())
-        connections = sorted({run.connection for run in batches})
-        unreported = sum(run.unreported for run in batches)
+        record = self._exits.add(exit_record(self.plan.name, worker, end, batches), end.stacks)
         _log.log(
             20 if end.reason in (ExitReason.DRAIN, ExitReason.RECYCLE) else 30,
             "worker_exited",
@@ -389,20 +392,21 @@ class PoolShell:
             pid=worker.pid,
             reason=end.reason,
             detail=end.detail,
-            connections=connections,
-            unreported=unreported,
+            connection=record.connection,
+            connections=record.connections,
+            unreported=record.unreported,
+            exit=record.id,
         )
         self._metrics.worker_exit(self.plan.name, end.reason)
         is_ours = self._draining or self._force.zygote.died_within(TOGETHER_S)
-        if end.connection is None and len(connections) == 1:
-            end = replace(end, connection=connections[0])
         if post.slot is not None:
-            self.slots[post.slot].last_exit = end
+            self.slots[post.slot].last_exit = record
         if not end.was_ready:
             self._failure = f"a worker did not start: {end.reason} ({end.detail})"
         elif not is_ours:
             self._failure = f"a worker died: {end.reason} ({end.detail})"
-        self.suspects.died(post, end, None, is_ours=is_ours)
+        end = replace(end, connection=record.connection)
+        self.suspects.died(post, end, record.id, is_ours=is_ours)
         for run in batches:
             del self._running[run.id]
             self._finished(run)

@@ -13,8 +13,9 @@ from typing import Any
 from supervisor.core.scheduler import Rule, Terms
 from supervisor.egress.broker import Desk
 from supervisor.egress.policy import Reach
+from supervisor.exits import ExitRecord
 from supervisor.verdicts import Run
-from supervisor.workers import Exit, Worker
+from supervisor.workers import Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,4 +56,4 @@ class SlotRecord:
     batches: int = 0
     events: int = 0
     processes: int = 0
-    last_exit: Exit | None = None
+    last_exit: ExitRecord | None = None

@@ -33,6 +33,7 @@ from supervisor.declare import Declarations, declare
 from supervisor.dispatch import PoolShell
 from supervisor.egress.broker import Broker
 from supervisor.egress.names import Resolver
+from supervisor.exits import ExitStore
 from supervisor.ingest import TrackingApi
 from supervisor.paused import Paused
 from supervisor.pools import asked_of, code_of, lanes_of, plan_of, retry_of
@@ -143,6 +144,7 @@ class Service:
         self.clock: Clock
         self.queue: Queue
         self.paused: Paused
+        self.exits: ExitStore
         self.broker: Broker
         self._redactor = redactor
         self._code = ""
@@ -178,6 +180,7 @@ class Service:
         await self.queue.start(_specs(config), self._work_came)
         self._queue_is_open = True
         self.paused = Paused(state_dir)
+        self.exits = ExitStore(state_dir)
         self._start_broker(sockets.values())
         self.said = await _declare_all(config, self.force)
         refuse_impossible(config, self.said)
@@ -346,6 +349,7 @@ class Service:
                     queue=self.queue,
                     force=self.force,
                     metrics=self.metrics,
+                    exits=self.exits,
                     clock=self.clock,
                     retry=retry,
                     broker=self.broker,
@@ -444,6 +448,7 @@ class Service:
             task.cancel()
         if self._queue_is_open:
             await self.queue.close()
+            self.exits.close()
         self._notifier.close()
         _log.info("service_stopped")
 

@@ -50,8 +50,8 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             connection=self.connection,
             outcome=_outcome(self.outcome),
             error=self.error,
-            since=_time("since", self.since),
-            until=_time("until", self.until),
+            since=read_time("since", self.since),
+            until=read_time("until", self.until),
             ids=self.ids,
         )
 
@@ -79,30 +79,35 @@ def read_filter(body: bytes) -> Filter:
 
 def read_page(query: Sequence[tuple[str, str]]) -> Page:
     """The parameters of a listing. Raises BadRequest for unknown, repeated and wrong ones."""
+    given = read_parameters(query, _PAGE_PARAMETERS)
+    where = Filter(
+        connection=given.get("connection"),
+        outcome=given.get("outcome"),
+        error=given.get("error"),
+        since=given.get("since"),
+        until=given.get("until"),
+    ).where()
+    return Page(where, read_limit(given.get("limit")), given.get("after"))
+
+
+def read_parameters(query: Sequence[tuple[str, str]], known: Sequence[str]) -> dict[str, str]:
+    """Parameters by name, without empty ones. Raises BadRequest for unknown and repeated ones."""
     given: dict[str, str] = {}
     for name, value in query:
-        if name not in _PAGE_PARAMETERS:
-            raise BadRequest(
-                f"unknown parameter {name[:100]!r}; there are {', '.join(_PAGE_PARAMETERS)}"
-            )
+        if name not in known:
+            raise BadRequest(f"unknown parameter {name[:100]!r}; there are {', '.join(known)}")
         if name in given:
             raise BadRequest(f"{name}: given twice; give it once")
+        _check_length(name, value)
         given[name] = value
-    _check_length("after", given.get("after"))
-    where = Filter(
-        connection=given.get("connection") or None,
-        outcome=given.get("outcome") or None,
-        error=given.get("error") or None,
-        since=given.get("since") or None,
-        until=given.get("until") or None,
-    ).where()
-    return Page(where, _limit(given.get("limit")), given.get("after") or None)
+    return {name: value for name, value in given.items() if value}
 
 
 _PAGE_PARAMETERS = ("connection", "outcome", "error", "since", "until", "limit", "after")
 
 
-def _limit(text: str | None) -> int:
+def read_limit(text: str | None) -> int:
+    """How many to list. Raises BadRequest."""
     if not text:
         return DEFAULT_PAGE
     # int() takes "1_0" and " 1"; a parameter is digits.
@@ -119,7 +124,8 @@ def _outcome(text: str | None) -> Outcome | None:
     return Outcome(text)
 
 
-def _time(name: str, text: str | None) -> float | None:
+def read_time(name: str, text: str | None) -> float | None:
+    """RFC 3339 as epoch seconds. Raises BadRequest."""
     if text is None:
         return None
     try:

@@ -7,6 +7,7 @@ changes state. Must not decide anything about deliveries: it asks `Control`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -17,6 +18,7 @@ from aiohttp import web
 
 from supervisor.admin import metrics
 from supervisor.admin.access import Access
+from supervisor.admin.exits import exit_json, read_exit_page
 from supervisor.admin.letters import (
     MAX_TEXT,
     BadRequest,
@@ -247,8 +249,33 @@ class AdminApi:
             }
         )
 
+    # --- exits -----------------------------------------------------------------
 
-#: The whole surface. Later issues add rows for exits, heaps, stacks and snapshots.
+    async def exits(self, request: web.Request) -> web.StreamResponse:
+        """A page of worker exits, newest first."""
+        page = read_exit_page(list(request.query.items()))
+        found = self._control.exits.list(page.where, limit=page.limit + 1, after=page.after)
+        shown = found[: page.limit]
+        return _json(
+            {
+                "exits": [exit_json(record) for record in shown],
+                "next": shown[-1].id if len(found) > page.limit else None,
+            }
+        )
+
+    async def exit(self, request: web.Request) -> web.StreamResponse:
+        """One exit with the text of its stacks."""
+        exit_id = _name(request, "id")
+        record = self._control.exits.get(exit_id)
+        if record is None:
+            raise NotFound(
+                f"there is no exit {exit_id!r}: it may be too long ago; see /debug/exits"
+            )
+        stacks = await asyncio.to_thread(self._control.exits.stacks, record)
+        return _json(exit_json(record, stacks))
+
+
+#: The whole surface. Later issues add rows for heaps, stacks and snapshots.
 ROUTES = (
     Route("GET", "/", AdminApi.index),
     Route("GET", "/health", AdminApi.health, is_public=True),
@@ -266,6 +293,8 @@ ROUTES = (
     Route("POST", "/connections/{name}/probe", AdminApi.probe),
     Route("POST", "/workers/{id}/recycle", AdminApi.recycle),
     Route("GET", "/debug/workers", AdminApi.workers),
+    Route("GET", "/debug/exits", AdminApi.exits),
+    Route("GET", "/debug/exits/{id}", AdminApi.exit),
 )
 
 _PUBLIC = frozenset(route.path for route in ROUTES if route.is_public)

@@ -18,6 +18,7 @@ from supervisor.queue import Books, DedupeStats, DeliveryRecord, Queue, QueueSta
 
 if TYPE_CHECKING:
     from supervisor.admin.metrics import Metrics
+    from supervisor.exits import ExitStore
 
 
 class ServiceState(enum.StrEnum):
@@ -58,7 +59,10 @@ class QueueState(enum.StrEnum):
 
 
 class LastExit(msgspec.Struct, frozen=True):
-    """How a worker ended last. `at` is RFC 3339; `snapshot` and `stacks` name its evidence."""
+    """How a worker ended last. `at` is RFC 3339; `snapshot` and `stacks` name its evidence.
+
+    `exit` is the id under which `/debug/exits` has all of it.
+    """
 
     reason: str
     detail: str
@@ -66,6 +70,7 @@ class LastExit(msgspec.Struct, frozen=True):
     connection: str | None = None
     snapshot: str | None = None
     stacks: str | None = None
+    exit: str | None = None
 
 
 class WorkerStatus(msgspec.Struct, frozen=True):
@@ -232,6 +237,10 @@ class Control(Protocol):
     @property
     def metrics(self) -> Metrics:
         """What `GET /metrics` renders."""
+
+    @property
+    def exits(self) -> ExitStore:
+        """Every worker's exit."""
 
     def status(self) -> Status:
         """The service as it is now, from memory."""

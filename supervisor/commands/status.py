@@ -33,6 +33,7 @@ from supervisor.commands.context import (
     size,
     table,
 )
+from supervisor.commands.exits import show_exits
 from supervisor.queue import Books
 
 #: Queues on the page where `--all` is not given.
@@ -67,19 +68,26 @@ _STYLES: dict[str, str] = {
 @click.command()
 @click.option("--watch", is_flag=True, help="Look again every second, until Ctrl-C.")
 @click.option("--all", "show_all", is_flag=True, help="All queues, and not just the worst.")
+@click.option("--exits", is_flag=True, help="How workers ended, newest first, instead.")
 @json_option
 @admin_options
-def status(client: AdminClient, watch: bool, show_all: bool, as_json: bool) -> None:
+def status(client: AdminClient, watch: bool, show_all: bool, exits: bool, as_json: bool) -> None:
     """Show pools, workers, queues (those in trouble first), books and sandbox.
 
     \b
     Examples:
       bulkhead status
       bulkhead status --watch
+      bulkhead status --exits
       bulkhead status --json | jq '.queues[] | select(.state != "open")'
     """
     if watch and (as_json or not sys.stdout.isatty()):
         raise click.UsageError("--watch is for a terminal, and not with --json")
+    if exits:
+        if watch:
+            raise click.UsageError("--exits is no page to watch")
+        show_exits(client, show_all, as_json)
+        return
     if as_json:
         print_json(client.get("/status"))
         return

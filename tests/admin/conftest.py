@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -18,8 +19,10 @@ Client = TestClient[Request, Application]
 
 
 @pytest.fixture
-def control() -> StubControl:
-    return StubControl()
+def control(tmp_path: Path) -> Iterator[StubControl]:
+    control = StubControl(tmp_path)
+    yield control
+    control.exits.close()
 
 
 @pytest.fixture

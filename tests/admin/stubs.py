@@ -7,6 +7,7 @@ service itself, behind the same seam, has tests of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import cast
 
 import msgspec
@@ -28,6 +29,7 @@ from supervisor.admin.status import (
     WorkerStatus,
     ZygoteStatus,
 )
+from supervisor.exits import ExitRecord, ExitStore, Usage
 from supervisor.queue import (
     Books,
     DeadLetter,
@@ -118,6 +120,28 @@ def a_letter(number: int, *, event: bytes | None = None) -> DeadLetter:
     )
 
 
+def an_exit(number: int, **changes: object) -> ExitRecord:
+    """A worker that hung; a higher number is a later one."""
+    record = ExitRecord(
+        id=f"exit-{number}",
+        at=AT + number,
+        pool="default",
+        worker="default-1",
+        pid=4711 + number,
+        reason="timeout",
+        detail="its event loop was blocked for 1.0 s",
+        connection="website-hook",
+        destination="webhooks",
+        connections=("website-hook", "website-mixpanel"),
+        event="m5",
+        events=("m5", "m6"),
+        unreported=2,
+        uptime_s=12.5,
+        usage=Usage(1.5, 0.25, 64 * 1024 * 1024, 0, 0, 0, 3),
+    )
+    return msgspec.structs.replace(record, **changes)
+
+
 class StubQueue:
     """What the admin API needs of a queue, and what it was asked."""
 
@@ -165,8 +189,9 @@ class StubQueue:
 class StubControl:
     """`Control`, with one connection and one worker; what was done by hand is in `done`."""
 
-    def __init__(self) -> None:
+    def __init__(self, state_dir: Path) -> None:
         self.stub_queue = StubQueue()
+        self.exits = ExitStore(state_dir)
         self.metrics = Metrics("1.2.3")
         self.now = a_status()
         self.done: list[tuple[str, str]] = []

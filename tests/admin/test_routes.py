@@ -36,7 +36,7 @@ async def test_status_has_the_keys_of_the_contract(client: Client) -> None:
     assert pool.keys() >= {"name", "state", "workers", "spares"}
     assert pool["workers"][0].keys() >= WORKER_KEYS
     assert pool["workers"][0]["last_exit"].keys() == {
-        *("reason", "detail", "connection", "at", "snapshot", "stacks")
+        *("reason", "detail", "connection", "at", "snapshot", "stacks", "exit")
     }
     assert status["queues"][0].keys() >= QUEUE_KEYS
     assert status["books"].keys() == BOOK_KEYS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -39,8 +40,10 @@ def bulkhead(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture
-def control() -> StubControl:
-    return StubControl()
+def control(tmp_path: Path) -> Iterator[StubControl]:
+    control = StubControl(tmp_path)
+    yield control
+    control.exits.close()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from supervisor.admin.status import QueueState
 from supervisor.queue import Books, DeadLetterFilter, DeliveryRecord, EventRecord, Outcome
-from tests.admin.stubs import AT, StubControl, a_status, queue_status
+from tests.admin.stubs import AT, StubControl, a_status, an_exit, queue_status
 from tests.cli.conftest import Bulkhead
 from tests.cli.servers import admin_app, serving
 
@@ -50,6 +50,17 @@ def test_json_is_what_the_service_says(bulkhead: Bulkhead, admin: str) -> None:
     """`--json` prints the answer of the admin API, whole."""
     told = json.loads(bulkhead("status", "--admin", admin, "--json").out)
     assert told["pools"][0]["workers"][0]["pid"] == 4711
+
+
+def test_exits_name_the_culprit(bulkhead: Bulkhead, admin: str, control: StubControl) -> None:
+    """`--exits` lists reason, blamed connection, event and where the evidence is."""
+    control.exits.add(an_exit(1, detail="blocked \x1b[31m"), "File x in f")
+    ran = bulkhead("status", "--exits", "--admin", admin)
+    for shown in ("timeout", "website-hook", "m5", "/debug/exits/exit-1 (with stacks)", "64.0 MiB"):
+        assert shown in ran.out
+    assert "\x1b" not in ran.out
+    told = json.loads(bulkhead("status", "--exits", "--json", "--admin", admin).out)
+    assert told["exits"][0]["id"] == "exit-1"
 
 
 def test_watch_is_for_a_terminal(bulkhead: Bulkhead, admin: str) -> None:

@@ -79,9 +79,9 @@ def _books(service: RunningService, connection: str) -> dict[str, int]:
 
 
 def _exits(service: RunningService, pool: str) -> list[dict[str, Any]]:
-    """The last exits of a pool's workers."""
-    (found,) = [p for p in service.admin("/status")["pools"] if p["name"] == pool]
-    return [worker["last_exit"] for worker in found["workers"] if worker["last_exit"]]
+    """Exits of a pool's workers, newest first."""
+    found: list[dict[str, Any]] = service.admin(f"/debug/exits?pool={pool}")["exits"]
+    return found
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
@@ -112,6 +112,10 @@ def _check(service: RunningService, row: Row) -> None:
         assert end["reason"] == row.exits, end
         assert re.search(row.detail, end["detail"]), end
         assert end["connection"] == f"{row.name}-bad", end
+        assert end["usage"]["max_rss_bytes"] > 0
+        if row.stacks:
+            text = service.admin(f"/debug/exits/{end['id']}")["stacks_text"]
+            assert re.search(row.stacks, text), text
 
 
 def _wait_for_delivered(service: RunningService, connection: str, events: int) -> None:

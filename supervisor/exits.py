@@ -1,0 +1,238 @@
+"""Every worker's exit with its evidence, kept on disk within bounds.
+
+Owns `state_dir/exits`: a JSON file an exit, and beside it the stacks where
+there are some. The listing is answered from memory; files are written by a
+thread of their own, in order, since a disk may be slow when things go wrong.
+What is kept is bounded by count and bytes: the oldest goes first, but never the
+last of its reason. Must not know pools, queues or HTTP.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import structlog
+
+_log = structlog.get_logger(__name__)
+
+#: Most exits that are kept, and most bytes of them on disk.
+MAX_EXITS, MAX_BYTES = 2_000, 64 * 1024 * 1024
+#: Most message ids in one record.
+MAX_EVENTS = 100
+_RECORD, _STACKS = ".json", ".stacks"
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What a worker used in its life, from the kernel: seconds of CPU, bytes, counts.
+
+    `max_rss_bytes` includes what it inherited from the zygote.
+    """
+
+    user_s: float
+    system_s: float
+    max_rss_bytes: int
+    major_faults: int
+    blocks_in: int
+    blocks_out: int
+    preempted: int
+
+    @classmethod
+    def of(cls, usage: resource.struct_rusage) -> Usage:
+        """From wait4(2), which counts memory in KiB."""
+        return cls(
+            usage.ru_utime,
+            usage.ru_stime,
+            usage.ru_maxrss * 1024,
+            usage.ru_majflt,
+            usage.ru_inblock,
+            usage.ru_oublock,
+            usage.ru_nivcsw,
+        )
+
+
+class ExitRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """How and why a worker ended. `at` is epoch seconds.
+
+    `connection` is the one to blame, None where that is not known; `connections`
+    had batches in the worker, `events` are message ids of what it had not
+    reported (MAX_EVENTS at most, the marked one first), `event` is the one that
+    the marked step worked on. `stacks` and `snapshot` name the evidence there is.
+    """
+
+    id: str
+    at: float
+    pool: str
+    worker: str
+    pid: int | None
+    reason: str
+    detail: str
+    connection: str | None
+    destination: str | None
+    connections: tuple[str, ...]
+    event: str | None
+    events: tuple[str, ...]
+    unreported: int
+    uptime_s: float
+    usage: Usage | None
+    stacks: str | None = None
+    snapshot: str | None = None
+
+
+class ExitFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which exits are asked for; None asks for all. Times are epoch seconds."""
+
+    pool: str | None = None
+    worker: str | None = None
+    connection: str | None = None
+    reason: str | None = None
+    since: float | None = None
+    until: float | None = None
+
+    def takes(self, record: ExitRecord) -> bool:
+        """Whether a record is one of those. A connection counts where it had a batch, too."""
+        return (
+            self.pool in (None, record.pool)
+            and self.worker in (None, record.worker)
+            and (
+                self.connection is None
+                or self.connection == record.connection
+                or self.connection in record.connections
+            )
+            and self.reason in (None, record.reason)
+            and (self.since is None or record.at >= self.since)
+            and (self.until is None or record.at <= self.until)
+        )
+
+
+class ExitStore:
+    """Made once; what an earlier service kept in `state_dir` is read then."""
+
+    def __init__(self, state_dir: Path, *, most: int = MAX_EXITS, most_bytes: int = MAX_BYTES):
+        self._folder = state_dir / "exits"
+        self._most, self._most_bytes = most, most_bytes
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="exits")
+        self._records: dict[str, ExitRecord] = {}
+        self._sizes: dict[str, int] = {}
+        self._reasons: Counter[str] = Counter()
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._load()
+
+    def add(self, record: ExitRecord, stacks: str) -> ExitRecord:
+        """Keep an exit; the record comes back as it is kept, with a name for its stacks."""
+        if record.id in self._records:
+            raise ValueError(f"there is an exit {record.id} already")
+        if stacks:
+            record = msgspec.structs.replace(record, stacks=record.id + _STACKS)
+        body = msgspec.json.encode(record)
+        self._take(record, len(body) + len(stacks))
+        self._writer.submit(self._write, record, body, stacks)
+        for old in self._surplus():
+            self._writer.submit(self._remove, old)
+        return record
+
+    def attach_snapshot(self, exit_id: str, snapshot: str) -> None:
+        """A snapshot belongs to this exit; nothing where the exit is not kept any more."""
+        record = self._records.get(exit_id)
+        if record is not None:
+            record = msgspec.structs.replace(record, snapshot=snapshot)
+            self._records[exit_id] = record
+            self._writer.submit(self._write, record, msgspec.json.encode(record), "")
+
+    def get(self, exit_id: str) -> ExitRecord | None:
+        """One exit."""
+        return self._records.get(exit_id)
+
+    def stacks(self, record: ExitRecord) -> str:
+        """The stacks of an exit, "" where there are none any more. Waits for what is written."""
+        if record.stacks is None:
+            return ""
+        return self._writer.submit(self._read_stacks, record.stacks).result()
+
+    def list(
+        self, where: ExitFilter, *, limit: int, after: str | None = None
+    ) -> Sequence[ExitRecord]:
+        """The newest `limit` exits that `where` takes, those older than exit `after`."""
+        found: list[ExitRecord] = []
+        start = after is None
+        for record in reversed(self._records.values()):
+            if start and where.takes(record):
+                found.append(record)
+                if len(found) == limit:
+                    break
+            start = start or record.id == after
+        return found
+
+    def close(self) -> None:
+        """Wait until everything is on disk."""
+        self._writer.shutdown()
+
+    # --- memory ---
+
+    def _take(self, record: ExitRecord, size: int) -> None:
+        self._records[record.id] = record
+        self._sizes[record.id] = size
+        self._reasons[record.reason] += 1
+
+    def _surplus(self) -> Iterator[ExitRecord]:
+        """Forget what is too much, oldest first; the last of a reason stays."""
+        size = sum(self._sizes.values())
+        for record in list(self._records.values()):
+            if len(self._records) <= self._most and size <= self._most_bytes:
+                return
+            if self._reasons[record.reason] > 1:
+                self._reasons[record.reason] -= 1
+                del self._records[record.id]
+                size -= self._sizes.pop(record.id)
+                yield record
+
+    def _load(self) -> None:
+        found = []
+        for path in self._folder.glob(f"*{_RECORD}"):
+            try:
+                record = msgspec.json.decode(path.read_bytes(), type=ExitRecord)
+                size = path.stat().st_size
+                if record.stacks is not None:
+                    size += (self._folder / record.stacks).stat().st_size
+            except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+                # Half written when the machine went down, or of another version: no evidence.
+                _log.warning("exit_record_unreadable", path=str(path), error=str(error))
+                continue
+            found.append((record, size))
+        for record, size in sorted(found, key=lambda item: item[0].at):
+            self._take(record, size)
+        for old in self._surplus():
+            self._remove(old)
+
+    # --- disk, in the writer's thread ---
+
+    def _write(self, record: ExitRecord, body: bytes, stacks: str) -> None:
+        try:
+            if stacks:
+                self._write_file(record.id + _STACKS, stacks.encode())
+            self._write_file(record.id + _RECORD, body)
+        except OSError as error:
+            # It is in memory still, and in the log; a full disk shall not take more than that.
+            _log.error("exit_record_not_written", exit=record.id, error=str(error))
+
+    def _write_file(self, name: str, body: bytes) -> None:
+        path = self._folder / name
+        fresh = path.with_suffix(path.suffix + ".new")
+        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(body)
+        fresh.replace(path)
+
+    def _read_stacks(self, name: str) -> str:
+        try:
+            return (self._folder / name).read_text()
+        except FileNotFoundError:
+            return ""
+
+    def _remove(self, record: ExitRecord) -> None:
+        for suffix in (_RECORD, _STACKS):
+            (self._folder / f"{record.id}{suffix}").unlink(missing_ok=True)

@@ -1,0 +1,127 @@
+"""Every worker's exit is kept with its evidence, within bounds, and can be asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from supervisor.exits import ExitFilter, ExitStore
+from tests.admin.conftest import Client
+from tests.admin.stubs import StubControl, an_exit
+
+ALL = ExitFilter()
+
+
+def ids(store: ExitStore, where: ExitFilter = ALL) -> list[str]:
+    return [record.id for record in store.list(where, limit=100)]
+
+
+def test_exits_outlive_the_service(tmp_path: Path) -> None:
+    """What was kept is there after a restart, stacks included, and only its owner may read it."""
+    store = ExitStore(tmp_path)
+    kept = [store.add(an_exit(n), "File x in f" if n == 2 else "") for n in range(3)]
+    store.attach_snapshot("exit-1", "s.heapsnapshot")
+    store.close()
+    again = ExitStore(tmp_path)
+    assert ids(again) == ["exit-2", "exit-1", "exit-0"]
+    assert again.get("exit-2") == kept[2]
+    assert again.stacks(kept[2]) == "File x in f"
+    assert again.stacks(kept[0]) == ""
+    found = again.get("exit-1")
+    assert found is not None
+    assert found.snapshot == "s.heapsnapshot"
+    again.close()
+    assert {file.stat().st_mode & 0o777 for file in (tmp_path / "exits").iterdir()} == {0o600}
+
+
+@pytest.mark.parametrize("bound", [{"most": 3}, {"most_bytes": 3 * 700}])
+def test_oldest_go_first_but_never_the_last_of_a_reason(
+    tmp_path: Path, bound: dict[str, int]
+) -> None:
+    """Past the bounds old exits go, on disk too; a rare reason keeps its evidence."""
+    store = ExitStore(tmp_path, **bound)
+    store.add(an_exit(0, reason="oom"), "")
+    for n in range(1, 9):
+        store.add(an_exit(n), "")
+    found = ids(store)
+    store.close()
+    assert found[0] == "exit-8"
+    assert found[-1] == "exit-0"
+    assert len(found) <= 4
+    on_disk = {file.stem for file in (tmp_path / "exits").glob("*.json")}
+    assert on_disk == set(found)
+
+
+def test_unreadable_record_costs_only_itself(tmp_path: Path) -> None:
+    """A file that was cut off when the machine went down is left alone."""
+    store = ExitStore(tmp_path)
+    store.add(an_exit(1), "")
+    store.close()
+    (tmp_path / "exits" / "exit-0.json").write_text('{"id": "exi')
+    again = ExitStore(tmp_path)
+    assert ids(again) == ["exit-1"]
+    again.close()
+
+
+def test_full_disk_costs_no_more_than_the_file(tmp_path: Path) -> None:
+    """Where nothing can be written, exits are listed all the same."""
+    store = ExitStore(tmp_path)
+    (tmp_path / "exits").rmdir()
+    store.add(an_exit(1), "stacks")
+    assert ids(store) == ["exit-1"]
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        (ExitFilter(connection="website-mixpanel"), ["exit-1", "exit-0"]),
+        (ExitFilter(connection="other"), ["exit-2"]),
+        (ExitFilter(reason="oom"), ["exit-2"]),
+        (ExitFilter(worker="default-1", pool="default"), ["exit-1", "exit-0"]),
+        (ExitFilter(since=an_exit(1).at), ["exit-2", "exit-1"]),
+        (ExitFilter(until=an_exit(1).at), ["exit-1", "exit-0"]),
+    ],
+)
+def test_filters(tmp_path: Path, where: ExitFilter, expected: list[str]) -> None:
+    """By pool, worker, reason, time, and by any connection that had a batch in it."""
+    store = ExitStore(tmp_path)
+    for record in (
+        an_exit(0),
+        an_exit(1),
+        an_exit(2, reason="oom", worker="p-2", pool="p", connection="other", connections=()),
+    ):
+        store.add(record, "")
+    assert ids(store, where) == expected
+    store.close()
+
+
+async def test_listing_comes_in_pages(client: Client, control: StubControl) -> None:
+    """Newest first, `next` is where the next page begins."""
+    for n in range(3):
+        control.exits.add(an_exit(n), "")
+    page = await (await client.get("/debug/exits?limit=2")).json()
+    assert [end["id"] for end in page["exits"]] == ["exit-2", "exit-1"]
+    assert page["exits"][0]["at"] == "2026-01-31T13:00:02.000Z"
+    rest = await (await client.get(f"/debug/exits?after={page['next']}")).json()
+    assert ([end["id"] for end in rest["exits"]], rest["next"]) == (["exit-0"], None)
+
+
+async def test_one_exit_has_its_stacks(client: Client, control: StubControl) -> None:
+    """The text that faulthandler wrote comes with the record; an unknown id is a 404."""
+    control.exits.add(an_exit(1), "File x in f")
+    told = await (await client.get("/debug/exits/exit-1")).json()
+    assert told["stacks_text"] == "File x in f"
+    assert told["usage"]["user_s"] == 1.5
+    assert (await client.get("/debug/exits/..%2Fqueue")).status == 404
+
+
+@pytest.mark.parametrize(
+    "query", ["reason=bored", "limit=0", "since=noon", "colour=red", "pool=a&pool=b"]
+)
+async def test_wrong_parameters_are_told(client: Client, query: str) -> None:
+    """A parameter that means nothing is an error and not ignored."""
+    answer = await client.get(f"/debug/exits?{query}")
+    assert answer.status == 400
+    assert query.split("=")[0] in (await answer.json())["message"]
