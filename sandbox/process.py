@@ -12,7 +12,7 @@ import signal
 import time
 
 _PR_SET_PDEATHSIG = 1
-_PR_SET_NO_NEW_PRIVS = 38
+_PR_SET_NO_NEW_PRIVS, _PR_GET_NO_NEW_PRIVS = 38, 39
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -47,3 +47,8 @@ def await_parent(parent: int, timeout_s: float) -> bool:
 def set_no_new_privs() -> None:
     """No exec of ours or our children's gains a privilege any more. Raises OSError."""
     prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def no_new_privs_faults() -> str:
+    """Why `set_no_new_privs` is not in force; empty where it is."""
+    return "" if _libc.prctl(_PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 else "the kernel says no"

@@ -221,6 +221,12 @@ class Limits(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields
     block_timeout_s: float
 
 
+class Withheld(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """Why a worker is not given something that its jail could use."""
+
+    reason: str
+
+
 #: Descriptors that travel with a `Spawn`, in this order. `wire` is the stream of frames;
 #: `channel` is SEQPACKET, for what carries descriptors itself: a stream may lose those. `page`
 #: is the marker page below; faulthandler writes into `stacks`, which was opened before anything
@@ -233,8 +239,9 @@ class Spawn(Message, frozen=True, array_like=True, tag=32):
 
     `destinations` is (name, class path or None for a built-in one). A worker
     that is to `declare` describes them and validates settings, and serves no
-    batches. `profile` and `ca_file` are the config's, of its sandbox. It
-    carries no settings and no secrets.
+    batches. `profile` and `ca_file` are the config's, of its sandbox; `uid` is
+    a user that no other worker has, and `write_paths` are folders beside its
+    scratch one. It carries no settings and no secrets.
     """
 
     child: int
@@ -245,6 +252,8 @@ class Spawn(Message, frozen=True, array_like=True, tag=32):
     profile: str
     ca_file: str | None
     declare: bool
+    uid: int | Withheld
+    write_paths: list[str]
 
 
 class Spawned(Message, frozen=True, array_like=True, tag=33):

@@ -65,8 +65,7 @@ def main(order: Spawn, descriptors: dict[str, int], supervisor: int) -> NoReturn
         if not process.await_parent(supervisor, ADOPTION_S):
             os._exit(1)
         _tell_stacks(descriptors["stacks"])
-        layers = jail.enter(descriptors.values())
-        process.die_with_parent(supervisor)
+        layers = jail.enter(order, descriptors.values(), parent=supervisor)
         sys.path[:0] = order.plugin_paths
         importlib.invalidate_caches()
         worker = _Worker(order, layers, Page(descriptors["page"]))

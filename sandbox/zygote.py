@@ -20,7 +20,7 @@ from typing import NoReturn
 import msgpack
 import msgspec
 
-from sandbox import process, tls
+from sandbox import jail, process, tls
 from sandbox.protocol import (
     DESCRIPTORS,
     MAX_DATAGRAM,
@@ -41,6 +41,7 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     channel = socket.socket(fileno=int(sys.argv[1]))
     _import_what_workers_share()
+    jail.prepare()
     gc.collect()
     gc.freeze()
     channel.send(encode(Warm()))

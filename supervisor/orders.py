@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sandbox.protocol import Limits, Spawn
+from sandbox.protocol import Limits, Spawn, Withheld
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,7 @@ class PoolPlan:
     ca_file: str | None
     destinations: tuple[tuple[str, str | None], ...]
     plugin_paths: tuple[str, ...]
+    write_paths: tuple[str, ...] = ()
 
     def order(
         self,
@@ -42,4 +43,6 @@ class PoolPlan:
             self.profile,
             self.ca_file,
             declare=declare,
+            uid=Withheld("not chosen yet"),
+            write_paths=list(self.write_paths),
         )

@@ -59,6 +59,8 @@ class PlannedPool(msgspec.Struct, frozen=True, kw_only=True):
     max_open_files: int
     network: str
     allow: tuple[str, ...]
+    profile: str
+    write_paths: tuple[str, ...]
 
 
 class Orphan(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,6 +174,8 @@ def _pool(config: Config, name: str) -> PlannedPool:
         max_open_files=pool.max_open_files,
         network=pool.network,
         allow=pool.allow,
+        profile=config.profile_of(name),
+        write_paths=tuple(map(str, pool.write_paths)),
     )
 
 
@@ -210,6 +214,16 @@ def _problems(
     return problems
 
 
+def loosenings(config: Config, pool: str) -> list[str]:
+    """What the workers of a pool may do beyond the strict profile; one clause each."""
+    found = []
+    if config.profile_of(pool) == "relaxed":
+        found.append("profile relaxed: its workers may make memory executable")
+    if paths := config.pools[pool].write_paths:
+        found.append(f"its workers may write to {', '.join(map(str, paths))}")
+    return found
+
+
 def _notes(config: Config, said: Mapping[str, Declaration]) -> list[str]:
     """What is valid, and likely not what was meant."""
     fed = {connection.source for connection in config.connections.values()}
@@ -221,6 +235,7 @@ def _notes(config: Config, said: Mapping[str, Declaration]) -> list[str]:
     for pool in config.pools:
         if not config.destinations_of(pool):
             notes.append(f"pools.{pool}: no connection uses it; its workers would be idle")
+        notes += [f"pools.{pool}: {loosened}" for loosened in loosenings(config, pool)]
     for connection in config.connections.values():
         declared = said.get(connection.destination)
         if declared is None:

@@ -21,6 +21,8 @@ _FIXED_AT_START = (
     # The supervisor checks these at each connect, but a worker keeps connections that are open.
     "network",
     "allow",
+    "profile",
+    "write_paths",
 )
 
 

@@ -21,7 +21,7 @@ import structlog
 import uvloop
 from aiohttp import web
 
-from supervisor import VERSION, log, systemd
+from supervisor import VERSION, identities, log, systemd
 from supervisor.admin.access import Access
 from supervisor.admin.metrics import SUPERVISOR, Metrics
 from supervisor.admin.routes import AdminApi
@@ -88,7 +88,7 @@ async def check_destinations(config: Config) -> Declarations:
     Must run on an event loop in a process that has no other children.
     """
     become_subreaper()
-    force = Workforce()
+    force = Workforce(identities.available(config.service.state_dir))
     force.start()
     try:
         return await _declare_all(config, force)
@@ -138,7 +138,7 @@ class Service:
         self.state = ServiceState.STARTING
         self.started = time.monotonic()
         self.metrics = Metrics(VERSION)
-        self.force = Workforce()
+        self.force = Workforce(identities.available(config.service.state_dir))
         self.said = Declarations()
         self.shells: dict[str, PoolShell] = {}
         self.clock: Clock

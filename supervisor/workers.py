@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+import msgspec
 import structlog
 
 from sandbox.protocol import (
@@ -43,6 +44,7 @@ from supervisor.channel import Channel
 from supervisor.core import child as core
 from supervisor.core.effects import Announce, Bury, ExitReason, Kill, SendDrain, Watch
 from supervisor.core.talk import TalkBudget
+from supervisor.identities import Identities
 from supervisor.zygote import Zygote
 
 _log = structlog.get_logger(__name__)
@@ -405,8 +407,9 @@ class Worker(asyncio.Protocol):
 class Workforce:
     """All workers of the service, and the zygote that they come from."""
 
-    def __init__(self) -> None:
+    def __init__(self, identities: Identities) -> None:
         self.numbers = itertools.count(1)
+        self._identities = identities
         self.zygote = Zygote(self._answered)
         self._workers: dict[int, Worker] = {}
         self._connecting: set[asyncio.Task[object]] = set()
@@ -429,6 +432,7 @@ class Workforce:
         task = loop.create_task(loop.create_unix_connection(lambda: worker, sock=ours))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
+        order = msgspec.structs.replace(order, uid=self._identities.of(order.child))
         self.zygote.fork(order, (theirs.detach(), their_channel.detach(), *box.copies()))
         return worker
 

@@ -1,42 +1,91 @@
 """The jail: what a worker gives up before it imports a destination.
 
 `enter` applies the layers in order and reports each by name: "on", or why not.
-A layer that is not in force is said, never silently absent.
+A layer that is not in force is said, never silently absent; what a layer claims
+is tried out before it is believed.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 
 from sandbox import process
-from sandbox.protocol import LAYERS
+from sandbox.jail import descriptors, identity, landlock, openings, paths, rlimits, seccomp
+from sandbox.protocol import LAYERS, Spawn, Withheld
+
+#: Whether the supervisor connects for its workers, which may then make no socket at all.
+BROKERED = True
 
 
-def enter(keep: Collection[int]) -> dict[str, str]:
-    """Lock this process down; of its descriptors only 0, 1, 2 and those to `keep` are left.
+def enter(
+    order: Spawn, keep: Collection[int], *, parent: int, layers: Collection[str] = LAYERS
+) -> dict[str, str]:
+    """Lock this process down as `order` says; "on" or why not, for each layer.
 
-    Must run before any thread exists and before a destination is imported.
+    Of its descriptors only 0, 1, 2 and those to `keep` are left, and it dies
+    with `parent`. Must run before any thread exists and before a destination is
+    imported. `layers` leaves some out, which is for those who want to see what
+    each of them stops. Raises OSError where a change of identity fails half-way.
     """
-    report = dict.fromkeys(LAYERS, "not part of this version")
-    report["descriptors"] = _scrub(keep)
-    report["no_new_privs"] = _no_new_privs()
+    report = {layer: "left out" if layer not in layers else "" for layer in LAYERS}
+    uid, reason = _uid_of(order) if "uid" in layers else (None, "left out")
+    if "descriptors" in layers:
+        report["descriptors"] = descriptors.scrub(keep)
+    if "rlimits" in layers:
+        report["rlimits"] = rlimits.apply(order.limits, has_own_uid=uid is not None)
+    if "uid" in layers:
+        report["uid"] = identity.drop(uid, reason)
+    # The kernel forgets it at a change of uid, and later ones are not for us to make.
+    process.die_with_parent(parent)
+    if "no_new_privs" in layers:
+        report["no_new_privs"] = _no_new_privs()
+    if "landlock" in layers:
+        allowed = paths.allowed(
+            order.plugin_paths, order.ca_file, order.write_paths, resolves_names=not BROKERED
+        )
+        report["landlock"] = landlock.restrict(allowed, may_connect=not BROKERED)
+    if "seccomp" in layers:
+        report["seccomp"] = seccomp.restrict(order.profile, brokered=BROKERED)
+    report["cgroup"] = report["cgroup"] or "not part of this version"
+    _believe_nothing(report, order, uid)
     # Last, since it looks at what the others have made of this process.
-    report["egress"] = _egress()
+    report["egress"] = report["egress"] or _egress()
     return report
 
 
-def _scrub(keep: Collection[int]) -> str:
-    # The environment was scrubbed when the zygote was started; what it was started with is
-    # readable in /proc/self/environ, so nothing secret may ever be in it.
-    first = 3
-    for descriptor in sorted(keep):
-        os.closerange(first, descriptor)
-        os.set_inheritable(descriptor, False)
-        first = descriptor + 1
-    os.closerange(first, os.sysconf("SC_OPEN_MAX"))
-    return "on"
+def prepare() -> None:
+    """Do in the zygote what is the same for all workers, so that each starts sooner."""
+    paths.shared()
+    seccomp.prepare(BROKERED)
+    if os.geteuid() == 0:
+        identity.obstacle = _obstacle(paths.code())
+
+
+def _obstacle(wanted: Sequence[str]) -> str:
+    """Why a worker with another uid could not read `wanted`; empty where it can."""
+    try:
+        openings.open_up(wanted)
+    except openings.ClosedError as error:
+        return str(error)
+    unreadable = openings.unreadable(wanted)
+    return "" if unreadable is None else f"{unreadable} can be read by its owner only"
+
+
+def _uid_of(order: Spawn) -> tuple[int | None, str]:
+    """The uid to become; None, and why, where this worker has to keep the service's."""
+    match order.uid:
+        case Withheld(reason=reason):
+            return None, reason
+        case uid:
+            pass
+    wanted = [*order.plugin_paths, *order.write_paths]
+    wanted += [order.ca_file] if order.ca_file is not None else []
+    if obstacle := identity.obstacle or _obstacle(wanted):
+        return None, obstacle
+    return uid, ""
 
 
 def _egress() -> str:
@@ -58,3 +107,17 @@ def _no_new_privs() -> str:
     except OSError as error:
         return f"refused by the kernel: {error.strerror}"
     return "on"
+
+
+def _believe_nothing(report: dict[str, str], order: Spawn, uid: int | None) -> None:
+    """Try what each layer claims; one that does not hold is not "on"."""
+    found: tuple[tuple[str, Callable[[], str]], ...] = (
+        ("rlimits", partial(rlimits.faults, order.limits)),
+        ("uid", partial(identity.faults, uid)),
+        ("no_new_privs", process.no_new_privs_faults),
+        ("landlock", landlock.faults),
+        ("seccomp", seccomp.faults),
+    )
+    for layer, faults in found:
+        if report[layer] == "on" and (fault := faults()):
+            report[layer] = f"not in force: {fault}"

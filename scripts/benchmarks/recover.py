@@ -23,7 +23,7 @@ from scripts.benchmarks import bulkhead, celery_peer, stamps
 from scripts.benchmarks.comparison import Figure, difference, percentile
 from scripts.benchmarks.load import BATCH_EVENTS, Load, event_parts, numbered
 from scripts.benchmarks.pool_peers import Futures, Pebble, PoolPeer
-from tests.harness.service import RunningService
+from tests.harness.service import RunningService, writable
 from tests.harness.waiting import wait_until
 
 GOAL_MEDIAN_MS = 5.0
@@ -90,6 +90,7 @@ def run(*, kills: int) -> Sequence[Figure]:
     """`kills` kills of workers on each side."""
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bulkhead-bench-")))
+        directory.chmod(0o755)  # workers have users of their own, and write stamps into it
         # Before any thread starts, since these two fork this process.
         pebble = Pebble(WORKERS, directory / "pebble")
         stack.callback(pebble.close)
@@ -142,7 +143,7 @@ def _service(stamps_path: Path) -> Iterator[RunningService]:
         # Small batches, so that the next one is never long in coming: what is measured is the
         # recovery, and not the gap between two batches of 100 at 30 % of capacity.
         connection={"linger": "0s", "batch_events": 10},
-        pool={"workers": WORKERS, "spares": 1},
+        pool={"workers": WORKERS, "spares": 1, "write_paths": [writable(stamps_path)]},
     )
     with bulkhead.running(sections) as service:
         yield service

@@ -64,7 +64,8 @@ SECTIONS = (
 _NAMED_SECTIONS = ("pools", "sources", "connections", "destinations")
 
 
-def _service_keys(base: Path) -> Keys:
+def _folders(base: Path) -> Parser:
+    """Folders that are there, as a tuple of paths."""
     paths = values.list_of(values.text)
 
     def folders(value: object) -> tuple[Path, ...]:
@@ -78,9 +79,13 @@ def _service_keys(base: Path) -> Keys:
             raise Invalid(*missing)
         return found
 
+    return folders
+
+
+def _service_keys(base: Path) -> Keys:
     return {
         "state_dir": Key("state_dir", values.path(base)),
-        "plugin_paths": Key("plugin_paths", folders),
+        "plugin_paths": Key("plugin_paths", _folders(base)),
         "drain_timeout": Key("drain_timeout_s", values.duration("0s", "1h")),
     }
 
@@ -116,19 +121,24 @@ _RETRY_KEYS: Keys = {
     "max_delay": Key("max_delay_s", values.duration("1ms", "30d")),
 }
 
-_POOL_KEYS: Keys = {
-    "destinations": Key("destinations", values.non_empty(values.list_of(values.text))),
-    "workers": Key("workers", values.integer(1, 256)),
-    "spares": Key("spares", values.integer(0, 64)),
-    "memory_limit": Key("memory_limit", values.size("32MiB", "1TiB")),
-    "memory_soft_limit": Key("memory_soft_limit", values.size("16MiB", "1TiB")),
-    "batch_timeout": Key("batch_timeout_s", values.duration("10ms", "1h")),
-    "block_timeout": Key("block_timeout_s", values.duration("10ms", "1h")),
-    # Below 64 a worker's own pipes and libraries leave nothing to connect with.
-    "max_open_files": Key("max_open_files", values.integer(64, 1_048_576)),
-    "network": Key("network", values.one_of(*NETWORKS)),
-    "allow": Key("allow", values.list_of(values.allowed)),
-}
+
+def _pool_keys(base: Path) -> Keys:
+    return {
+        "destinations": Key("destinations", values.non_empty(values.list_of(values.text))),
+        "workers": Key("workers", values.integer(1, 256)),
+        "spares": Key("spares", values.integer(0, 64)),
+        "memory_limit": Key("memory_limit", values.size("32MiB", "1TiB")),
+        "memory_soft_limit": Key("memory_soft_limit", values.size("16MiB", "1TiB")),
+        "batch_timeout": Key("batch_timeout_s", values.duration("10ms", "1h")),
+        "block_timeout": Key("block_timeout_s", values.duration("10ms", "1h")),
+        # Below 64 a worker's own pipes and libraries leave nothing to connect with.
+        "max_open_files": Key("max_open_files", values.integer(64, 1_048_576)),
+        "network": Key("network", values.one_of(*NETWORKS)),
+        "allow": Key("allow", values.list_of(values.allowed)),
+        "profile": Key("profile", values.one_of(*PROFILES)),
+        "write_paths": Key("write_paths", _folders(base)),
+    }
+
 
 _SOURCE_KEYS: Keys = {
     "write_key": Key("write_key", values.write_key),
@@ -188,7 +198,7 @@ def known_keys() -> Mapping[str, Collection[str]]:
         "admin": _admin_keys(nowhere).keys(),
         "queue": _QUEUE_KEYS.keys(),
         "retry": _RETRY_KEYS.keys(),
-        "pools": _POOL_KEYS.keys(),
+        "pools": _pool_keys(nowhere).keys(),
         "sources": _SOURCE_KEYS.keys(),
         "connections": _CONNECTION_KEYS.keys(),
         "sandbox": _sandbox_keys(nowhere).keys(),
@@ -230,7 +240,7 @@ class Reader:
 
     def pools(self) -> Mapping[str, Pool | None]:
         """Every pool that the file names; a pool `default` with "*" where it names none."""
-        return self._named("pools", _POOL_KEYS, self._pool) or {
+        return self._named("pools", _pool_keys(self._base), self._pool) or {
             "default": Pool(name="default", destinations=(ANY_DESTINATION,))
         }
 

@@ -21,8 +21,9 @@ MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 NETWORKS = ("declared", "public", "any")
 #: In which order deliveries of one connection go out.
 ORDERINGS = ("none", "user")
-#: How tight the jail is.
-PROFILES = ("strict",)
+#: How tight the jail is: `relaxed` lets workers make memory executable, for code that compiles
+#: at run time.
+PROFILES = ("strict", "relaxed")
 #: Engines behind the queue.
 ENGINES = ("sqlite",)
 #: The pool that runs every destination which no other pool names has this among its destinations.
@@ -132,6 +133,10 @@ class Pool(Struct, frozen=True, kw_only=True):
     network: str = "declared"
     allow: tuple[str, ...] = ()
     """`host:port` in lower case, or a CIDR block."""
+    profile: str | None = None
+    """None: that of the sandbox."""
+    write_paths: tuple[Path, ...] = ()
+    """Folders that its workers may write to beside their scratch folder."""
 
 
 class Source(Struct, frozen=True, kw_only=True):
@@ -219,6 +224,10 @@ class Config(Struct, frozen=True, kw_only=True):
         if fallback is None:
             raise LookupError(f"no pool runs {destination}")
         return fallback
+
+    def profile_of(self, pool: str) -> str:
+        """How tight the jail of a pool's workers is: its own profile, else the sandbox's."""
+        return self.pools[pool].profile or self.sandbox.profile
 
     def destinations_of(self, pool: str) -> tuple[tuple[str, str | None], ...]:
         """What the workers of a pool import: (name, class path or None for a built-in one), sorted.

@@ -36,6 +36,18 @@ def free_port() -> int:
         return port
 
 
+def writable(file: Path) -> str:
+    """Let workers append to `file` and make others beside it, whatever uid each of them has.
+
+    Its folder, for `write_paths`.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.parent.chmod(0o777)
+    file.touch()
+    file.chmod(0o666)
+    return str(file.parent)
+
+
 def toml(value: object) -> str:
     """One TOML value; mappings become inline tables. JSON strings are TOML strings."""
     match value:

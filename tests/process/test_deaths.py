@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.conftest import StartService
-from tests.harness.service import RunningService
+from tests.harness.service import RunningService, writable
 from tests.harness.sink import SinkProcess
 from tests.harness.waiting import wait_until
 from tests.process.client import post, track
@@ -24,7 +24,12 @@ def trial(path: Path, name: str, **settings: object) -> dict[str, dict[str, obje
     return {
         "service": {"plugin_paths": [PLUGINS]},
         "retry": {"first_delay": "50ms", "max_delay": "500ms"},
-        "pools.default": {"destinations": ["*"], "workers": 2, "spares": 1},
+        "pools.default": {
+            "destinations": ["*"],
+            "workers": 2,
+            "spares": 1,
+            "write_paths": [writable(path)],
+        },
         f"destinations.{name}": {"class": f"trials:{name.capitalize()}"},
         "connections.trial": {
             "source": "test",

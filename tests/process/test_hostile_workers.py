@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from tests.conftest import StartService
+from tests.harness.service import writable
 from tests.harness.waiting import wait_until
 from tests.process.client import post, track
 from tests.process.plugins.trials import LIES
@@ -25,7 +26,12 @@ def test_nonsense_on_the_wire_costs_only_its_worker(
         {
             "service": {"plugin_paths": [PLUGINS]},
             "retry": {"first_delay": "500ms"},
-            "pools.default": {"destinations": ["*"], "workers": 1, "spares": 1},
+            "pools.default": {
+                "destinations": ["*"],
+                "workers": 1,
+                "spares": 1,
+                "write_paths": [writable(diary)],
+            },
             "destinations.liar": {"class": "trials:Liar"},
             "destinations.diary": {"class": "trials:Diary"},
             "connections.bad": {
@@ -55,10 +61,7 @@ def test_nonsense_on_the_wire_costs_only_its_worker(
     assert end["detail"]
     post(service.url, [track("m2")])
     wait_until(
-        lambda: (
-            diary.exists()
-            and {line.split()[0] for line in diary.read_text().splitlines()} == {"m1", "m2"}
-        ),
+        lambda: {line.split()[0] for line in diary.read_text().splitlines()} == {"m1", "m2"},
         20,
         "the neighbour's events",
     )

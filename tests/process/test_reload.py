@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import StartService
-from tests.harness.service import RunningService, config_text
+from tests.harness.service import RunningService, config_text, writable
 from tests.harness.waiting import wait_until
 from tests.process.client import post, track
 
@@ -24,7 +24,12 @@ Sections = dict[str, dict[str, object]]
 def base(diary: Path, **settings: object) -> Sections:
     return {
         "service": {"plugin_paths": [PLUGINS]},
-        "pools.default": {"destinations": ["*"], "workers": 1, "spares": 1},
+        "pools.default": {
+            "destinations": ["*"],
+            "workers": 1,
+            "spares": 1,
+            "write_paths": [writable(diary)],
+        },
         "destinations.diary": {"class": "trials:Diary"},
         "connections.one": {
             "source": "test",
@@ -106,7 +111,12 @@ def test_only_changed_pools_get_new_workers_and_nothing_is_dropped(
 ) -> None:
     """A pool with another limit is replaced between batches; its neighbour's processes stay."""
     sections = base(tmp_path / "one", seconds=0.2)
-    sections["pools.other"] = {"destinations": ["second"], "workers": 1, "spares": 0}
+    sections["pools.other"] = {
+        "destinations": ["second"],
+        "workers": 1,
+        "spares": 0,
+        "write_paths": [writable(tmp_path / "two")],
+    }
     sections["destinations.second"] = {"class": "trials:Diary"}
     sections["connections.two"] = {
         "source": "test",

@@ -1,0 +1,92 @@
+"""Layer `seccomp`: system calls that are not on the list end with an error. See seccomp(2).
+
+Owns the installation. Refused calls get an errno and no signal: libuv and glibc
+try newer calls first and fall back on older ones.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import functools
+import os
+import sys
+
+from sandbox.jail import bpf, kernel, rules
+from sandbox.jail.bpf import MACHINES, Machine
+
+_SET_MODE_FILTER, _FLAG_TSYNC = 1, 1
+#: By column of the table: x86_64, aarch64.
+_SECCOMP, _UNSHARE, _IO_URING_SETUP = (317, 277), (272, 97), (425, 425)
+
+
+#: Stands for the worker's own pid in a program that is assembled ahead. No constant of any rule
+#: looks like it, whatever the alignment.
+_ANY_PID = 0x5EC0_50D1
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
+
+
+def restrict(profile: str, *, brokered: bool) -> str:
+    """Install the filter of `profile` for every thread of this process; "on", or why not.
+
+    `brokered`: the supervisor connects for this worker, which makes no sockets itself.
+    Needs no_new_privs to be set.
+    """
+    machine = _machine()
+    if machine is None:
+        return f"the table has no column for {os.uname().machine}"
+    packed = _program(machine, profile, brokered).replace(
+        _placeholder(_ANY_PID), _placeholder(os.getpid())
+    )
+    program = _Program(len(packed) // 8, packed)
+    try:
+        kernel.syscall(_SECCOMP[machine.column], _SET_MODE_FILTER, _FLAG_TSYNC, program)
+    except OSError as error:
+        return f"refused by the kernel: {error.strerror}"
+    return "on"
+
+
+def prepare(brokered: bool) -> None:
+    """Assemble all programs, so that a worker has only its pid to fill in."""
+    machine = _machine()
+    if machine is not None:
+        for profile in rules.PROFILES:
+            _program(machine, profile, brokered)
+
+
+@functools.cache
+def _program(machine: Machine, profile: str, brokered: bool) -> bytes:
+    wanted = rules.verdicts(machine, profile, own_pid=_ANY_PID, brokered=brokered)
+    return b"".join(
+        instruction.packed() for instruction in bpf.assemble(machine, wanted, errno.EPERM)
+    )
+
+
+def _placeholder(pid: int) -> bytes:
+    return pid.to_bytes(4, sys.byteorder)
+
+
+def faults() -> str:
+    """What the filter does not stop and should; empty where it holds."""
+    machine = _machine()
+    if machine is None:
+        return "no filter"
+    for name, numbers, expected in (
+        ("unshare", _UNSHARE, errno.EPERM),
+        ("io_uring_setup", _IO_URING_SETUP, errno.ENOSYS),
+    ):
+        try:
+            kernel.syscall(numbers[machine.column], 0, None)
+        except OSError as error:
+            if error.errno == expected:
+                continue
+            return f"{name} ended with {error.strerror}"
+        return f"{name} was let through"
+    return ""
+
+
+def _machine() -> Machine | None:
+    return MACHINES.get(os.uname().machine)
