@@ -22,14 +22,14 @@ import re
 from typing import Any
 
 from destinations.drift.mapping import Access, Person
-from destinations.kit import Delivered, Failed, Outcome, Response, Retry
+from destinations.kit import Cause, Delivered, Failed, Outcome, Response, Retry
 from destinations.kit.paths import find
 
 _HTML = (b"<!doctype html", b"<html")
 #: What may stand in a header: a token with a line break would end it.
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
 #: Types of errors that pass by themselves, whatever the status.
-_PASSING = frozenset({"rate_limit", "internal_error"})
+_PASSING = {"rate_limit": Cause.THROTTLED, "internal_error": Cause.SERVER}
 
 DELIVERED = Delivered()
 
@@ -72,12 +72,14 @@ def outcome(response: Response) -> Outcome:
     error = _error(response)
     if not error or not isinstance(by_status, (Failed, Retry)):
         return by_status
-    kind = error.get("type") or error.get("code") or ""
+    kind = str(error.get("type") or error.get("code") or "")
     reason = f"Drift refused it: {response.status} {kind} {error.get('message') or ''}"
     reason = " ".join(reason.split())[:500]
     if isinstance(by_status, Retry):
-        return Retry(reason, by_status.after_s)
-    return Retry(reason) if kind in _PASSING else Failed(reason)
+        return Retry(reason, by_status.after_s, by_status.cause)
+    if kind in _PASSING:
+        return Retry(reason, None, _PASSING[kind])
+    return Failed(reason)
 
 
 def made(response: Response) -> str | Outcome:

@@ -23,7 +23,7 @@ from typing import Any
 
 from yarl import URL
 
-from destinations.kit import Delivered, Failed, Outcome, Response, Retry, Split, Unsupported
+from destinations.kit import Cause, Delivered, Failed, Outcome, Response, Retry, Split, Unsupported
 from destinations.kit.tokens import Token
 
 #: Errors that another try may change, by kind and code, with the seconds to wait where told.
@@ -162,10 +162,13 @@ def _of_request(response: Response, error: dict[str, Any]) -> Outcome | Split:
     errors = _errors(error)
     outcome = _outcome(errors) if errors else by_status
     if isinstance(outcome, Retry):
-        after_s = outcome.after_s
-        if isinstance(by_status, Retry) and by_status.after_s is not None:
-            after_s = by_status.after_s  # `Retry-After` knows better
-        return Retry(outcome.reason, after_s)
+        after_s, cause = outcome.after_s, outcome.cause
+        if isinstance(by_status, Retry):
+            if by_status.after_s is not None:
+                after_s = by_status.after_s  # `Retry-After` knows better
+            if cause is Cause.OTHER:
+                cause = by_status.cause
+        return Retry(outcome.reason, after_s, cause)
     if isinstance(by_status, Retry) or error.get("status") == "ABORTED":
         return Retry(_reason(outcome, by_status))
     if response.status in (400, 413) and not (
@@ -192,7 +195,9 @@ def _outcome(errors: Sequence[Any]) -> Outcome:  # Any: the server's JSON
     if not all(code in _RETRY_AFTER_S for code in codes):
         return Failed(reason)
     waits_s = [_RETRY_AFTER_S[code] for code in codes] + [_delay_s(error) for error in errors]
-    return Retry(reason, max((wait_s for wait_s in waits_s if wait_s is not None), default=None))
+    after_s = max((wait_s for wait_s in waits_s if wait_s is not None), default=None)
+    is_quota = any(kind == "quotaError" for kind, _ in codes)
+    return Retry(reason, after_s, Cause.THROTTLED if is_quota else Cause.OTHER)
 
 
 def _bare(status: dict[str, Any]) -> Outcome:  # Any: the server's JSON

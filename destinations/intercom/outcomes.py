@@ -23,7 +23,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from destinations.intercom.mapping import Person
-from destinations.kit import Delivered, Failed, Outcome, Response, Retry
+from destinations.kit import Cause, Delivered, Failed, Outcome, Response, Retry
 from destinations.kit.outcomes import MAX_RETRY_AFTER_S, retry_after_s
 
 #: Codes of errors that pass by themselves, whatever the status.
@@ -37,6 +37,8 @@ _PASSING = frozenset(
         "retry_after",
     }
 )
+#: Of them, those that fewer calls would help.
+_TOO_MUCH = frozenset({"rate_limit_exceeded", "too_many_requests"})
 #: What the page of the call gives as its answer to a contact that exists already.
 _EXISTING = re.compile(r"already exists with id=([0-9A-Za-z-]+)")
 _HTML = (b"<!doctype html", b"<html")
@@ -53,9 +55,12 @@ def outcome(response: Response) -> Outcome:
     by_status = response.outcome()
     errors = _errors(response)
     reason = f"Intercom refused it: {response.status} {_text(errors)}" if errors else ""
-    is_passing = any(error.get("code") in _PASSING for error in errors)
-    if isinstance(by_status, Retry) or is_passing:
-        return Retry(reason[:500] or _reason(by_status), _wait_s(response))
+    codes = {str(error.get("code")) for error in errors}
+    if isinstance(by_status, Retry) or codes & _PASSING:
+        cause = by_status.cause if isinstance(by_status, Retry) else Cause.OTHER
+        if codes & _TOO_MUCH:
+            cause = Cause.THROTTLED
+        return Retry(reason[:500] or _reason(by_status), _wait_s(response), cause)
     return Failed(reason[:500] or _reason(by_status))
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from destinations.kit import Delivered, Failed, Outcome, Response, Retry, Split
+from destinations.kit import Cause, Delivered, Failed, Outcome, Response, Retry, Split
 from destinations.kit.tokens import Token
 
 #: "601: access token invalid", "602: access token expired": renewed, and the request sent again.
@@ -36,6 +36,9 @@ _RETRY_AFTER_S: Mapping[str, float | None] = {
     "713": None,  # transient error
     "719": None,  # lock wait time-out
 }
+
+#: Of them, those that fewer calls would help.
+_TOO_MUCH = frozenset({"606", "607", "615"})
 
 #: Codes of whole requests that no single record can be to blame for.
 _OF_THE_REQUEST = frozenset(
@@ -164,7 +167,8 @@ def _outcome(errors: Sequence[Any], retried: frozenset[str]) -> Outcome:  # Any:
     if not all(code in _RETRY_AFTER_S or code in retried for code in codes):
         return Failed(reason)
     waits_s = [wait_s for code in codes if (wait_s := _RETRY_AFTER_S.get(code)) is not None]
-    return Retry(reason, max(waits_s, default=None))
+    cause = Cause.THROTTLED if _TOO_MUCH.intersection(codes) else Cause.OTHER
+    return Retry(reason, max(waits_s, default=None), cause)
 
 
 def _found(record: dict[str, Any]) -> Outcome:  # Any: the server's JSON

@@ -27,7 +27,7 @@ def imported(response: Response, count: int) -> Sequence[Outcome] | Outcome | Sp
         return Split(_reason(response, said))
     if not refused and response.status == 400:
         return Split(_reason(response, said))  # something is wrong, and no event is named
-    if not refused and said.get("code") not in (200, None):
+    if not refused and said.get("code") != 200 and said.get("status") != "OK":
         return response.not_json()
     return [refused.get(index, _DELIVERED) for index in range(count)]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from yarl import URL
 
-from destinations.kit import Delivered, Failed, Outcome, Response, Retry, Split
+from destinations.kit import Cause, Delivered, Failed, Outcome, Response, Retry, Split
 from destinations.salesforce.mapping import Session
 
 #: Codes that another try may change, with the seconds to wait where a moment would be too soon.
@@ -35,6 +35,9 @@ _RETRY_AFTER_S: Mapping[str, float | None] = {
     "ALL_OR_NONE_OPERATION_ROLLED_BACK": None,
     "PROCESSING_HALTED": None,
 }
+
+#: Of them, those that fewer calls at once would help.
+_TOO_MUCH = frozenset({"REQUEST_LIMIT_EXCEEDED", "SERVER_UNAVAILABLE"})
 
 #: Statuses of a request that a single record may have spoilt.
 _ABOUT_THE_BODY = frozenset({400, 413})
@@ -113,8 +116,11 @@ def _of_request(response: Response, errors: Sequence[Any]) -> Outcome | Split:
     said = response.outcome()
     outcome = _outcome(f"{response.status} ", errors)
     if isinstance(outcome, Retry):
-        if isinstance(said, Retry) and said.after_s is not None:
-            return Retry(outcome.reason, said.after_s)  # `Retry-After` knows better
+        if isinstance(said, Retry):
+            # `Retry-After` knows better, and a status may tell more of the cause.
+            after_s = outcome.after_s if said.after_s is None else said.after_s
+            cause = said.cause if outcome.cause is Cause.OTHER else outcome.cause
+            return Retry(outcome.reason, after_s, cause)
         return outcome
     if response.status in _ABOUT_THE_BODY:
         return Split(outcome.reason)
@@ -153,7 +159,10 @@ def _outcome(prefix: str, errors: Sequence[Any]) -> Retry | Failed:  # Any: the 
     if not all(code in _RETRY_AFTER_S for code in codes):
         return Failed(reason)
     waits_s = [wait_s for code in codes if (wait_s := _RETRY_AFTER_S[code]) is not None]
-    return Retry(reason, max(waits_s, default=None))
+    cause = Cause.OTHER
+    if _TOO_MUCH.intersection(codes):
+        cause = Cause.THROTTLED
+    return Retry(reason, max(waits_s, default=None), cause)
 
 
 def _code(error: Any) -> str:  # Any: the server's JSON
