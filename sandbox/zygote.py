@@ -68,9 +68,10 @@ def _import_what_workers_share() -> None:
     import encodings.idna  # noqa: F401  (glibc and asyncio import it lazily, in every worker)
 
     import aiohttp  # noqa: F401
-    import guppy  # noqa: F401
+    import guppy.heapy.View  # noqa: F401  (looks at every module's names, so before destinations')
     import uvloop  # noqa: F401
 
+    import sandbox.heap.snapshot
     import sandbox.worker  # noqa: F401  (with the runner and the kit)
 
     tls.prepare(None)

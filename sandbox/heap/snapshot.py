@@ -17,6 +17,7 @@ from sandbox.heap import heapsnapshot
 from sandbox.heap.limits import MIB, Clock, Limits, SnapshotFailed
 from sandbox.heap.roots import Roots, capture
 from sandbox.heap.strings import Policy, Strings
+from sandbox.heap.summary import hpy_file, summarize
 from sandbox.heap.walk import Walk
 
 __all__ = ["Kind", "Limits", "Roots", "SnapshotFailed", "capture", "write"]
@@ -57,14 +58,17 @@ def _write(fd: int, kind: Kind, policy: Policy, limits: Limits, roots: Roots) ->
     gc.freeze()
     clock = Clock(limits)
     out = _Output(fd, limits, clock)
+    # `write` and what it calls are not part of what is looked at.
+    caller = sys._getframe(1)
     match kind:
         case "heapsnapshot":
-            walk = Walk(Strings(policy), limits, clock)
-            # `write` and this function are not part of what is looked at.
-            graph = walk.run(roots, sys._getframe(1))
+            graph = Walk(Strings(policy), limits, clock).run(roots, caller)
             heapsnapshot.write(graph, out.write)
-        case "summary" | "hpy":
-            raise SnapshotFailed(f"not yet: {kind}")
+        case "summary":
+            strings = Strings("truncated")
+            out.write(summarize(clock, lambda: Walk(strings, limits, clock).run(roots, caller)))
+        case "hpy":
+            out.write(hpy_file())
     out.flush()
 
 

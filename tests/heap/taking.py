@@ -72,6 +72,8 @@ async def _live(module: str, path: str, options: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1] != "no_guppy":
+        importlib.import_module("guppy.heapy.View")  # as the zygote does
     sys.path.insert(0, str(PROGRAMS))
     uvloop.install()
     asyncio.run(_live(sys.argv[1], sys.argv[2], json.loads(sys.argv[3])))
