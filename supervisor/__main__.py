@@ -29,6 +29,7 @@ COMMANDS = {
     "resume": "connections:resume",
     "probe": "connections:probe",
     "recycle": "recycle:recycle",
+    "heap": "heap:heap",
     "replay": "replay:replay",
 }
 

@@ -301,7 +301,7 @@ def frame_variables(
 ) -> Iterator[Edge]:
     """The local variables of a frame whose memory is there."""
     if not frame.f_code.co_flags & _CO_OPTIMIZED:
-        yield plans.attribute(prefix), frame.f_locals
+        yield plans.edge(EdgeType.PROPERTY, prefix), frame.f_locals
         return
     for name, value in frame.f_locals.items():
         text = f"{prefix}[{strings.attribute(name)!r}]"

@@ -78,13 +78,14 @@ class Walk:
         graph, edge = self._graph, self._plans.edge
         top, roots, threads, interpreter, tasks, unreached = graph.groups
         top.edges.extend((EdgeType.ELEMENT << 29 | 1, 1))
-        for number, group in enumerate(graph.groups[2:], 2):
-            roots.edges.extend((edge(EdgeType.PROPERTY, group.name), number))
         self._addresses.hide(taken, taken.threads, taken.interpreter, skip)
 
         for name, module in list(sys.modules.items()):
             if module is not None:
                 self._root(roots, edge(EdgeType.PROPERTY, graph.strings.name(name)), module)
+        # After the modules: of two ways of the same length, the one by a module tells more.
+        for number, group in enumerate(graph.groups[2:], 2):
+            roots.edges.extend((edge(EdgeType.PROPERTY, group.name), number))
         self._threads(threads, taken, skip)
         for name, value in taken.interpreter:
             self._root(interpreter, edge(EdgeType.PROPERTY, graph.strings.name(name)), value)
@@ -108,6 +109,8 @@ class Walk:
     def _threads(self, group: Group, taken: root.Roots, skip: types.FrameType) -> None:
         edge, strings = self._plans.edge, self._graph.strings
         for frame in root.own_frames(skip):
+            if frame.f_locals is frame.f_globals:
+                continue  # a module's, which is a root itself
             module = frame.f_globals.get("__name__")
             where = strings.name(f"<frame {module}.{frame.f_code.co_qualname}>")
             for code, value in frame_variables(self._plans, frame, f"{where}.f_locals", strings):

@@ -68,7 +68,8 @@ def test_a_class_that_defends_itself_costs_only_guppy(tmp_path: Path) -> None:
     assert take("shapes", path, kind="summary") == ""
     summary = msgspec.json.decode(path.read_bytes(), type=Summary)
     assert row(summary.by_class, "shapes.Box").objects > 300
-    assert summary.notes == ["guppy does not fit this interpreter or heap: SystemExit: 3"]
+    (note,) = summary.notes
+    assert note.startswith("guppy does not fit this interpreter or heap: System")
 
 
 def test_guppys_own_file_needs_guppy(tmp_path: Path) -> None:

@@ -1,0 +1,130 @@
+"""`python -m sandbox.heap.report`: a snapshot on standard input, a report on standard output.
+
+A process for one report: a snapshot is hostile input, so whatever it does to
+this process, it does to nothing else. It limits itself, opens no file by name,
+and ends. Exit 0 with the report, 1 with the reason on standard error, 2 for
+wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import io
+import os
+import resource
+import sys
+import zlib
+from typing import IO, cast
+
+import msgspec
+
+from sandbox.heap import file
+from sandbox.heap.analysis import Heap, report_of
+from sandbox.heap.diff import difference
+from sandbox.heap.file import Malformed
+from sandbox.heap.page import page
+from sandbox.heap.summary import Summary
+from sandbox.heap.text import difference_text, report_text, summary_text
+
+#: What one report may use: the largest snapshot that `file` takes needs about 3 GiB.
+MAX_MEMORY_BYTES = 4 << 30
+MAX_CPU_S = 600
+_MAX_SUMMARY_BYTES = 4 << 20
+_READ_BYTES = 1 << 16
+
+
+def main() -> int:
+    """Write the report that the arguments ask for; returns the exit status."""
+    arguments = _arguments()
+    _limit()
+    try:
+        sys.stdout.buffer.write(_report(arguments).encode("utf-8", "backslashreplace"))
+        sys.stdout.buffer.flush()
+    except Malformed as error:
+        return _failed(f"not a readable snapshot: {error}")
+    except (OSError, EOFError, zlib.error) as error:
+        return _failed(f"cannot read it: {error}")
+    except MemoryError:
+        return _failed(f"it needs more than {MAX_MEMORY_BYTES >> 20} MiB of memory")
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="sandbox.heap.report")
+    parser.add_argument("--format", choices=("text", "json", "html"), default="text")
+    parser.add_argument("--width", type=int, default=120, help="columns of the terminal")
+    parser.add_argument("--title", default="", help="what the page says that it is of")
+    parser.add_argument("--old", type=int, help="descriptor of an older snapshot to compare with")
+    return parser.parse_args()
+
+
+def _limit() -> None:
+    for kind, most in (
+        (resource.RLIMIT_DATA, MAX_MEMORY_BYTES),
+        (resource.RLIMIT_CPU, MAX_CPU_S),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, MAX_MEMORY_BYTES),
+    ):
+        hard = resource.getrlimit(kind)[1]
+        if hard == resource.RLIM_INFINITY or most < hard:
+            resource.setrlimit(kind, (most, most))
+
+
+def _report(arguments: argparse.Namespace) -> str:
+    stream = _unpacked(sys.stdin.buffer)
+    start = stream.peek(64)[:64].lstrip()
+    if start.startswith(b".loader:"):
+        raise Malformed("it is guppy's own; open it with `guppy.hpy().load(FILE)`")
+    if start.startswith(b'{"file":'):
+        if arguments.old is not None or arguments.format == "html":
+            raise Malformed("it is a summary; only a heapsnapshot can be compared or drawn")
+        return _of_summary(stream, arguments)
+    new = file.read(stream)
+    if arguments.old is not None:
+        with os.fdopen(arguments.old, "rb") as older:
+            found = difference(file.read(_unpacked(older)), new)
+        if arguments.format == "json":
+            return _json(found)
+        if arguments.format == "html":
+            raise Malformed("a difference is told as text or JSON")
+        return difference_text(found, arguments.width)
+    heap = Heap(new)
+    report = report_of(heap)
+    if arguments.format == "json":
+        return _json(report)
+    if arguments.format == "html":
+        return page(heap, report, arguments.title)
+    return report_text(report, arguments.width)
+
+
+def _of_summary(stream: IO[bytes], arguments: argparse.Namespace) -> str:
+    try:
+        summary = msgspec.json.decode(stream.read(_MAX_SUMMARY_BYTES), type=Summary)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed(str(error)) from error
+    if arguments.format == "json":
+        return _json(summary)
+    return summary_text(summary, arguments.width)
+
+
+def _unpacked(raw: IO[bytes]) -> io.BufferedReader:
+    """The stream, gunzipped where it is gzipped; `file` bounds what it takes of it."""
+    # cast: any stream of bytes will do, and typeshed wants a raw one.
+    stream = io.BufferedReader(cast(io.RawIOBase, raw), _READ_BYTES)
+    if stream.peek(2)[:2] != b"\x1f\x8b":
+        return cast(io.BufferedReader, stream)
+    return cast(io.BufferedReader, io.BufferedReader(gzip.GzipFile(fileobj=stream), _READ_BYTES))
+
+
+def _json(value: object) -> str:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
+
+
+def _failed(why: str) -> int:
+    sys.stderr.write("".join(c if c.isprintable() else "?" for c in why)[:500] + "\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""`bulkhead heap`: what fills a worker's memory.
+
+Reads snapshot files through the process of `supervisor.reports`, and never
+itself: what that process prints is text of a hostile file too.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import IO
+
+import click
+
+from supervisor.commands.context import json_option, printable
+from supervisor.commands.endpoint import CommandError
+from supervisor.reports import ReportFormat, report_command, report_environment
+
+#: The process ends itself earlier; this is for the case that it cannot, in seconds.
+_TIMEOUT_S = 900.0
+_FILE_WIDTH = 120
+
+_snapshot = click.Path(path_type=Path, exists=True, dir_okay=False, readable=True)
+
+
+@click.group()
+def heap() -> None:
+    """What fills a worker's memory, and who holds it."""
+
+
+@heap.command()
+@click.argument("file", type=_snapshot)
+@click.option(
+    "--html",
+    "page",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a page for a browser to this file.",
+)
+@json_option
+def report(file: Path, page: Path | None, as_json: bool) -> None:
+    """Tell what fills a heap: suspects, the paths to them, and objects by class.
+
+    FILE is a heapsnapshot or a summary, gzipped or not.
+
+    \b
+    Examples:
+      bulkhead heap report default-1.heapsnapshot
+      bulkhead heap report default-1.heapsnapshot --html heap.html
+    """
+    if page is not None and as_json:
+        raise click.UsageError("--html and --json exclude each other")
+    with file.open("rb") as snapshot:
+        if page is None:
+            click.echo(_safe(_run("json" if as_json else "text", snapshot, file)), nl=False)
+            return
+        text = _run("html", snapshot, file)
+    try:
+        # It tells what is in a customer's events: for its owner only, like the snapshot.
+        descriptor = os.open(page, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "wb") as out:
+            out.write(text)
+    except OSError as error:
+        raise CommandError(f"{page}: cannot be written: {error.strerror}") from error
+    click.echo(f"written to {page}")
+
+
+@heap.command()
+@click.argument("old", type=_snapshot)
+@click.argument("new", type=_snapshot)
+@json_option
+def diff(old: Path, new: Path, as_json: bool) -> None:
+    """Tell what grew between two heapsnapshots of one worker, and where it hangs.
+
+    \b
+    Example:
+      bulkhead heap diff baseline.heapsnapshot default-1.heapsnapshot
+    """
+    with old.open("rb") as before, new.open("rb") as now:
+        text = _run("json" if as_json else "text", now, new, before)
+    click.echo(_safe(text), nl=False)
+
+
+def _run(
+    report_format: ReportFormat, snapshot: IO[bytes], path: Path, old: IO[bytes] | None = None
+) -> bytes:
+    """The report of that process. Raises CommandError with its reason."""
+    width = shutil.get_terminal_size((_FILE_WIDTH, 0)).columns if sys.stdout.isatty() else 0
+    command = report_command(
+        report_format,
+        width=width or _FILE_WIDTH,
+        title=path.name,
+        old_fd=None if old is None else old.fileno(),
+    )
+    with tempfile.TemporaryFile() as errors:
+        try:
+            done = subprocess.run(  # noqa: S603 - our own interpreter and our own arguments
+                command,
+                env=report_environment(),
+                stdin=snapshot,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                pass_fds=() if old is None else (old.fileno(),),
+                timeout=_TIMEOUT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise CommandError(f"{path}: no report within {_TIMEOUT_S:g} s") from error
+        if done.returncode == 0:
+            return done.stdout
+        errors.seek(0)
+        said = errors.read(4096).decode("utf-8", "replace").strip().splitlines()
+    reason = said[-1] if said else f"the process that reads it ended with {done.returncode}"
+    raise CommandError(f"{path}: {printable(reason)}")
+
+
+def _safe(text: bytes) -> str:
+    """Text for a terminal, whatever the process was made to print."""
+    lines = text.decode("utf-8", "replace").split("\n")
+    return "\n".join(map(printable, lines))
