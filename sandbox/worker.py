@@ -69,7 +69,11 @@ def main(order: Spawn, descriptors: dict[str, int], supervisor: int) -> NoReturn
         sys.path[:0] = order.plugin_paths
         importlib.invalidate_caches()
         worker = _Worker(order, layers, Page(descriptors["page"]))
-        uvloop.run(worker.live(descriptors["wire"], descriptors["channel"]))
+        # Not uvloop.run: where a destination's SystemExit ends the loop, it would first cancel what
+        # runs, which then tells of retries, and nobody would ask who ended this worker.
+        loop = uvloop.new_event_loop()
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(worker.live(descriptors["wire"], descriptors["channel"]))
     except BaseException as error:  # noqa: BLE001 - the last stop before _exit
         sys.stderr.write(f"worker {order.label}: {type(error).__name__}: {error}\n")
     finally:

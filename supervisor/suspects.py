@@ -75,6 +75,7 @@ class File:
     case: Case
     run: Run
     end: Exit
+    exit_id: str | None
     held_until: float
 
 
@@ -162,6 +163,7 @@ class Suspects:
         assert post.only is not None
         known = self._of(post.only)
         known.post = post
+        post.idle_since = self._clock()
         self._scheduler.reserve(post.worker.number, post.only)
         # One batch at a time: whoever dies there has nobody else to blame.
         self._scheduler.worker_came(post.worker.number, 1)
@@ -189,25 +191,24 @@ class Suspects:
             known.health.went_well()
             self._carry_out(run.connection, self._court.record(run.connection).went_well())
 
-    def died(self, post: Post, end: Exit, exit_id: str | None, *, is_ours: bool) -> list[Run]:
-        """A worker is buried; `is_ours`: for reasons that charge nobody. Returns its batches.
+    def died(self, post: Post, end: Exit, exit_id: str | None, *, is_ours: bool) -> None:
+        """A worker is buried; `is_ours`: for reasons that charge nobody.
 
-        Each of them is released, or has a case from here on.
+        Each of its batches is released, or has a case from here on. `exit_id` names
+        the evidence.
         """
         runs = list(post.batches.values())
-        post.batches.clear()
-        only = None if post.only is None else self._of(post.only)
+        only = None if post.only is None else self._known.get(post.only)
         if only is not None and only.post is post:
             only.post = None
         cause = self._cause(post, end, is_ours=is_ours)
         if only is not None and only.trial is not None and only.trial[1] in runs:
-            self._died_on_trial(only, end, cause)
+            self._died_on_trial(only, end, exit_id, cause)
         elif runs:
-            self._open_cases(post, runs, end, cause)
-        elif post.only is not None and post.finished and cause is not Cause.OURS:
-            # Nothing ran any more: what an earlier batch left behind did it.
-            self._charge(post.only, end)
-        return runs
+            self._open_cases(post, runs, end, exit_id, cause)
+        elif post.finished and cause is not Cause.OURS:
+            # Nothing was to be told any more: something that an earlier batch left behind did it.
+            self._charge_last(post, end)
 
     def draining(self) -> None:
         """Nobody is tried any more; what was not decided is pending, uncharged."""
@@ -259,7 +260,9 @@ class Suspects:
             return Cause.KILLED
         return Cause.RUNNING
 
-    def _open_cases(self, post: Post, runs: list[Run], end: Exit, cause: Cause) -> None:
+    def _open_cases(
+        self, post: Post, runs: list[Run], end: Exit, exit_id: str | None, cause: Cause
+    ) -> None:
         now = self._clock()
         mark = end.mark
         hint = Hint(mark.batch, mark.event) if mark is not None and mark.is_running else None
@@ -275,7 +278,7 @@ class Suspects:
             if case is None:
                 self._judge.released(run)
             else:
-                file = File(case, run, end, run.lease.expires_at)
+                file = File(case, run, end, exit_id, run.lease.expires_at)
                 self._of(run.connection).files.append(file)
         for connection in inquest.accused:
             cases = sum(run.connection == connection and run.id in inquest.cases for run in runs)
@@ -291,14 +294,28 @@ class Suspects:
             self._carry_out(connection, orders)
         if inquest.culprit is not None:
             self._charge(inquest.culprit, end)
-        elif not inquest.accused and cause is not Cause.OURS:
-            # All is told, and yet it did not end.
-            for connection in {run.connection for run in runs if run.id in post.overdue}:
-                self._charge(connection, end)
+        elif not any(run.unreported for run in runs) and cause is not Cause.OURS:
+            # All was told, and yet it did not end.
+            self._charge_last(post, end)
         for connection in inquest.accused:
             self._advance(connection)
 
-    def _died_on_trial(self, known: _Known, end: Exit, cause: Cause) -> None:
+    def _charge_last(self, post: Post, end: Exit) -> None:
+        """A worker died with no event to suspect: its connection runs apart, where it is known."""
+        candidates = set(post.configured)
+        if post.overdue:
+            candidates = {run.connection for run in post.batches.values() if run.id in post.overdue}
+        elif end.mark is not None and end.mark.is_running:
+            candidates = {end.mark.connection}
+        candidates &= self._lanes.keys()
+        if len(candidates) != 1:
+            return
+        (connection,) = candidates
+        self._carry_out(connection, self._court.record(connection).accused(1, self._clock()))
+        self._charge(connection, end)
+        self._close(connection)
+
+    def _died_on_trial(self, known: _Known, end: Exit, exit_id: str | None, cause: Cause) -> None:
         assert known.trial is not None
         (file, run), known.trial = known.trial, None
         silent = [run.place(index) for index, told in enumerate(run.told) if not told]
@@ -306,7 +323,7 @@ class Suspects:
             file.case.interrupted(silent)
         else:
             file.case.died(silent)
-            file.end = end
+            file.end, file.exit_id = end, exit_id
             self._court.died_on_trial(run.connection)
             self._charge(run.connection, end)
         self._advance(run.connection)
@@ -370,7 +387,9 @@ class Suspects:
 
     def _quarantine(self, known: _Known, file: File, index: int) -> None:
         known.blame.quarantined += 1
-        self._judge.quarantined(file.run, index, f"it kills its worker: {_said(file.end)}", None)
+        self._judge.quarantined(
+            file.run, index, f"it kills its worker: {_said(file.end)}", file.exit_id
+        )
         _log.error(
             "delivery_quarantined",
             connection=file.run.connection,

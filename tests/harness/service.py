@@ -193,6 +193,11 @@ class RunningService:
         pools = self.admin("/status")["pools"]
         return [w["pid"] for pool in pools for w in pool["workers"] if w["pid"] is not None]
 
+    def queue_of(self, connection: str) -> dict[str, Any]:  # Any: JSON
+        """A connection's line of `/status`."""
+        (found,) = [q for q in self.admin("/status")["queues"] if q["connection"] == connection]
+        return dict(found)
+
     def wait_for(self, condition: Callable[[dict[str, int]], bool], within_s: float) -> None:
         """Wait until the books fulfil `condition`; what they were is in the TimeoutError."""
         last: dict[str, int] = {}

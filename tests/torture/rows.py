@@ -21,7 +21,8 @@ class Row:
     `exits` is the reason of the worker's exit, None where it has to live;
     `detail` and `stacks` are of that exit. `error` is what `explain` says of
     the bad event, "" where it is not said in time. `pool` adds to the pool's
-    keys, `bad_events` are sent among nine others.
+    keys, `bad_events` are sent among nine others, and end in quarantine where that
+    is said.
     """
 
     habit: str
@@ -31,6 +32,7 @@ class Row:
     error: str = ""
     pool: Mapping[str, object] = field(default_factory=dict)
     bad_events: int = 1
+    is_quarantined: bool = False
 
     @property
     def name(self) -> str:
@@ -75,4 +77,21 @@ ROWS = (
         error=r"not finished within 0\.5 s",
         pool={"batch_timeout": "500ms"},
     ),
+    # --- raising ---
+    Row("raises", exits=None, error="ValueError: no good"),
+    Row("raises_in_a_task", exits=None),
+    Row("raises_in_a_callback", exits=None),
+    Row("raises_in_del", exits=None),
+    Row("raises_in_a_thread", exits=None),
+    Row("raises_base_exception", exits=None, error="Odd: not even an Exception"),
+    Row("exits_politely", exits=None, error="SystemExit: 3"),
+    # --- dying: the bad event is found, and ends in quarantine ---
+    Row("exits_in_a_task", exits="crash", is_quarantined=True),
+    Row("exits", exits="crash", detail="exit status 3", is_quarantined=True),
+    Row("aborts", exits="signal", detail="SIGABRT", stacks=r"in aborts\b", is_quarantined=True),
+    Row(
+        "segfaults", exits="signal", detail="SIGSEGV", stacks=r"in segfaults\b", is_quarantined=True
+    ),
+    Row("overflows_the_stack", exits="signal", detail="SIGSEGV", is_quarantined=True),
+    Row("kills_itself", exits="signal", detail="SIGKILL", is_quarantined=True),
 )

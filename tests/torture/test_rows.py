@@ -97,6 +97,8 @@ def test_row(service: RunningService, row: Row) -> None:
 def _check(service: RunningService, row: Row) -> None:
     _wait_for_delivered(service, f"{row.name}-good", 9 + row.bad_events)
     _wait_for_delivered(service, f"{row.name}-bad", 9)
+    if row.is_quarantined:
+        _assert_quarantined(service, row)
     if row.error:
         wait_until(
             lambda: re.search(row.error, _last_error(service, row)) is not None,
@@ -115,6 +117,26 @@ def _check(service: RunningService, row: Row) -> None:
         if row.stacks:
             text = service.admin(f"/debug/exits/{end['id']}")["stacks_text"]
             assert re.search(row.stacks, text), text
+
+
+def _assert_quarantined(service: RunningService, row: Row) -> None:
+    """Each bad event is a dead letter that says what it did, and nobody else is."""
+    connection = f"{row.name}-bad"
+    wait_until(
+        lambda: _books(service, connection)["quarantined"] == row.bad_events,
+        PATIENCE_S,
+        f"the bad events of {connection} are quarantined",
+    )
+    letters = service.admin(f"/deadletters?connection={connection}")["deadletters"]
+    assert {letter["message_id"] for letter in letters} == {
+        f"{row.name}-bad-{n}" for n in range(row.bad_events)
+    }
+    assert {letter["outcome"] for letter in letters} == {"quarantined"}
+    assert all(re.search(row.detail, letter["reason"]) for letter in letters), letters
+    blame = service.queue_of(connection)["blame"]
+    assert blame["worker_deaths"] >= 3, blame
+    assert blame["quarantined"] == row.bad_events, blame
+    assert service.queue_of(f"{row.name}-good")["blame"]["worker_deaths"] == 0
 
 
 def _wait_for_delivered(service: RunningService, connection: str, events: int) -> None:

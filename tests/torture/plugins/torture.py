@@ -7,7 +7,11 @@ delivered. Nothing here is written to files: what was delivered is in the books.
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import os
 import signal
+import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -107,3 +111,106 @@ async def swallows_cancellation(self: Torture, event: Event) -> Outcome:
             await asyncio.sleep(3600)
         except asyncio.CancelledError:
             continue
+
+
+# --- raising ---
+
+
+@habit
+async def raises(self: Torture, event: Event) -> Outcome:
+    raise ValueError("no good")
+
+
+@habit
+async def raises_in_a_task(self: Torture, event: Event) -> Outcome:
+    async def left_behind() -> None:
+        raise ValueError("from a task")
+
+    # Nobody keeps it, and nobody awaits it: that is the habit.
+    asyncio.create_task(left_behind())  # noqa: RUF006
+    return Delivered()
+
+
+@habit
+async def raises_in_a_callback(self: Torture, event: Event) -> Outcome:
+    asyncio.get_running_loop().call_soon(_raise, ValueError("from a callback"))
+    return Delivered()
+
+
+@habit
+async def raises_in_del(self: Torture, event: Event) -> Outcome:
+    class Bomb:
+        def __del__(self) -> None:
+            raise ValueError("from __del__")
+
+    Bomb()
+    return Delivered()
+
+
+@habit
+async def raises_in_a_thread(self: Torture, event: Event) -> Outcome:
+    threading.Thread(target=_raise, args=(ValueError("from a thread"),)).start()
+    return Delivered()
+
+
+@habit
+async def raises_base_exception(self: Torture, event: Event) -> Outcome:
+    class Odd(BaseException):
+        pass
+
+    raise Odd("not even an Exception")
+
+
+@habit
+async def exits_politely(self: Torture, event: Event) -> Outcome:
+    sys.exit(3)
+
+
+@habit
+async def exits_in_a_task(self: Torture, event: Event) -> Outcome:
+    async def left_behind() -> None:
+        sys.exit(3)
+
+    task = asyncio.create_task(left_behind())
+    await asyncio.wait([task])
+    return Delivered()
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+# --- dying ---
+
+
+@habit
+async def exits(self: Torture, event: Event) -> Outcome:
+    os._exit(3)
+
+
+@habit
+async def aborts(self: Torture, event: Event) -> Outcome:
+    os.abort()
+
+
+@habit
+async def segfaults(self: Torture, event: Event) -> Outcome:
+    ctypes.string_at(0)
+    return Delivered()
+
+
+@habit
+async def overflows_the_stack(self: Torture, event: Event) -> Outcome:
+    sys.setrecursionlimit(10**8)
+
+    def deeper(_: int) -> list[object]:
+        return list(map(deeper, [0]))  # through C, which has a stack of its own
+
+    deeper(0)
+    return Delivered()
+
+
+@habit
+async def kills_itself(self: Torture, event: Event) -> Outcome:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return Delivered()
