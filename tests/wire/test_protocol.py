@@ -43,6 +43,7 @@ from sandbox.protocol import (
     Validate,
     Validated,
     Warm,
+    Withheld,
     encode,
 )
 
@@ -84,10 +85,12 @@ by_kind: dict[type[Message], st.SearchStrategy[Message]] = {
         text,
         st.lists(st.tuples(text, st.none() | text), max_size=3),
         texts,
-        st.builds(Limits, ints, ints, ints),
+        st.builds(Limits, ints, ints, ints, floats),
         text,
         st.none() | text,
         st.booleans(),
+        ints | st.builds(Withheld, text),
+        texts,
     ),
     Spawned: st.builds(Spawned, ints, ints),
     SpawnFailed: st.builds(SpawnFailed, ints, text),
