@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from scripts.benchmarks import deliver, durable, loss, recover, report, tax
+from scripts.benchmarks import deliver, durable, loss, mapping, recover, report, tax
 from scripts.benchmarks.comparison import PAIRS
 
 Command = TypeVar("Command", bound=Callable[..., Any])  # Any: click passes options by name
@@ -92,6 +92,14 @@ def tax_command(seconds: float, pairs: int, workers: int, json_path: Path | None
 def recover_command(kills: int, json_path: Path | None) -> None:
     """Time from SIGKILL of a worker to its replacement's first batch; peers beside it."""
     report.show("recover", recover.run(kills=kills), json_path)
+
+
+@main.command("mapping")
+@click.option("--rounds", type=click.IntRange(2, 1_000), default=11, show_default=True)
+@_json_option
+def mapping_command(rounds: int, json_path: Path | None) -> None:
+    """CPU that each destination's mapping takes, from stored bytes to the request's body."""
+    report.show("mapping", mapping.run(rounds=rounds), json_path)
 
 
 @main.command("loss")
