@@ -75,6 +75,18 @@ class Validate(Message, frozen=True, array_like=True, tag=4):
     settings: dict[str, Any]  # Any: not validated yet, that is the point
 
 
+class TryJail(Message, frozen=True, array_like=True, tag=5):
+    """Try the attack list against your own jail; answered with `JailTried`. To a declaring worker.
+
+    The rest is what there is to attack, each harmless to reach: a file in a
+    folder that anybody may write to, and a TCP port on loopback.
+    """
+
+    folder: str
+    victim: str
+    tcp_port: int
+
+
 # --- worker to supervisor ---------------------------------------------------
 
 
@@ -142,8 +154,14 @@ class Log(Message, frozen=True, array_like=True, tag=22):
     dropped: int
 
 
-ToWorker = Configure | Batch | Drain | Validate
-FromWorker = Ready | Declared | Validated | Outcomes | BatchDone | Stats | Log
+class JailTried(Message, frozen=True, array_like=True, tag=23):
+    """What became of each attempt: (attack, errno that stopped it or 0, layers that stop it)."""
+
+    attempts: list[tuple[str, int, list[str]]]
+
+
+ToWorker = Configure | Batch | Drain | Validate | TryJail
+FromWorker = Ready | Declared | Validated | Outcomes | BatchDone | Stats | Log | JailTried
 
 # What an outcome is called on the wire. RETRY_ALONE: the batch failed as a whole, so each of its
 # deliveries goes on its own next time, and a bad one fails alone. From THROTTLED on: retries whose

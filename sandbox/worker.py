@@ -34,12 +34,14 @@ from sandbox.protocol import (
     Drain,
     FrameReader,
     FromWorkerChannel,
+    JailTried,
     Message,
     ProtocolError,
     Ready,
     Spawn,
     Stats,
     ToWorker,
+    TryJail,
     Validate,
     Validated,
     encode,
@@ -170,6 +172,8 @@ class _Worker(asyncio.Protocol):
                 self._runner.when_idle(self._end)
             case Validate():
                 self._validate(message)
+            case TryJail():
+                self._try_jail(message)
 
     def _end(self) -> None:
         if self._ended is not None and not self._ended.done():
@@ -211,6 +215,33 @@ class _Worker(asyncio.Protocol):
         class_path = dict(self._order.destinations).get(request.destination)
         errors = settings_errors(load(request.destination, class_path), request.settings)
         self._send(Validated(request.connection, [error[:MAX_DETAIL] for error in errors]))
+
+    # --- self-test ---
+
+    def _try_jail(self, request: TryJail) -> None:
+        # Imported here: no worker that serves batches needs it.
+        from sandbox.jail import attacks
+
+        targets = attacks.Targets(
+            supervisor=os.getppid(),
+            folder=request.folder,
+            victim=request.victim,
+            tcp_port=request.tcp_port,
+        )
+        found = attacks.run(targets, attacks.ATTACKS)
+        by_name = {attack.name: attack for attack in attacks.ATTACKS}
+        self._send(
+            JailTried(
+                [
+                    (name, code, sorted(by_name[name].stopped_by & self._in_force))
+                    for name, code in found.items()
+                ]
+            )
+        )
+
+    @property
+    def _in_force(self) -> set[str]:
+        return {layer for layer, state in self._layers.items() if state == "on"}
 
     # --- heartbeat ---
 

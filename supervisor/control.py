@@ -213,7 +213,7 @@ def _pool(name: str, shell: PoolShell) -> PoolStatus:
         reason = f"{reason}; the next start is in {shell.pause_s:.1f} s"
     spares = [_spare(post) for post in shell.spare_posts()]
     apart = [_apart(post) for post in shell.posts_apart()]
-    return PoolStatus(name, state, workers, spares, reason, apart)
+    return PoolStatus(name, state, workers, spares, reason, apart, loosened=shell.plan.loosenings)
 
 
 def _apart(post: Post) -> ApartStatus:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sandbox.protocol import (
+    LAYERS,
     Declared,
     FromWorker,
     FromWorkerChannel,
@@ -61,7 +62,8 @@ async def declare(force: Workforce, plan: PoolPlan, connections: Sequence[Asked]
     answers = Declarations()
     to_import = list(plan.destinations)
     to_check = list(connections)
-    while to_import:
+    # Once at least: a pool that has nothing to import yet has layers all the same.
+    while to_import or not answers.layers:
         round_ = _Round(to_import, [ask for ask in to_check if ask.destination in dict(to_import)])
         force.spawn(
             plan.order(
@@ -73,6 +75,9 @@ async def declare(force: Workforce, plan: PoolPlan, connections: Sequence[Asked]
             round_,
         )
         end = await round_.ended
+        if not round_.layers and not to_import:
+            reason = f"no worker has started: {end.reason}: {end.detail}"
+            answers.layers = dict.fromkeys(LAYERS, reason)
         answers.layers = round_.layers or answers.layers
         for said in round_.declared.values():
             _note(answers, said)
@@ -144,6 +149,8 @@ class _Round:
         """Its jail is up, and the first import begins."""
         self._worker, self.layers = worker, layers
         self._restart_timer()
+        if self.undeclared is None:  # there was nothing to declare: it came for its layers
+            self._next_check(worker)
 
     def said(self, worker: Worker, message: FromWorker) -> None:
         """`Declared` and `Validated`, each in its turn."""

@@ -25,6 +25,16 @@ class PoolPlan:
     plugin_paths: tuple[str, ...]
     write_paths: tuple[str, ...] = ()
 
+    @property
+    def loosenings(self) -> list[str]:
+        """What these workers may do beyond the strict profile; one clause each."""
+        found = []
+        if self.profile == "relaxed":
+            found.append("profile relaxed: its workers may make memory executable")
+        if self.write_paths:
+            found.append(f"its workers may write to {', '.join(self.write_paths)}")
+        return found
+
     def order(
         self,
         child: int,

@@ -15,7 +15,7 @@ import msgspec
 
 from supervisor.config import Config, Connection
 from supervisor.log import Redactor
-from supervisor.pools import lanes_of
+from supervisor.pools import lanes_of, plan_of
 from supervisor.router import EVENT_TYPES, Declaration
 
 
@@ -214,16 +214,6 @@ def _problems(
     return problems
 
 
-def loosenings(config: Config, pool: str) -> list[str]:
-    """What the workers of a pool may do beyond the strict profile; one clause each."""
-    found = []
-    if config.profile_of(pool) == "relaxed":
-        found.append("profile relaxed: its workers may make memory executable")
-    if paths := config.pools[pool].write_paths:
-        found.append(f"its workers may write to {', '.join(map(str, paths))}")
-    return found
-
-
 def _notes(config: Config, said: Mapping[str, Declaration]) -> list[str]:
     """What is valid, and likely not what was meant."""
     fed = {connection.source for connection in config.connections.values()}
@@ -235,7 +225,7 @@ def _notes(config: Config, said: Mapping[str, Declaration]) -> list[str]:
     for pool in config.pools:
         if not config.destinations_of(pool):
             notes.append(f"pools.{pool}: no connection uses it; its workers would be idle")
-        notes += [f"pools.{pool}: {loosened}" for loosened in loosenings(config, pool)]
+        notes += [f"pools.{pool}: {loosened}" for loosened in plan_of(config, pool, {}).loosenings]
     for connection in config.connections.values():
         declared = said.get(connection.destination)
         if declared is None:

@@ -21,7 +21,7 @@ import structlog
 import uvloop
 from aiohttp import web
 
-from supervisor import VERSION, identities, log, systemd
+from supervisor import VERSION, identities, jailtrial, log, systemd
 from supervisor.admin.access import Access
 from supervisor.admin.metrics import SUPERVISOR, Metrics
 from supervisor.admin.routes import AdminApi
@@ -35,6 +35,7 @@ from supervisor.egress.broker import Broker
 from supervisor.egress.names import Resolver
 from supervisor.exits import ExitStore
 from supervisor.ingest import TrackingApi
+from supervisor.jailtrial import Attempt
 from supervisor.paused import Paused
 from supervisor.pools import asked_of, code_of, lanes_of, plan_of, retry_of
 from supervisor.queue import ConnectionSpec, Queue
@@ -96,6 +97,20 @@ async def check_destinations(config: Config) -> Declarations:
         await force.stop(5.0)
 
 
+async def try_jail(config: Config) -> list[Attempt]:
+    """Have a worker try the attack list against its own jail. Raises TrialFailed.
+
+    Must run on an event loop in a process that has no other children.
+    """
+    become_subreaper()
+    force = Workforce(identities.available(config.service.state_dir))
+    force.start()
+    try:
+        return await jailtrial.try_jail(force, plan_of(config, next(iter(config.pools)), {}))
+    finally:
+        await force.stop(5.0)
+
+
 async def _declare_all(config: Config, force: Workforce) -> Declarations:
     everything = Declarations()
     answers = await asyncio.gather(
@@ -108,7 +123,10 @@ async def _declare_all(config: Config, force: Workforce) -> Declarations:
         everything.by_destination |= answer.by_destination
         everything.broken |= answer.broken
         everything.settings_errors |= answer.settings_errors
-        everything.layers |= answer.layers
+        for layer, state in answer.layers.items():
+            # The weakest pool counts: what is not in force for one is not in force.
+            if everything.layers.get(layer, "on") == "on":
+                everything.layers[layer] = state
     return everything
 
 
@@ -122,9 +140,9 @@ def refuse_impossible(config: Config, said: Declarations) -> None:
         for error in found
     ]
     errors += [
-        f"{config.path}: sandbox.require: {layer} is not in force here: {said.layers[layer]}"
+        f"{config.path}: sandbox.require: {layer} is not in force here: {state}"
         for layer in config.sandbox.require
-        if said.layers.get(layer, "on") != "on"
+        if (state := said.layers.get(layer, "no worker has told of it")) != "on"
     ]
     if errors:
         raise ConfigError(errors)
@@ -379,6 +397,9 @@ class Service:
         """Say what the operator asked for and does not get."""
         for destination, reason in said.broken.items():
             _log.error("destination_not_loaded", destination=destination, reason=reason)
+        for pool in config.pools:
+            for loosened in plan_of(config, pool, {}).loosenings:
+                _log.warning("sandbox_loosened", pool=pool, how=loosened)
         for layer, state in said.layers.items():
             if state != "on":
                 _log.warning("sandbox_layer_off", layer=layer, reason=state)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from scripts.benchmarks import deliver, durable, loss, mapping, recover, report, tax
+from scripts.benchmarks import deliver, durable, escape, loss, mapping, recover, report, tax
 from scripts.benchmarks.comparison import PAIRS
 
 Command = TypeVar("Command", bound=Callable[..., Any])  # Any: click passes options by name
@@ -111,6 +111,14 @@ def loss_command(kills: int, seed: int | None, json_path: Path | None) -> None:
     figures, is_sound = loss.run(kills=kills, seed=seed)
     report.show("loss", figures, json_path)
     if not is_sound:
+        raise SystemExit(1)
+
+
+@main.command("escape")
+@_json_option
+def escape_command(json_path: Path | None) -> None:
+    """The jail's attacks, by set of layers; exit 1 where the jail's own table is wrong."""
+    if not escape.run(json_path):
         raise SystemExit(1)
 
 

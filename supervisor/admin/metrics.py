@@ -338,6 +338,7 @@ class Metrics(Collector):
             yield from _queues(status)
             yield from _workers(status)
             yield from _store(status)
+            yield _sandbox(status)
             yield self._lags({w.id for pool in status.pools for w in pool.workers})
 
     def _lags(self, workers: Collection[str]) -> Metric:
@@ -351,6 +352,17 @@ class Metrics(Collector):
             else:
                 self._loop_lag_s.pop(process, None)
         return family
+
+
+def _sandbox(status: Status) -> Metric:
+    family = GaugeMetricFamily(
+        "bulkhead_sandbox_layer",
+        "1 where a layer of the workers' sandbox is in force; status says why not.",
+        labels=("layer",),
+    )
+    for layer, state in status.sandbox.items():
+        family.add_metric((layer,), float(state == "on"))
+    return family
 
 
 def _queues(status: Status) -> Iterator[Metric]:

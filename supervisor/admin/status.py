@@ -108,7 +108,10 @@ class ApartStatus(msgspec.Struct, frozen=True):
 
 
 class PoolStatus(msgspec.Struct, frozen=True):
-    """One pool; `state_reason` is empty while it runs as the config asks."""
+    """One pool; `state_reason` is empty while it runs as the config asks.
+
+    `loosened` says what its workers may do beyond the strict profile.
+    """
 
     name: str
     state: PoolState
@@ -116,6 +119,7 @@ class PoolStatus(msgspec.Struct, frozen=True):
     spares: Sequence[SpareStatus] = ()
     state_reason: str = ""
     apart: Sequence[ApartStatus] = ()
+    loosened: Sequence[str] = ()
 
 
 class BlameStatus(msgspec.Struct, frozen=True):

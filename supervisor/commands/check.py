@@ -17,20 +17,27 @@ from supervisor.commands.context import (
     printable,
 )
 from supervisor.commands.endpoint import CommandError, ConfigFailed
-from supervisor.config import ConfigError
+from supervisor.config import Config, ConfigError
 from supervisor.queue import QueueUnavailable
 
 
 @click.command()
 @config_option
 @json_option
-def check(config_path: Path, as_json: bool) -> None:
+@click.option(
+    "--jail", "tries_jail", is_flag=True, help="Have a worker attack its own jail instead."
+)
+def check(config_path: Path, as_json: bool, tries_jail: bool) -> None:
     """Validate the config, import every destination in a jailed worker, and print the plan.
 
     The plan says which connection runs in which pool under which limits, what
     becomes of deliveries that are queued already, and which sandbox layers
     this machine gives. Nothing is sent, stored or changed; a service that runs
     with the same state directory is not disturbed.
+
+    With --jail a worker tries what an attacker would, each attempt harmless,
+    and the answer says what was stopped and by which layers; exit status 1
+    where anything got through.
 
     \b
     Example:
@@ -44,6 +51,9 @@ def check(config_path: Path, as_json: bool) -> None:
     from supervisor.commands.plan_tables import renderables
     from supervisor.plan import plan
 
+    if tries_jail:
+        _try_jail(config, as_json)
+        return
     # What workers have to say goes to standard error, where no plan is.
     redact = log.configure(config.secrets, level=logging.WARNING)
     try:
@@ -74,6 +84,26 @@ def check(config_path: Path, as_json: bool) -> None:
         errors += map(printable, error.errors)
     if errors:
         raise ConfigFailed("\n".join(errors))
+
+
+def _try_jail(config: Config, as_json: bool) -> None:
+    import uvloop
+
+    from supervisor import log, service
+    from supervisor.commands.plan_tables import attempts_table
+    from supervisor.jailtrial import TrialFailed
+
+    log.configure(config.secrets, level=logging.WARNING)
+    try:
+        attempts = uvloop.run(service.try_jail(config))
+    except (OSError, TrialFailed) as error:
+        raise CommandError(f"the jail could not be tried: {error}") from error
+    if as_json:
+        print_json(attempts)
+    else:
+        console().print(attempts_table(attempts))
+    if through := [attempt.attack for attempt in attempts if not attempt.is_stopped]:
+        raise CommandError(f"{len(through)} of {len(attempts)} got through: {', '.join(through)}")
 
 
 def _queued(state_dir: Path) -> Mapping[str, int] | None:

@@ -6,12 +6,13 @@ Must not print by itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.console import RenderableType
 from rich.text import Text
 
 from supervisor.commands.context import duration, printable, size, table
+from supervisor.jailtrial import Attempt
 from supervisor.plan import Plan, PlannedConnection, orphan_text
 
 _NOT_ASKED = "-"
@@ -39,6 +40,21 @@ def renderables(plan: Plan) -> Iterator[RenderableType]:
                 name, Text(printable(state), style="green" if state == "on" else "yellow")
             )
         yield layers
+
+
+def attempts_table(attempts: Iterable[Attempt]) -> RenderableType:
+    """What the jail's self-test has found."""
+    rows = table("Attacks on the jail", "attack", "ended with", "stopped by")
+    for attempt in attempts:
+        rows.add_row(
+            printable(attempt.attack),
+            Text(
+                printable(attempt.error or "GOT THROUGH"),
+                style="green" if attempt.is_stopped else "bold red",
+            ),
+            ", ".join(attempt.layers) or "the kernel",
+        )
+    return rows
 
 
 def _pools(plan: Plan) -> RenderableType:
