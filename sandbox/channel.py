@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import array
 import asyncio
-import os
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -62,6 +61,7 @@ class Channel:
         if not data:
             # The supervisor is gone. The wire says so too, and ends us.
             asyncio.get_running_loop().remove_reader(self._socket.fileno())
+            self._socket.close()
             return
         descriptor = None
         for _, _, rights in ancillary:
@@ -79,6 +79,8 @@ class Channel:
                 loop.add_writer(number, self._flush)
                 return
             except OSError:
-                os._exit(0)  # nobody hears us any more
+                self._waiting.clear()  # the same, and nobody hears us any more
+                break
             self._waiting.popleft()
-        loop.remove_writer(number)
+        if number >= 0:
+            loop.remove_writer(number)

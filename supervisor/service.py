@@ -48,8 +48,8 @@ from supervisor.zygote import become_subreaper
 
 _log = structlog.get_logger(__name__)
 
-#: Environment variable with the path of a resolv.conf to use in place of the system's.
-RESOLV_CONF = "BULKHEAD_RESOLV_CONF"
+#: Environment variable with name servers to ask in place of the system's: ADDRESS:PORT, by commas.
+NAMESERVERS = "BULKHEAD_NAMESERVERS"
 #: Connects for workers that are under way at once, where the limit of open files allows it.
 MOST_CONNECTING = 8192
 #: Seconds that a client may take between two requests before its connection is closed.
@@ -287,8 +287,7 @@ class Service:
         # A worker's connections are open files of ours until it has them.
         _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
-        resolv_conf = os.environ.get(RESOLV_CONF)
-        self._resolver = Resolver(Path(resolv_conf) if resolv_conf else None)
+        self._resolver = Resolver([*filter(None, os.environ.get(NAMESERVERS, "").split(","))])
         self.broker = Broker(
             self._resolver,
             counted=self.metrics.egress,

@@ -13,7 +13,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import aiodns
 import pycares
@@ -69,19 +68,15 @@ class _Answer:
 
 
 class Resolver:
-    """Asks the name servers of `resolv_conf`, by default the system's, after `/etc/hosts`.
+    """Asks the system's name servers, or these `ADDRESS:PORT`, after `/etc/hosts`.
 
     Must be made on a running event loop. `clock` is seconds that never go back.
     """
 
     def __init__(
-        self, resolv_conf: Path | None = None, clock: Callable[[], float] = time.monotonic
+        self, nameservers: Sequence[str] = (), clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._dns = aiodns.DNSResolver(
-            timeout=TRY_S,
-            tries=3,
-            resolvconf_path=None if resolv_conf is None else str(resolv_conf),
-        )
+        self._dns = aiodns.DNSResolver(nameservers, timeout=TRY_S, tries=3)
         self._clock = clock
         self._answers: OrderedDict[str, _Answer] = OrderedDict()
         self._asking: dict[str, asyncio.Task[_Answer]] = {}

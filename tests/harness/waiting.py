@@ -6,6 +6,7 @@ can be awaited.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -20,3 +21,13 @@ def wait_until(condition: Callable[[], bool], within_s: float, what: str) -> Non
         if time.monotonic() > deadline:
             raise TimeoutError(f"still not so after {within_s:g} s: {what}")
         time.sleep(INTERVAL_S)
+
+
+async def until(condition: Callable[[], bool], within_s: float, what: str) -> None:
+    """The same, while the event loop runs on."""
+    try:
+        async with asyncio.timeout(within_s):
+            while not condition():  # noqa: ASYNC110 - there is no event to wait for
+                await asyncio.sleep(INTERVAL_S)
+    except TimeoutError as error:
+        raise TimeoutError(f"still not so after {within_s:g} s: {what}") from error
