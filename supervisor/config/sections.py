@@ -7,6 +7,7 @@ sections: those are `checks.py`.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -178,10 +179,20 @@ def _sandbox_keys(base: Path) -> Keys:
             raise Invalid(("", f"names no file: {file}"))
         return file
 
+    def certificates(value: object) -> object:
+        file = existing_file(value)
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(str(file))
+        except ssl.SSLError as error:
+            raise Invalid(("", f"holds no certificates in PEM form: {file}")) from error
+        except OSError as error:
+            raise Invalid(("", f"cannot be read: {file}: {error.strerror}")) from error
+        return file
+
     return {
         "profile": Key("profile", values.one_of(*PROFILES)),
         "require": Key("require", values.list_of(values.one_of(*LAYERS))),
-        "ca_file": Key("ca_file", existing_file),
+        "ca_file": Key("ca_file", certificates),
         "proxy": Key("proxy", values.proxy_url),
     }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import rich.pretty
+import trustme
 
 from supervisor.config import Address, Config, ConfigError, builtin_destinations, load
 
@@ -69,7 +70,7 @@ def test_defaults(loaded: Load, tmp_path: Path) -> None:
 def test_contract_example(loaded: Load, tmp_path: Path) -> None:
     """The example with every key, as the public contract shows it, is understood."""
     (tmp_path / "plugins").mkdir()
-    (tmp_path / "ca.pem").write_text("")
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     text = """
         [service]
         state_dir = "/var/lib/bulkhead"
@@ -268,6 +269,7 @@ def test_unreadable(tmp_path: Path) -> None:
         ('[retry]\nfirst_delay="1h"', "retry.first_delay: is above retry.max_delay"),
         ('[sandbox]\nrequire=["landlok"]', 'sandbox.require[0]: is "landlok"; write '),
         ('[sandbox]\nca_file="none.pem"', "sandbox.ca_file: names no file: "),
+        ('[sandbox]\nca_file="b.toml"', "sandbox.ca_file: holds no certificates in PEM"),
         ('[sandbox]\nprofile="off"', 'sandbox.profile: is "off"; write "strict"'),
         ('[service]\nplugin_paths=["none"]', "service.plugin_paths[0]: names no folder: "),
         ('[destinations.webhooks]\nclass="a:B"', "destinations.webhooks: is the name of a"),

@@ -6,6 +6,7 @@ It knows names of its own (`hosts`), so that targets need exist nowhere else.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -35,6 +36,7 @@ class ConnectProxy:
         """Serve no more, and cut what is open."""
         for pump in self._pumps:
             pump.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
@@ -45,10 +47,10 @@ class ConnectProxy:
         self._pumps.add(task)
         try:
             await self._tunnel(reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+        except* (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass  # either side went away; so does the tunnel
         finally:
-            writer.close()
+            await _shut(writer)
             self._pumps.discard(task)
 
     async def _tunnel(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -69,8 +71,14 @@ class ConnectProxy:
                     both.create_task(_pump(reader, far_writer))
                     both.create_task(_pump(far_reader, writer))
             finally:
-                far_writer.close()
+                await _shut(far_writer)
         await writer.drain()
+
+
+async def _shut(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(ConnectionError):  # the other side was faster
+        await writer.wait_closed()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
