@@ -216,7 +216,7 @@ async def test_rebinding(both: MakeBoth, serve: Serve) -> None:
         assert pair.counted == {("c", "refused"): 3}
     finally:
         await resolver.close()
-        server.stop()
+        await server.stop()
 
 
 async def test_own_ports(both: MakeBoth, serve: Serve) -> None:

@@ -42,7 +42,7 @@ async def resolver() -> AsyncIterator[Start]:
     yield start
     for one, server in made:
         await one.close()
-        server.stop()
+        await server.stop()
 
 
 async def test_addresses_of_both_families(resolver: Start) -> None:

@@ -66,7 +66,8 @@ class NameServer(asyncio.DatagramProtocol):
         )
         return f"127.0.0.1:{transport.get_extra_info('sockname')[1]}"
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Serve no more."""
         if self.transport is not None:
             self.transport.close()
+            await asyncio.sleep(0)  # it is closed in the next turn

@@ -119,6 +119,7 @@ def test_names(background: Background, sink: SinkProcess, tmp_path: Path) -> Non
         wait_until(lambda: bool(last_error(one, "m1", "silent")), 30, "an error for silence")
         errors = {name: last_error(one, "m1", name) for name in ("none", "inside", "silent")}
         post(one.url, [track(f"late-{n}") for n in range(50)])
+    background.run(names.stop())
     assert errors["none"] == "none.example:443: no connection: there is no such host name"
     assert "egress refused: rebound.example:443 is at 10.0.0.1, which" in errors["inside"]
     assert errors["silent"] == "silent.example:443: no connection: no name server answered in time"
