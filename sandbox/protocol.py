@@ -21,6 +21,8 @@ MAX_FRAME_FROM_WORKER = 4 * 1024 * 1024
 MAX_FRAME_TO_WORKER = 64 * 1024 * 1024
 #: Longest text in an outcome, log line or error, in characters; senders truncate.
 MAX_DETAIL = 2_000
+#: Longest traceback in a `Raised`, in characters.
+MAX_TRACEBACK = 16_000
 #: Layers of the sandbox, by the names that `Ready` reports them, `/status` lists them and
 #: `sandbox.require` asks for them.
 LAYERS = (
@@ -67,6 +69,10 @@ class Drain(Message, frozen=True, array_like=True, tag=3):
     """No batch will follow: finish what runs, then exit with status 0."""
 
 
+class Try(Batch, frozen=True, array_like=True, tag=13):
+    """A batch of which the worker says more: where its destination's code raised, by `Raised`."""
+
+
 class Validate(Message, frozen=True, array_like=True, tag=4):
     """Check the settings of a connection; answered with `Validated`. To a declaring worker only."""
 
@@ -105,7 +111,7 @@ class Declared(Message, frozen=True, array_like=True, tag=17):
     """What a destination says of itself, before the worker has seen any data.
 
     `error` is why it could not be imported; then nothing else holds.
-    `settings_schema` is JSON Schema.
+    `settings_schema` is JSON Schema; `dry_answers` are bodies by method and path.
     """
 
     destination: str
@@ -116,6 +122,7 @@ class Declared(Message, frozen=True, array_like=True, tag=17):
     batch_events: int
     batch_bytes: int
     settings_schema: dict[str, Any]  # Any: JSON Schema, shown and never interpreted
+    dry_answers: dict[str, str] = {}
 
 
 class Validated(Message, frozen=True, array_like=True, tag=18):
@@ -160,8 +167,15 @@ class JailTried(Message, frozen=True, array_like=True, tag=23):
     attempts: list[tuple[str, int, list[str]]]
 
 
-ToWorker = Configure | Batch | Drain | Validate | TryJail
-FromWorker = Ready | Declared | Validated | Outcomes | BatchDone | Stats | Log | JailTried
+class Raised(Message, frozen=True, array_like=True, tag=29):
+    """In a `Try`: the traceback of what the destination's code raised, with its source lines."""
+
+    batch: int
+    traceback: str
+
+
+ToWorker = Configure | Batch | Try | Drain | Validate | TryJail
+FromWorker = Ready | Declared | Validated | Outcomes | BatchDone | Stats | Log | JailTried | Raised
 
 # What an outcome is called on the wire. RETRY_ALONE: the batch failed as a whole, so each of its
 # deliveries goes on its own next time, and a bad one fails alone. From THROTTLED on: retries whose

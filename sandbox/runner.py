@@ -11,19 +11,41 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import msgspec
 
-from destinations.kit import Delivered, Destination, Event, Failed, Outcome, Retry, Unsupported
+from destinations.kit import (
+    Delivered,
+    Destination,
+    Event,
+    Failed,
+    Outcome,
+    Retry,
+    Unsupported,
+    requests,
+)
 from destinations.kit.contract import current_event, current_report
 from destinations.kit.loading import LoadError
 from destinations.kit.outcomes import Cause
+from destinations.kit.requests import current_raised
 from sandbox import protocol
 from sandbox.marks import Page, current_place
-from sandbox.protocol import MAX_DETAIL, Batch, BatchDone, Configure, Log, Message, Outcomes
+from sandbox.protocol import (
+    MAX_DETAIL,
+    MAX_TRACEBACK,
+    Batch,
+    BatchDone,
+    Configure,
+    Log,
+    Message,
+    Outcomes,
+    Raised,
+)
 
 #: Log lines that one connection may send in a second; the rest is counted and dropped.
 LOG_LINES_PER_S = 50
@@ -33,6 +55,9 @@ REPORT_WITHIN_S = 0.01
 #: Seconds that a batch may take to end once it is cancelled, before its events are retried without
 #: waiting for that.
 CANCEL_S = 1.0
+
+#: Folders whose frames a traceback does without.
+_OURS = tuple(str(Path(module.__file__ or "").parent) for module in (protocol, requests))
 
 _connection: contextvars.ContextVar[str] = contextvars.ContextVar("connection", default="")
 
@@ -98,10 +123,12 @@ class Runner:
             old.is_retired = True
             self._close_unused(old)
 
-    def start(self, batch: Batch) -> None:
-        """Begin a batch; what becomes of it is told through `send`."""
+    def start(self, batch: Batch, *, is_trial: bool = False) -> None:
+        """Begin a batch; what becomes of it is told through `send`, of a trial also what raised."""
         connection = self._connections[batch.connection]
         context = contextvars.copy_context()
+        if is_trial:
+            context.run(current_raised.set, lambda error: self._raised(batch.id, error))
         context.run(current_place.set, (connection.number, batch.id))
         self._hold(
             asyncio.get_running_loop().create_task(self._run(connection, batch), context=context)
@@ -129,6 +156,9 @@ class Runner:
     def _close_unused(self, connection: _Connection) -> None:
         if connection.is_retired and not connection.users:
             self._hold(asyncio.get_running_loop().create_task(connection.close()))
+
+    def _raised(self, batch: int, error: BaseException) -> None:
+        self._send(Raised(batch, _traceback(error)))
 
     def _hold(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
@@ -170,8 +200,10 @@ class Runner:
             if deadline.expired():
                 code, reason = protocol.TIMEOUT, late
             else:
+                current_raised.get()(error)
                 code, reason = protocol.RETRY_ALONE, f"deliver raised {_describe(error)}"
         except BaseException as error:  # noqa: BLE001 - SystemExit too: it does not end a worker
+            current_raised.get()(error)
             code, reason = protocol.RETRY_ALONE, f"deliver raised {_describe(error)}"
         finally:
             if stuck is not None:
@@ -337,6 +369,19 @@ def _describe(error: BaseException) -> str:
     except BaseException as broken:  # noqa: BLE001 - an exception whose own __str__ raises
         text = f"(its text raised {type(broken).__name__})"
     return _text(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+
+
+def _traceback(error: BaseException) -> str:
+    """From the destination's own code on: how it was called is always the same."""
+    try:
+        told = traceback.TracebackException.from_exception(error)
+        inner = [frame for frame in told.stack if not frame.filename.startswith(_OURS)]
+        if inner:
+            told.stack = traceback.StackSummary.from_list(inner)
+        text = "".join(told.format(chain=False))
+    except BaseException as broken:  # noqa: BLE001 - an exception whose own __str__ raises
+        text = f"{type(error).__name__} (telling it raised {type(broken).__name__})"
+    return text[-MAX_TRACEBACK:].encode("utf-8", "replace").decode()
 
 
 class _WireHandler(logging.Handler):

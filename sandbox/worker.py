@@ -41,6 +41,7 @@ from sandbox.protocol import (
     Spawn,
     Stats,
     ToWorker,
+    Try,
     TryJail,
     Validate,
     Validated,
@@ -164,6 +165,8 @@ class _Worker(asyncio.Protocol):
 
     def _handle(self, message: ToWorker) -> None:
         match message:
+            case Try():
+                self._runner.start(message, is_trial=True)
             case Batch():
                 self._runner.start(message)
             case Configure():
@@ -196,7 +199,7 @@ class _Worker(asyncio.Protocol):
             try:
                 said = declaration(load(name, class_path))
             except LoadError as error:
-                self._send(Declared(name, str(error)[:MAX_DETAIL], [], [], [], 0, 0, {}))
+                self._send(Declared(name, str(error)[:MAX_DETAIL], [], [], [], 0, 0, {}, {}))
                 continue
             self._send(
                 Declared(
@@ -208,6 +211,7 @@ class _Worker(asyncio.Protocol):
                     said.batch_events,
                     said.batch_bytes,
                     said.settings_schema,
+                    dict(said.dry_answers),
                 )
             )
 

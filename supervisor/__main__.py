@@ -30,6 +30,8 @@ COMMANDS = {
     "probe": "connections:probe",
     "recycle": "recycle:recycle",
     "heap": "heap:heap",
+    "try": "trial:try_",
+    "record": "record:record",
     "replay": "replay:replay",
 }
 

@@ -107,6 +107,7 @@ def _note(answers: Declarations, said: Declared) -> None:
         batch_events=said.batch_events,
         batch_bytes=said.batch_bytes,
         settings_schema=said.settings_schema,
+        dry_answers=said.dry_answers,
     )
 
 

@@ -36,7 +36,8 @@ class Declaration(msgspec.Struct, frozen=True, kw_only=True):
 
     `types` are the event types that it handles; `aliases` are further names in
     `integrations`; `hosts` are `host`, `host:port` or `{setting}`; `batch_bytes`
-    is bytes; `settings_schema` is JSON Schema.
+    is bytes; `settings_schema` is JSON Schema; `dry_answers` are JSON by method
+    and path.
     """
 
     destination: str
@@ -46,6 +47,7 @@ class Declaration(msgspec.Struct, frozen=True, kw_only=True):
     batch_events: int = 100
     batch_bytes: int = 1024**2
     settings_schema: Mapping[str, Any] = msgspec.field(default_factory=dict)  # Any: JSON
+    dry_answers: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class Router:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import msgspec
@@ -31,6 +32,12 @@ class Drift(Stepwise):
     # No page says how many calls are allowed; 429 tells, and the connection's own limits adapt.
     concurrency = 4
     timeout_s = 20.0
+    dry_answers: ClassVar[Mapping[str, str]] = {
+        "GET /contacts": '{"data": []}',
+        "POST /contacts": '{"data": {"id": 1, "attributes": {}}}',
+        "PATCH /contacts/*": '{"data": {"id": 1, "attributes": {}}}',
+        "POST /contacts/timeline": '{"data": {"contactId": 1}}',
+    }
 
     base_url: ClassVar[str] = "https://driftapi.com"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -80,6 +80,9 @@ class GoogleAds(Batched):
     batch_events = 500
     concurrency = 16
     timeout_s = 25.0
+    dry_answers: ClassVar[Mapping[str, str]] = {
+        "POST /*/customers/*": '{"results": [{"conversionAction": "customers/1"}], "jobId": "1"}',
+    }
 
     api_url: ClassVar[str] = "https://googleads.googleapis.com"
     token_url: ClassVar[str] = "https://oauth2.googleapis.com"  # noqa: S105 - an address

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, ClassVar
 
@@ -63,6 +63,9 @@ class Destination(ABC):
     """Most events in one `deliver` call."""
     batch_bytes: ClassVar[int] = 1024 * 1024
     """Most bytes of events in one `deliver` call; a single larger event still comes alone."""
+    dry_answers: ClassVar[Mapping[str, str]] = {}
+    """What its server answers where all is well, JSON by method and path ("POST /v1/leads"; "*"
+    stands for any one segment): what a dry run goes on with where 200 and {} would not do."""
     Settings: ClassVar[type[msgspec.Struct]] = NoSettings
     """A msgspec Struct; the config's settings are validated against it."""
 

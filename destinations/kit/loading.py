@@ -39,6 +39,7 @@ class Declaration(msgspec.Struct, frozen=True):
     batch_events: int
     batch_bytes: int
     settings_schema: dict[str, Any]  # Any: JSON Schema
+    dry_answers: Mapping[str, str]
 
 
 def load(name: str, class_path: str | None) -> type[Destination]:
@@ -81,6 +82,7 @@ def declaration(cls: type[Destination]) -> Declaration:
         cls.batch_events,
         cls.batch_bytes,
         schema,
+        dict(cls.dry_answers),
     )
 
 
@@ -146,6 +148,13 @@ def _declaration_errors(cls: type[Destination]) -> list[str]:
         value: object = getattr(cls, key)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             errors.append(f"{key} = {value!r}: a whole number from 1 is needed")
+    answers: object = cls.dry_answers
+    if not (
+        isinstance(answers, Mapping)
+        and _is_texts(list(answers))
+        and _is_texts(list(answers.values()))
+    ):
+        errors.append('dry_answers: texts by text are needed, like {"POST /v1/in": "{}"}')
     settings: object = cls.Settings
     if not (isinstance(settings, type) and issubclass(settings, msgspec.Struct)):
         errors.append("Settings: a subclass of msgspec.Struct is needed")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import traceback
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from datetime import datetime
 from pathlib import PurePath
 from typing import Any, TypeVar
@@ -22,6 +23,16 @@ JSON_HEADERS: Mapping[str, str] = {"Content-Type": "application/json"}
 _NO_HEADERS: Mapping[str, str] = {}
 _KIT = PurePath(__file__).parent
 _Result = TypeVar("_Result")
+
+
+def _unheard(error: BaseException) -> None:
+    """Outside of a trial, the outcome's reason says all that is told of an exception."""
+
+
+#: Who hears of what a destination's code raised. The runner sets it where an event is tried.
+current_raised: ContextVar[Callable[[BaseException], None]] = ContextVar(
+    "current_raised", default=_unheard
+)
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
@@ -100,7 +111,13 @@ def guarded(what: str, mapping: Callable[[], _Result]) -> _Result | Failed:
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - a mapping may raise anything; it ends here
-        return Failed(f"{what} raised {describe(error)}")
+        return Failed(f"{what} raised {told(error)}")
+
+
+def told(error: BaseException) -> str:
+    """What `describe` says, once whoever tries the event has heard of it."""
+    current_raised.get()(error)
+    return describe(error)
 
 
 def describe(error: BaseException) -> str:

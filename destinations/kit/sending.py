@@ -24,9 +24,9 @@ from destinations.kit.requests import (
     JSON_HEADERS,
     Request,
     Response,
-    describe,
     guarded,
     gzipped,
+    told,
 )
 
 
@@ -141,7 +141,7 @@ class PerEvent(Sending):
         try:
             return self.outcome(response, event)
         except Exception as error:  # noqa: BLE001 - the server's answer is not the event's fault
-            return Retry(f"reading the answer raised {describe(error)}")
+            return Retry(f"reading the answer raised {told(error)}")
 
 
 class Batched(Sending):
@@ -224,7 +224,7 @@ class Batched(Sending):
         try:
             return _spread(self.outcomes(response, part.endpoint, count), count)
         except Exception as error:  # noqa: BLE001 - the server's answer is not the events' fault
-            return [Retry(f"reading the answer raised {describe(error)}")] * count
+            return [Retry(f"reading the answer raised {told(error)}")] * count
 
 
 UNSENT = Retry("not sent")

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from destinations.kit.event import Event
 from destinations.kit.outcomes import Outcome, Retry
-from destinations.kit.requests import Request, Response, describe, guarded
+from destinations.kit.requests import Request, Response, guarded, told
 from destinations.kit.sending import UNSENT, Sending, together
 
 #: What a conversation is: requests go out, answers come in, the outcome is what it returns.
@@ -80,7 +80,7 @@ class Stepwise(Sending):
             except MemoryError:
                 raise
             except Exception as error:  # noqa: BLE001 - the server's answer is not the event's fault
-                return Retry(f"reading the answer raised {describe(error)}")
+                return Retry(f"reading the answer raised {told(error)}")
         return said
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -54,6 +54,12 @@ class Marketo(Batched):
     # Adding activities may take Marketo 90 s, but a batch has 30 s by default. One that is given up
     # may have been added all the same, and is added again: there is no id to tell a repeat by.
     timeout_s = 25.0
+    dry_answers: ClassVar[Mapping[str, str]] = {
+        "POST /rest/v1/leads.json": '{"success": true, "result": [{"id": 1, "status": "created"}]}',
+        "POST /rest/v1/activities/external.json": (
+            '{"success": true, "result": [{"id": 1, "status": "added"}]}'
+        ),
+    }
 
     class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """`endpoint` is that of the page Admin > Integration > Web Services, with or without /rest.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import msgspec
 from yarl import URL
@@ -58,6 +58,11 @@ class Salesforce(Batched):
     # Requests with records that share a parent wait for each other's locks.
     concurrency = 2
     timeout_s = 25.0
+    dry_answers: ClassVar[Mapping[str, str]] = {
+        "PATCH /services/data/*/composite/sobjects/*/*": (
+            '[{"id": "00Qxx0000000001AAA", "success": true, "errors": [], "created": true}]'
+        ),
+    }
 
     class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """`login_url` gives tokens: https://test.salesforce.com for a sandbox, or the My Domain.

@@ -12,7 +12,7 @@ or know what a destination's settings mean.
     loader    the steps from file to Config
 """
 
-from supervisor.config.loader import builtin_destinations, load
+from supervisor.config.loader import builtin_destinations, installed_plugins, load
 from supervisor.config.types import (
     Address,
     Admin,
@@ -46,5 +46,6 @@ __all__ = [
     "Source",
     "Struct",
     "builtin_destinations",
+    "installed_plugins",
     "load",
 ]

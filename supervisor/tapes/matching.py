@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+import msgspec
+
 from supervisor.tapes.tape import ANYTHING, Answer, Call, Exchange
 
 #: Headers that say how a request travelled and not what it asks.
@@ -95,19 +97,23 @@ def fitted(call: Call, exchange: Exchange) -> Answer:
     that take several records at once do, the answer's is made as long as the
     request's is now.
     """
-    asked, recorded = _json(call.body), _json(exchange.call.body)
-    said = _json(exchange.answer.body)
+    recorded, said = _json(exchange.call.body), _json(exchange.answer.body)
     for path, items in _lists(recorded):
-        now = _at(asked, path)
-        if not items or not isinstance(now, list) or len(now) == len(items):
-            continue
-        for where, results in _lists(said):
-            if len(results) == len(items):
-                stretched = [results[index % len(results)] for index in range(len(now))]
-                body = json.dumps(_with(said, where, stretched), ensure_ascii=False).encode()
-                answer = exchange.answer
-                return Answer(answer.status, answer.reason, answer.headers, body)
+        now = _at(_json(call.body), path)
+        if items and isinstance(now, list) and len(now) != len(items):
+            stretched = _stretched(said, len(items), len(now))
+            if stretched is not None:
+                return msgspec.structs.replace(exchange.answer, body=stretched)
     return exchange.answer
+
+
+def for_all(call: Call, sample: bytes) -> bytes:
+    """A sample answer about one record, with as many as the request has."""
+    for _, items in _lists(_json(call.body)):
+        stretched = _stretched(_json(sample), 1, len(items))
+        if stretched is not None:
+            return stretched
+    return sample
 
 
 def meaning(call: Call) -> Meaning:
@@ -241,6 +247,15 @@ def _leaves(value: Meaning, at: tuple[str | int, ...] = ()) -> Iterator[tuple[An
                 yield from _leaves(below, (*at, index))
         case _:
             yield at, value
+
+
+def _stretched(said: Meaning, size: int, wanted: int) -> bytes | None:
+    """An answer whose list of `size` has become one of `wanted`; None where it has no such list."""
+    for where, results in _lists(said):
+        if len(results) == size:
+            new = [results[index % size] for index in range(wanted)]
+            return json.dumps(_with(said, where, new), ensure_ascii=False).encode()
+    return None
 
 
 def _lists(value: Meaning, at: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], list[Any]]]:

@@ -47,7 +47,7 @@ class Player:
             case Kind.HANGS:
                 await asyncio.Event().wait()  # until the client has had enough
             case Kind.CUT:
-                raise HangUp(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
+                raise HangUp("cut on purpose", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
             case None:
                 pass
         exchange = matching.find(call, self._exchanges)

@@ -47,9 +47,13 @@ class _Reach(Enum):
 
 
 class Pseudonyms:
-    """Learns values, then replaces them wherever they occur."""
+    """Learns values, then replaces them wherever they occur.
 
-    def __init__(self) -> None:
+    It `finds_people` by the form of their addresses and numbers, too.
+    """
+
+    def __init__(self, *, finds_people: bool = True) -> None:
+        self._finds_people = finds_people
         self._by_value: dict[str, str] = {}
         self._reach: dict[str, _Reach] = {}
         self._counts: dict[str, int] = {}
@@ -84,6 +88,8 @@ class Pseudonyms:
         for value in self._sorted():
             if self._reach[value] is _Reach.ANYWHERE and value in text:
                 text = text.replace(value, self._by_value[value])
+        if not self._finds_people:
+            return text
         for pattern, kind in ((EMAIL, Kind.EMAIL), (PHONE, Kind.PHONE), (IPV4, Kind.IP)):
             text = pattern.sub(lambda found, kind=kind: self._found(found[0], kind), text)  # type: ignore[misc]  # bound now, not at the call
         return _HEX_HASH.sub(self._hash, text)

@@ -51,11 +51,7 @@ def scrubbed(tape: Tape, secret_settings: Mapping[str, str]) -> Tape:
     Raises Leak where one is left, which is a bug here and not in the tape.
     """
     names = Pseudonyms()
-    for name, value in secret_settings.items():
-        names.learn(value, Kind.SECRET, _label(name))
-    for name, value in _leaves(tape.about.settings):
-        if isinstance(value, str) and _SECRET_NAME.search(_normal(name)):
-            names.learn(value, Kind.SECRET, _label(name))
+    _learn_settings(names, tape.about.settings, secret_settings)
     for event in tape.about.events:
         _learn_event(names, event)
     for exchange in tape.exchanges:
@@ -74,7 +70,52 @@ def scrubbed(tape: Tape, secret_settings: Mapping[str, str]) -> Tape:
     return result
 
 
+class Mask:
+    """Secrets alone out of what is shown: settings, and the tokens of these exchanges."""
+
+    def __init__(
+        self,
+        settings: Mapping[str, Any],  # Any: the destination's schema decides
+        secret_settings: Mapping[str, str],
+        exchanges: Sequence[Exchange],
+    ) -> None:
+        self._names = Pseudonyms(finds_people=False)
+        _learn_settings(self._names, settings, secret_settings)
+        for exchange in exchanges:
+            _learn_tokens(self._names, exchange)
+
+    def text(self, text: str) -> str:
+        """A text without them."""
+        return self._names.replace(text)
+
+    def call(self, call: Call) -> Call:
+        """A request without them."""
+        headers = tuple((name, self._header(name, value)) for name, value in call.headers)
+        return msgspec.structs.replace(_call(self._names, call), headers=headers)
+
+    def answer(self, answer: Answer) -> Answer:
+        """An answer without them."""
+        return _answer(self._names, answer)
+
+    def _header(self, name: str, value: str) -> str:
+        if _SECRET_NAME.search(_normal(name)):
+            return _header(self._names, name, value)
+        return self._names.replace(value)
+
+
 # --- what is to be replaced ---
+
+
+def _learn_settings(
+    names: Pseudonyms,
+    settings: Mapping[str, Any],  # Any: the destination's schema decides
+    secret_settings: Mapping[str, str],
+) -> None:
+    for name, value in secret_settings.items():
+        names.learn(value, Kind.SECRET, _label(name))
+    for name, value in _leaves(settings):
+        if isinstance(value, str) and _SECRET_NAME.search(_normal(name)):
+            names.learn(value, Kind.SECRET, _label(name))
 
 
 def _learn_event(names: Pseudonyms, event: Mapping[str, Any]) -> None:  # Any: JSON

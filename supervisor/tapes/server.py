@@ -35,8 +35,8 @@ _HELLO_S = 30.0
 class HangUp(Exception):
     """The responder wants the connection cut; `after` is what is still sent of an answer."""
 
-    def __init__(self, after: bytes = b"") -> None:
-        super().__init__("cut")
+    def __init__(self, why: str, after: bytes = b"") -> None:
+        super().__init__(why)
         self.after = after
 
 
@@ -60,10 +60,14 @@ class _Origin:
 
 
 class Server:
-    """An async context manager; `port` is known inside it."""
+    """An async context manager; `port` is known inside it. With no `host` it does not listen."""
 
     def __init__(
-        self, responder: Responder, authority: Authority, host: str = "127.0.0.1", port: int = 0
+        self,
+        responder: Responder,
+        authority: Authority,
+        host: str | None = "127.0.0.1",
+        port: int = 0,
     ) -> None:
         self._responder = responder
         self._authority = authority
@@ -76,6 +80,8 @@ class Server:
 
     async def __aenter__(self) -> Server:
         """Listen. Raises OSError where that is not possible."""
+        if self._host is None:
+            return self
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         listening = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -101,6 +107,10 @@ class Server:
         for server in self._web.values():
             await server.shutdown(0.01)  # 0 would mean without end
 
+    def adopt(self, connection: socket.socket, host: str, port: int) -> None:
+        """Serve a connection, not blocking, of a client that was promised `host`:`port`."""
+        self._begin(connection, _Origin(host, port))
+
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
@@ -111,14 +121,17 @@ class Server:
                 await asyncio.sleep(0.05)
                 continue
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            task = loop.create_task(self._take(connection))
-            self._connections.add(task)
-            task.add_done_callback(self._connections.discard)
+            self._begin(connection, _Origin())
 
-    async def _take(self, connection: socket.socket) -> None:
+    def _begin(self, connection: socket.socket, origin: _Origin) -> None:
+        task = asyncio.get_running_loop().create_task(self._take(connection, origin))
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+
+    async def _take(self, connection: socket.socket, promised: _Origin) -> None:
         try:
             async with asyncio.timeout(_HELLO_S):
-                origin = await self._hello(connection)
+                origin = await self._hello(connection, promised)
         except (OSError, TimeoutError, _NoTunnel):
             connection.close()
             return
@@ -134,10 +147,10 @@ class Server:
         except (OSError, ValueError):  # the handshake failed; the client knows why
             connection.close()
 
-    async def _hello(self, connection: socket.socket) -> _Origin:
+    async def _hello(self, connection: socket.socket, promised: _Origin) -> _Origin:
         """What the connection is. Raises _NoTunnel where there is nothing more to it."""
-        host, port = None, None
-        if await _peek(connection, len(_CONNECT)) == _CONNECT:
+        host, port = promised.host, promised.port
+        if host is None and await _peek(connection, len(_CONNECT)) == _CONNECT:
             host, port = _target(await _head(connection))
             refusal = await self._responder.connect(host, port)
             await asyncio.get_running_loop().sock_sendall(connection, _tunnel_answer(refusal))

@@ -77,7 +77,7 @@ async def replaying(tape: Tape) -> AsyncIterator[aiohttp.ClientSession]:
     """A session for which the tape is the whole network. Raises NotAsOnTape at its end."""
     player = StrictPlayer(tape)
     async with Server(player, _authority()) as server:
-        connector = aiohttp.TCPConnector(resolver=_Loopback(server.port), ssl=_trust())
+        connector = aiohttp.TCPConnector(resolver=Loopback(server.port), ssl=_trust())
         async with aiohttp.ClientSession(
             connector=connector, cookie_jar=aiohttp.DummyCookieJar()
         ) as session:
@@ -101,7 +101,7 @@ def _line(outcome: Outcome) -> str:
             return outcome_line("unsupported", "")
 
 
-class _Loopback(AbstractResolver):
+class Loopback(AbstractResolver):
     """Every name is this machine, at one port."""
 
     def __init__(self, port: int) -> None:

@@ -32,6 +32,7 @@ from sandbox.protocol import (
     Message,
     Outcomes,
     ProtocolError,
+    Raised,
     Ready,
     Spawn,
     Spawned,
@@ -40,6 +41,7 @@ from sandbox.protocol import (
     Taken,
     ToWorker,
     ToWorkerChannel,
+    Try,
     TryJail,
     Unconnected,
     Validate,
@@ -62,21 +64,26 @@ json_values = st.recursive(
     max_leaves=8,
 )
 objects = st.dictionaries(text, json_values, max_size=3)
+named = st.dictionaries(text, text, max_size=3)
 outcomes = st.lists(st.tuples(ints, ints, text, st.none() | floats), max_size=4)
 
 by_kind: dict[type[Message], st.SearchStrategy[Message]] = {
     Configure: st.builds(Configure, text, text, objects),
     Batch: st.builds(Batch, ints, text, floats, st.lists(st.binary(max_size=50), max_size=4)),
+    Try: st.builds(Try, ints, text, floats, st.lists(st.binary(max_size=50), max_size=4)),
     Drain: st.builds(Drain),
     Validate: st.builds(Validate, text, text, objects),
     TryJail: st.builds(TryJail, text, text, ints),
     JailTried: st.builds(JailTried, st.lists(st.tuples(text, ints, texts), max_size=3)),
     Ready: st.builds(Ready, ints, st.dictionaries(text, text, max_size=3)),
-    Declared: st.builds(Declared, text, st.none() | text, texts, texts, texts, ints, ints, objects),
+    Declared: st.builds(
+        Declared, text, st.none() | text, texts, texts, texts, ints, ints, objects, named
+    ),
     Validated: st.builds(Validated, text, texts),
     Outcomes: st.builds(Outcomes, ints, outcomes),
     BatchDone: st.builds(BatchDone, ints),
     Stats: st.builds(Stats, floats, ints),
+    Raised: st.builds(Raised, ints, text),
     Log: st.builds(Log, ints, text, text, ints),
     Connect: st.builds(Connect, ints, text, text, ints),
     Taken: st.builds(Taken, ints),

@@ -1,0 +1,16 @@
+"""Drift against its tapes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from destinations.drift import Drift
+from supervisor.tapes.testing import play, tapes_beside
+
+
+@pytest.mark.parametrize("tape", tapes_beside(__file__), ids=lambda tape: tape.stem)
+async def test_tape(tape: Path) -> None:
+    """Each tape's events become its requests, and its answers its outcomes."""
+    await play(tape, Drift)
