@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 #: Seconds' worth of events that a batch waits for, so that a limit does not cut batches to crumbs.
 GATHER_S = 0.1
+#: Part of an event that is not waited for.
+TRIFLE = 0.001
 
 
 @dataclass(slots=True)
@@ -26,7 +28,9 @@ class Bucket:
         The bucket holds `most` at most, and who needs more than that waits for a full one.
         """
         self.fill(rate, most, now)
-        return max(0.0, (min(need, most) - self.tokens) / rate)
+        missing = min(need, most) - self.tokens
+        # Rounding may leave a trifle missing at the very time that was reckoned for it.
+        return missing / rate if missing > TRIFLE else 0.0
 
     def fill(self, rate: float, most: float, now: float) -> None:
         """Let time pass."""

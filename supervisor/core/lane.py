@@ -31,6 +31,7 @@ class Rule(StrEnum):
     CREDIT = "a free worker"
     HOME = "the worker of its own that it runs in"
     SHARE = "its own batches to finish: it holds its share of the pool"
+    KEPT = "a place in the pool: the last ones are for connections that hold none"
     PROBES = "the probes of other connections to finish"
     CONCURRENCY = "one of its own batches to finish (max_concurrency)"
     ADAPTIVE = "one of its own batches to finish (adaptive concurrency)"
@@ -110,6 +111,8 @@ class Lane:
     alarm_at: float | None = None
     #: events that a batch of it has, of late
     usual: float | None = None
+    #: when a batch of it last began or ended, which shows that its places come free again
+    moved_at: float = 0.0
     _fresh_turns: int = 0
     _linger_until: float | None = None
     _rate: Bucket = field(default_factory=Bucket)
@@ -181,9 +184,10 @@ class Lane:
             self._linger_until = now + terms.linger_s
         return Hold(Rule.LINGER, self._linger_until) if now < self._linger_until else None
 
-    def began(self, offer: Offer) -> None:
+    def began(self, offer: Offer, now: float) -> None:
         """A batch goes out. It is charged as the largest and as a usual one, until `sent`."""
         self.inflight += 1
+        self.moved_at = now
         self._linger_until = None
         self._fresh_turns = 0 if offer.retries else self._fresh_turns + 1
         self.breaker.probe_began()

@@ -20,6 +20,8 @@ from supervisor.core.turns import Turns
 
 #: Seconds until a queue that said it had a retry, and had none, is asked again.
 EMPTY_S = 0.05
+#: Seconds after which a connection whose batches do not end is passed over by those behind it.
+STUCK_S = 0.5
 
 __all__ = ["Batch", "Hold", "Ready", "Rule", "Scheduler", "Take", "Terms"]
 
@@ -194,7 +196,7 @@ class Scheduler:
             if lane.home is not None and self.crew.credits.get(lane.home, 0) > 0:
                 offer = self._ask(lane, now)
                 if offer is not None:
-                    return self._begin(lane, lane.home, offer)
+                    return self._begin(lane, lane.home, offer, now)
         while (worker := self.crew.freest()) is not None:
             waiting = self._turns.take() or self._next_prober()
             if waiting is None:
@@ -204,7 +206,12 @@ class Scheduler:
                 continue
             held = self._crowds(waiting)
             if held is None:
-                return self._begin(waiting, worker, offer)
+                return self._begin(waiting, worker, offer, now)
+            if held is Rule.KEPT and now < waiting.moved_at + STUCK_S:
+                # It goes next, and nobody before it: else small weights would get what is kept
+                # turn after turn. Who comes back from a quiet while is earlier all the same.
+                self._enter(waiting)
+                return None
             if held is Rule.PROBES:
                 self._probers[waiting.name] = None
             else:  # its share: when any batch is over it asks again
@@ -236,15 +243,16 @@ class Scheduler:
         if not lane.breaker.is_closed and self._probing >= crew.probes:
             return Rule.PROBES
         if lane.inflight:
-            busy = self._busy_weight
-            if lane.inflight >= crew.share(lane.terms.weight, busy) or crew.free <= crew.kept:
+            if lane.inflight >= crew.share(lane.terms.weight, self._busy_weight):
                 return Rule.SHARE
+            if crew.free <= crew.kept:
+                return Rule.KEPT
         return None
 
-    def _begin(self, lane: Lane, worker: int, offer: Offer) -> Take:
+    def _begin(self, lane: Lane, worker: int, offer: Offer, now: float) -> Take:
         self._count(lane, 1)
         self._turns.begin(lane)
-        lane.began(offer)
+        lane.began(offer, now)
         self._probing += self._is_probe(lane) and lane.inflight == 1
         self.crew.take(worker)
         self._enter(lane)
@@ -283,6 +291,7 @@ class Scheduler:
         """A batch is over, and its place is free; `jitter` within [0, 1]."""
         lane = self.lanes.get(connection)
         if lane is not None:
+            lane.moved_at = now
             self._learn(lane, batch, now, jitter)
         lane = self._freed(connection, worker)
         if lane is not None:

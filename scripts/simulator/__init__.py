@@ -1,0 +1,1 @@
+"""The scheduler's core against modelled destinations, on a virtual clock: hours in seconds."""

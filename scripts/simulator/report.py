@@ -1,0 +1,133 @@
+"""What a simulation shows: a table on the terminal, a plot as SVG or PNG.
+
+Owns the looks. Must not simulate or judge.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg")
+
+from matplotlib import pyplot
+from rich.console import Console
+from rich.table import Table
+
+from scripts.simulator.figures import Figures, percentile_s
+from scripts.simulator.scenarios import Result
+
+#: Connections that a table lists, those with most events first; the others are one line.
+MOST_ROWS = 12
+_BARS = " ▁▂▃▄▅▆▇█"
+#: Characters of the little curves on the terminal.
+_CURVE = 72
+
+
+def show(result: Result, console: Console) -> None:
+    """Print one line a connection, and the course of the busiest one."""
+    table = Table(title=result.title, title_justify="left")
+    for column in ("connection", "events", "events/s", "attempts", "retries", "p50", "p99"):
+        table.add_column(column, justify="left" if column == "connection" else "right")
+    for column in ("worst backlog", "pending", "given up"):
+        table.add_column(column, justify="right")
+    figures = result.simulation.figures
+    names = sorted(figures, key=lambda name: -figures[name].total.arrived)
+    for name in names[:MOST_ROWS]:
+        _add(table, name, figures[name], result, result.simulation.backlogs[name].pending)
+    rest = names[MOST_ROWS:]
+    if rest:
+        latencies: Counter[int] = Counter()
+        for name in rest:
+            latencies += figures[name].latencies
+        table.add_row(
+            f"{len(rest)} others",
+            f"{sum(figures[name].total.arrived for name in rest):,}",
+            "",
+            f"{sum(figures[name].total.first + figures[name].total.retries for name in rest):,}",
+            f"{sum(figures[name].total.retries for name in rest):,}",
+            _seconds(percentile_s(latencies, 0.5)),
+            _seconds(percentile_s(latencies, 0.99)),
+            f"{max(figures[name].worst_pending for name in rest):,}",
+            f"{sum(result.simulation.backlogs[name].pending for name in rest):,}",
+            f"{sum(figures[name].given_up for name in rest):,}",
+        )
+    console.print(table)
+    busiest = figures[names[0]]
+    for what in ("first", "retries", "delivered", "pending"):
+        values = busiest.series(what, result.until)
+        console.print(f"{what:>10} {_curve(values)} most {max(values):,.0f}", highlight=False)
+
+
+def _add(table: Table, name: str, figures: Figures, result: Result, pending: int) -> None:
+    total = figures.total
+    table.add_row(
+        name,
+        f"{total.arrived:,}",
+        f"{total.delivered / result.until:,.1f}",
+        f"{total.first + total.retries:,}",
+        f"{total.retries:,}",
+        _seconds(figures.percentile_s(0.5)),
+        _seconds(figures.percentile_s(0.99)),
+        f"{figures.worst_pending:,}",
+        f"{pending:,}",
+        f"{figures.given_up:,}",
+    )
+
+
+def plot(results: list[Result], path: Path) -> None:
+    """Rates and backlog by time, and latencies: one column a result. The suffix is the format."""
+    figure, axes = pyplot.subplots(
+        3, len(results), figsize=(8 * len(results), 10), squeeze=False, sharey="row"
+    )
+    for column, result in enumerate(results):
+        figures = result.simulation.figures
+        name = max(figures, key=lambda one: figures[one].total.arrived)
+        busiest = figures[name]
+        rates, backlog, latency = (row[column] for row in axes)
+        times = [
+            slot * busiest.bucket_s / 60
+            for slot in range(len(busiest.series("first", result.until)))
+        ]
+        for what, label in (
+            ("first", "first attempts"),
+            ("retries", "retries"),
+            ("delivered", "delivered"),
+        ):
+            rates.plot(times, busiest.series(what, result.until), label=label, linewidth=1)
+        rates.set_title(f"{result.title}\n{name}")
+        rates.set_ylabel("events/s")
+        rates.legend(loc="upper left")
+        backlog.fill_between(times, busiest.series("pending", result.until), alpha=0.5)
+        backlog.set_ylabel("pending")
+        backlog.set_xlabel("minutes")
+        for time, text in result.marks:
+            for axis in (rates, backlog):
+                axis.axvline(time / 60, linestyle=":", color="grey")
+            backlog.annotate(text, (time / 60, backlog.get_ylim()[1] * 0.95), fontsize=8)
+        shown = sorted(figures, key=lambda one: -figures[one].total.arrived)[:MOST_ROWS]
+        shares = [0.5, 0.9, 0.99, 0.999]
+        for one in shown:
+            seconds = [max(1e-4, figures[one].percentile_s(share)) for share in shares]
+            latency.plot([str(share) for share in shares], seconds, marker="o", label=one)
+        latency.set_yscale("log")
+        latency.set_ylabel("receipt to delivery, s")
+        latency.set_xlabel("share of deliveries")
+        latency.legend(fontsize=7, ncols=2)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds * 1000:,.0f} ms" if seconds < 1 else f"{seconds:,.1f} s"
+
+
+def _curve(values: list[float]) -> str:
+    """Values as blocks, the highest in each stretch of time."""
+    most = max(values, default=0.0) or 1.0
+    stretch = max(1, -(-len(values) // _CURVE))
+    peaks = [max(values[at : at + stretch]) for at in range(0, len(values), stretch)]
+    return "".join(_BARS[round(peak / most * (len(_BARS) - 1))] for peak in peaks)
