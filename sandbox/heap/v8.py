@@ -37,15 +37,12 @@ NODE_TYPES = (
 EDGE_FIELDS = ("type", "name_or_index", "to_node")
 EDGE_TYPES = ("context", "element", "property", "internal", "hidden", "shortcut", "weak")
 
+#: A section that is declared here must be there, so samples, traces and locations are not.
 META = {
     "node_fields": NODE_FIELDS,
     "node_types": [NODE_TYPES, "string", "number", "number", "number", "number", "number"],
     "edge_fields": EDGE_FIELDS,
     "edge_types": [EDGE_TYPES, "string_or_number", "node"],
-    "trace_function_info_fields": (),
-    "trace_node_fields": (),
-    "sample_fields": (),
-    "location_fields": (),
 }
 
 
