@@ -18,7 +18,14 @@ import msgspec
 
 from sandbox.heap.dominators import NONE, Dominators, dominators
 from sandbox.heap.file import About, Snapshot
-from sandbox.heap.paths import first_of_a_program, kind_of, module_of, path_to
+from sandbox.heap.paths import (
+    first_of_a_program,
+    is_library,
+    kind_of,
+    module_of,
+    module_of_edge,
+    path_to,
+)
 from sandbox.heap.v8 import NodeType
 
 #: Share of the heap from which on something is suspect.
@@ -155,15 +162,17 @@ def suspects(heap: Heap) -> list[Suspect]:
     """What holds at least SUSPECT_SHARE of the heap, the largest first."""
     least = max(1, int(heap.total * SUSPECT_SHARE))
     found: list[Suspect] = []
-    small: dict[str, list[int]] = {}
+    small: dict[tuple[bool, str], list[int]] = {}
     for node in heap.tops:
         if heap.kept[node] >= least:
             found.append(_single(heap, node))
         else:
-            small.setdefault(_family(heap.snapshot, heap.ways, node), []).append(node)
-    for kind, nodes in small.items():
+            is_unreached = heap.snapshot.name(heap.ways.parents[node]) == "(unreached)"
+            family = (is_unreached, _family(heap.snapshot, heap.ways, node))
+            small.setdefault(family, []).append(node)
+    for nodes in small.values():
         if sum(heap.kept[node] for node in nodes) >= least:
-            found.append(_together(heap, kind, nodes))
+            found.append(_together(heap, nodes))
     return sorted(found, key=lambda each: each.bytes, reverse=True)[:MAX_SUSPECTS]
 
 
@@ -184,7 +193,7 @@ def _single(heap: Heap, top: int) -> Suspect:
     return _suspect(heap, _what(heap, top), [top], point, heap.kept[top])
 
 
-def _together(heap: Heap, kind: str, nodes: list[int]) -> Suspect:
+def _together(heap: Heap, nodes: list[int]) -> Suspect:
     """Many objects of one class: where the ways to most of them have their last common part."""
     snapshot, ways = heap.snapshot, heap.ways
     passing: Counter[int] = Counter()
@@ -245,7 +254,7 @@ def _suspect(heap: Heap, what: str, tops: list[int], point: int, total: int) -> 
         path=path,
         accumulation=kind_of(snapshot, point),
         holds=rows(by_class(snapshot, content, heap.weights))[:10],
-        module=_owner(heap, path, point, content),
+        module=_owner(heap, point, content),
         connection=connection[1] if connection is not None else None,
     )
 
@@ -260,13 +269,20 @@ def _content(heap: Heap, tops: list[int]) -> list[int]:
     return found
 
 
-def _owner(heap: Heap, path: str, point: int, content: list[int]) -> str | None:
-    """The program's module that the way leads through, or whose objects are held."""
+def _owner(heap: Heap, point: int, content: list[int]) -> str | None:
+    """The program's module that the way leads through, or whose objects are held.
+
+    Where all that is held is plain data, the module whose functions and classes it refers to: a
+    timer holds a callback.
+    """
     snapshot, ways = heap.snapshot, heap.ways
     modules: list[str | None] = []
     node = point
     while node != NONE:
         modules.append(_module(snapshot, node))
+        edge = ways.parent_edges[node]
+        if edge != NONE and ways.parents[node] in heap.groups:
+            modules.append(module_of_edge(snapshot.edge_name(edge)))
         node = ways.parents[node]
     on_the_way = first_of_a_program(modules)
     if on_the_way is not None:
@@ -274,8 +290,15 @@ def _owner(heap: Heap, path: str, point: int, content: list[int]) -> str | None:
     held: Counter[str] = Counter()
     for node in content:
         module = _module(snapshot, node)
-        if first_of_a_program([module]) is not None and module is not None:
+        if module is not None and not is_library(module):
             held[module] += heap.weights[node] + 1
+    if not held:
+        first, targets = snapshot.first_edge, snapshot.targets
+        for node in content:
+            for edge in range(first[node], first[node + 1]):
+                module = _module(snapshot, targets[edge])
+                if module is not None and not is_library(module):
+                    held[module] += 1
     if held:
         return held.most_common(1)[0][0]
     return next((module for module in reversed(modules) if module), None)

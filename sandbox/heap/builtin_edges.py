@@ -190,7 +190,7 @@ def _add_code(plans: Plans) -> None:
     partial_members = members(plans, "func", "args", "keywords")
     plans.add(functools.partial, NodeType.CLOSURE, partial_members)
 
-    cache_edge = plans.attribute("<cache>")
+    cache_edge = edge(EdgeType.PROPERTY, "<cache>")
 
     def cache_edges(item: Any) -> Iterator[Edge]:
         own = item.__dict__
@@ -272,7 +272,8 @@ def _add_running(plans: Plans) -> None:
             yield edge(EdgeType.PROPERTY, "f_back"), item.f_back
 
     def frame_name(item: types.FrameType) -> int:
-        return strings.number(strings.name(f"frame {item.f_code.co_qualname}"))
+        module = item.f_globals.get("__name__")
+        return strings.number(strings.name(f"frame {module}.{item.f_code.co_qualname}"))
 
     plans.add(types.FrameType, NodeType.OBJECT, frame_edges, frame_name)
     plans.add(types.TracebackType, NodeType.OBJECT, members(plans, "tb_frame", "tb_next"))

@@ -16,8 +16,9 @@ _MAX_TEXT = 400
 #: A key that is written as an attribute where the dict is a namespace.
 SUBSCRIPT = re.compile(r"\['([A-Za-z_][A-Za-z0-9_]*)'\]")
 _QUALIFIED = re.compile(r"[A-Za-z_][\w.]*")
+_ROOT = re.compile(r"(?:<frame |<thread .*: |<context>\[)([\w.<>]+)[\]>]")
 #: Prefixes of names that tell a kind of object and then what it is of.
-_KINDS = ("coroutine ", "generator ", "async_generator ", "class ")
+_KINDS = ("coroutine ", "generator ", "async_generator ", "class ", "frame ")
 #: Closures that are no functions have their class as their name.
 _CALLABLES = frozenset(
     ("method", "builtin_function_or_method", "functools.partial", "functools._lru_cache_wrapper")
@@ -111,7 +112,7 @@ def module_of(name: str) -> str | None:
     """The module in the name of a node: of its class, its coroutine or its function."""
     if name.startswith("module "):
         return name.removeprefix("module ")
-    if name.startswith(("code ", "frame ", "<")):
+    if name.startswith(("code ", "<")):
         return None  # these tell no module, or are no names
     for kind in _KINDS:
         name = name.removeprefix(kind)
@@ -126,6 +127,12 @@ def module_of(name: str) -> str | None:
     while parts and parts[-1][:1].isupper():
         parts.pop()
     return ".".join(parts) or None
+
+
+def module_of_edge(name: str) -> str | None:
+    """The module in the name of an edge from a group of roots: of a frame, or of a variable."""
+    found = _ROOT.match(name)
+    return module_of(found[1]) if found is not None else None
 
 
 def is_library(module: str) -> bool:

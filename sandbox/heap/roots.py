@@ -12,7 +12,7 @@ import gc
 import sys
 import threading
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,10 @@ from typing import Any
 _MAX_THREADS = 256
 _MAX_FRAMES = 128
 _CO_OPTIMIZED = 1
+_MRO = type.__dict__["__mro__"].__get__
+_NAMESPACE = vars(types.ModuleType)["__dict__"].__get__
+#: Types that tell nothing of who made an object.
+_PLAIN = frozenset((dict, list, tuple, set, types.CellType, types.FrameType, types.TracebackType))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +101,20 @@ def own_frames(skip: types.FrameType | None) -> Iterator[types.FrameType]:
         frame = frame.f_back
 
 
-def current_context() -> contextvars.Context:
-    """The context variables of whoever called; a copy, which holds the same values."""
-    return contextvars.copy_context()
+def context() -> Iterator[tuple[str, object]]:
+    """The context variables of whoever called: names and values.
+
+    A variable goes by the name that a module has for it, where one has.
+    """
+    names: dict[int, str] = {}
+    for module_name, module in list(sys.modules.items()):
+        # What is put there may be no module, and `isinstance` would ask it.
+        if types.ModuleType in _MRO(type(module)):
+            for name, value in _NAMESPACE(module).items():
+                if type(value) is contextvars.ContextVar:
+                    names.setdefault(id(value), f"{module_name}.{name}")
+    for variable, value in contextvars.copy_context().items():
+        yield names.get(id(variable), f"<ContextVar {variable.name}>"), value
 
 
 def tasks() -> list[object]:
@@ -111,6 +126,22 @@ def tasks() -> list[object]:
         if task is not None and not task.done():
             found.append(task)
     return found
+
+
+def entrances(objects: Iterable[object]) -> list[object]:
+    """The same objects in an order in which as few of them as can be are met first.
+
+    First those that none of the others refers to; then, since what is left are cycles, those that
+    tell most by their class.
+    """
+    own = {id(item) for item in objects}
+    held: set[int] = set()
+    for item in objects:
+        held.update(own.intersection(map(id, gc.get_referents(item))))
+    return sorted(
+        objects,
+        key=lambda item: (id(item) in held, type(item) in _PLAIN),
+    )
 
 
 def tracked() -> list[object]:

@@ -28,6 +28,8 @@ from sandbox.heap.v8 import EdgeType
 #: Objects between two looks at the limits.
 _CHECK_EVERY = 8192
 _MAX_SIZE = 0xFFFF_FFFF
+#: Unreached objects that are brought into a telling order; more are taken as they come.
+_MAX_ORDERED = 300_000
 #: Codes of weak edges, the last type, begin here.
 _WEAK = EdgeType.WEAK << 29
 
@@ -115,8 +117,8 @@ class Walk:
             where = strings.name(f"<frame {module}.{frame.f_code.co_qualname}>")
             for code, value in frame_variables(self._plans, frame, f"{where}.f_locals", strings):
                 self._root(group, code, value)
-        for variable, value in root.current_context().items():
-            name = f"<context>[<ContextVar {strings.name(variable.name)}>]"
+        for variable, value in root.context():
+            name = f"<context>[{strings.name(variable)}]"
             self._root(group, edge(EdgeType.PROPERTY, name), value)
         for thread, frames in taken.threads:
             for frame_of in frames:
@@ -132,10 +134,13 @@ class Walk:
             if self._addresses.number(item) == 0:
                 self._addresses.hide(item)
         gc.unfreeze()
-        objects = root.tracked()
-        self._addresses.hide(objects)
+        met = self._addresses.number
+        found = [item for item in root.tracked() if met(item) == 0]
+        if len(found) < _MAX_ORDERED:
+            found = root.entrances(found)
+        self._addresses.hide(found)
         number = 0
-        for item in objects:
+        for item in found:
             if self._is_over:
                 return
             if self._addresses.number(item) == 0:

@@ -23,7 +23,9 @@ import uvloop
 from sandbox.heap import snapshot
 from sandbox.heap.limits import Limits, SnapshotFailed
 
-PROGRAMS = Path(__file__).parent / "programs"
+HERE = Path(__file__).parent
+#: Where the programs are: shapes to look at, and leaks.
+PLACES = (HERE / "programs", HERE / "leaks")
 ROOT = Path(__file__).parent.parent.parent
 #: The machine may be busy; a snapshot of a small program takes a second.
 TIMEOUT_S = 120.0
@@ -74,6 +76,6 @@ async def _live(module: str, path: str, options: dict[str, Any]) -> None:
 if __name__ == "__main__":
     if sys.argv[1] != "no_guppy":
         importlib.import_module("guppy.heapy.View")  # as the zygote does
-    sys.path.insert(0, str(PROGRAMS))
+    sys.path[:0] = map(str, PLACES)
     uvloop.install()
     asyncio.run(_live(sys.argv[1], sys.argv[2], json.loads(sys.argv[3])))
