@@ -10,7 +10,7 @@ Must not do I/O, log, or know what a destination is.
 from __future__ import annotations
 
 import signal
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgpack
 import msgspec
@@ -91,6 +91,12 @@ class TryJail(Message, frozen=True, array_like=True, tag=5):
     folder: str
     victim: str
     tcp_port: int
+
+
+class Proceed(Message, frozen=True, array_like=True, tag=8):
+    """The copy of `Begun` is known: it may write."""
+
+    id: int
 
 
 # --- worker to supervisor ---------------------------------------------------
@@ -174,8 +180,40 @@ class Raised(Message, frozen=True, array_like=True, tag=29):
     traceback: str
 
 
-ToWorker = Configure | Batch | Try | Drain | Validate | TryJail
-FromWorker = Ready | Declared | Validated | Outcomes | BatchDone | Stats | Log | JailTried | Raised
+class Begun(Message, frozen=True, array_like=True, tag=26):
+    """What was asked for is under way. Process `pid`, where there is one, is a copy of the worker
+    that waits for `Proceed`.
+    """
+
+    id: int
+    pid: int | None
+
+
+class Gathered(Message, frozen=True, array_like=True, tag=27):
+    """The end of a `Gather`: all is written, or `error` says why not.
+
+    `pause_s` is how long the worker stood still for it.
+    """
+
+    id: int
+    error: str
+    pause_s: float
+
+
+ToWorker = Configure | Batch | Try | Drain | Validate | TryJail | Proceed
+FromWorker = (
+    Ready
+    | Declared
+    | Validated
+    | Outcomes
+    | BatchDone
+    | Stats
+    | Log
+    | JailTried
+    | Raised
+    | Begun
+    | Gathered
+)
 
 # What an outcome is called on the wire. RETRY_ALONE: the batch failed as a whole, so each of its
 # deliveries goes on its own next time, and a bad one fails alone. From THROTTLED on: retries whose
@@ -225,8 +263,21 @@ class Unconnected(Message, frozen=True, array_like=True, tag=57):
     text: str
 
 
+class Gather(Message, frozen=True, array_like=True, tag=58):
+    """Supervisor: write evidence of `kind` to the pipe that travels with this datagram.
+
+    `full_strings`: with values that are customers' data. `seconds` is how long to look, for kinds
+    that look for a while. Answered on the wire, by `Begun` where it takes a copy, and `Gathered`.
+    """
+
+    id: int
+    kind: Literal["heapsnapshot", "summary", "hpy", "tasks", "speedscope", "collapsed"]
+    full_strings: bool
+    seconds: float
+
+
 FromWorkerChannel = Connect | Taken | Abandon
-ToWorkerChannel = Connected | Unconnected
+ToWorkerChannel = Connected | Unconnected | Gather
 # Kinds of `Unconnected`: forbidden by the config, no such name or no answer from a name server,
 # the network's or the proxy's own error, too slow, more at once than there is room for.
 REFUSED, UNRESOLVED, UNREACHABLE, TIMED_OUT, BUSY = range(5)

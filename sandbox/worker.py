@@ -21,6 +21,7 @@ import uvloop
 from destinations.kit.loading import LoadError, declaration, load, settings_errors
 from sandbox import jail, process, tls
 from sandbox.channel import Channel
+from sandbox.evidence import Evidence
 from sandbox.jail.egress import Egress
 from sandbox.marks import Page
 from sandbox.protocol import (
@@ -30,19 +31,24 @@ from sandbox.protocol import (
     STACKS_SIGNAL,
     Batch,
     Configure,
+    Connected,
     Declared,
     Drain,
     FrameReader,
     FromWorkerChannel,
+    Gather,
     JailTried,
     Message,
+    Proceed,
     ProtocolError,
     Ready,
     Spawn,
     Stats,
     ToWorker,
+    ToWorkerChannel,
     Try,
     TryJail,
+    Unconnected,
     Validate,
     Validated,
     encode,
@@ -103,6 +109,7 @@ class _Worker(asyncio.Protocol):
         self._frames = FrameReader(ToWorker, MAX_FRAME_TO_WORKER)
         self._egress = Egress(self._ask, tls.context(order.ca_file))
         self._runner = Runner(self._send, page, self._egress.connector)
+        self._evidence = Evidence(self._send)
         self._channel: Channel | None = None
         self._ended: asyncio.Future[None] | None = None
         self._transport: asyncio.Transport | None = None
@@ -117,7 +124,7 @@ class _Worker(asyncio.Protocol):
         # cast: a factory that takes any coroutine is one of those that typeshed describes.
         loop.set_task_factory(cast(Any, self._page.make_task))
         await loop.create_unix_connection(lambda: self, sock=socket.socket(fileno=wire))
-        self._channel = Channel(channel, self._egress.heard)
+        self._channel = Channel(channel, self._heard)
         self._channel.open()
         if self._order.declare:
             self._send(Ready(0, self._layers))
@@ -163,6 +170,13 @@ class _Worker(asyncio.Protocol):
         if self._channel is not None:
             self._channel.send(message)
 
+    def _heard(self, message: ToWorkerChannel, descriptor: int | None) -> None:
+        match message:
+            case Gather():
+                self._evidence.gather(message, descriptor)
+            case Connected() | Unconnected():
+                self._egress.heard(message, descriptor)
+
     def _handle(self, message: ToWorker) -> None:
         match message:
             case Try():
@@ -172,11 +186,14 @@ class _Worker(asyncio.Protocol):
             case Configure():
                 self._runner.configure(message)
             case Drain():
-                self._runner.when_idle(self._end)
+                # A copy that is at work ends with us, so we stay until it has written all.
+                self._runner.when_idle(lambda: self._evidence.when_idle(self._end))
             case Validate():
                 self._validate(message)
             case TryJail():
                 self._try_jail(message)
+            case Proceed():
+                self._evidence.proceed(message.id)
 
     def _end(self) -> None:
         if self._ended is not None and not self._ended.done():

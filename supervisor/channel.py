@@ -10,6 +10,7 @@ from __future__ import annotations
 import array
 import asyncio
 import errno
+import io
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -32,6 +33,9 @@ READ_IN_A_ROW = 32
 #: Seconds until a descriptor is sent again that the kernel would not take: too many are under way.
 TRY_AGAIN_S = 0.01
 
+#: What may travel to a worker: a connected socket, or the end of a pipe.
+Descriptor = socket.socket | io.FileIO
+
 _decoder = msgspec.msgpack.Decoder(FromWorkerChannel)
 
 
@@ -49,7 +53,7 @@ class Channel:
         self._socket = end
         self._heard = heard
         self._broken = broken
-        self._waiting: deque[tuple[bytes, socket.socket | None]] = deque()
+        self._waiting: deque[tuple[bytes, Descriptor | None]] = deque()
         self._is_open = False
         self._is_writing = False
         self._may_read = READ_PER_S
@@ -77,7 +81,7 @@ class Channel:
         self._waiting.clear()
         self._socket.close()
 
-    def send(self, message: ToWorkerChannel, descriptor: socket.socket | None = None) -> None:
+    def send(self, message: ToWorkerChannel, descriptor: Descriptor | None = None) -> None:
         """Send a message, with a descriptor that is ours no longer: it is closed once it is sent.
 
         Nothing where the channel is closed.
@@ -159,7 +163,7 @@ class Channel:
             self._is_writing = False
             loop.remove_writer(self._socket.fileno())
 
-    def _send_one(self, data: bytes, descriptor: socket.socket | None) -> None:
+    def _send_one(self, data: bytes, descriptor: Descriptor | None) -> None:
         if descriptor is None:
             self._socket.send(data)
             return
@@ -175,6 +179,6 @@ def _decode(data: bytes) -> FromWorkerChannel:
     return message
 
 
-def _close(descriptor: socket.socket | None) -> None:
+def _close(descriptor: Descriptor | None) -> None:
     if descriptor is not None:
         descriptor.close()

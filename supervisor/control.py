@@ -32,6 +32,7 @@ from supervisor.admin.status import (
 from supervisor.core.child import State
 from supervisor.core.scheduler import Rule
 from supervisor.dispatch import PoolShell
+from supervisor.evidence import Evidence
 from supervisor.exits import ExitRecord, ExitStore
 from supervisor.explain import queue_state, text_of, waiting_for
 from supervisor.posts import Lane, Post, SlotRecord
@@ -54,6 +55,11 @@ class Operator:
     def queue(self) -> Queue:
         """The durable queue."""
         return self._service.queue
+
+    @property
+    def evidence(self) -> Evidence:
+        """Heaps, stacks and what was kept of them."""
+        return self._service.evidence
 
     @property
     def metrics(self) -> Metrics:

@@ -21,8 +21,10 @@ from sandbox.protocol import (
     MAX_DETAIL,
     Batch,
     BatchDone,
+    Begun,
     FromWorker,
     FromWorkerChannel,
+    Gathered,
     Log,
     Outcomes,
     ProtocolError,
@@ -41,6 +43,7 @@ from supervisor.core.scheduler import Ready, Scheduler, Take
 from supervisor.egress.broker import Broker, Desk
 from supervisor.egress.policy import Reach
 from supervisor.exits import ExitStore
+from supervisor.gatherer import Gatherer
 from supervisor.guard import Guard
 from supervisor.orders import PoolPlan
 from supervisor.posts import Lane, Post, SlotRecord
@@ -88,6 +91,7 @@ class PoolShell:
         self._exits = exits
         self._clock = clock
         self._broker = broker
+        self.gatherer = Gatherer()
         self.scheduler = Scheduler(self._look)
         self._core = Pool(force.numbers, plan.workers, plan.spares)
         self._posts: dict[int, Post] = {}
@@ -353,12 +357,14 @@ class PoolShell:
             case BatchDone():
                 self._batch_done(post, message.batch)
             case Stats():
-                post.loop_lag_s = message.loop_lag_s
+                post.loop_lag_s, post.running_batches = message.loop_lag_s, message.tasks
                 self._metrics.loop_lag(worker.label, message.loop_lag_s)
             case Log():
                 if len(message.text) > MAX_DETAIL or len(message.connection) > MAX_DETAIL:
                     raise ProtocolError("a log line longer than any honest one")
                 self._log_line(worker, message)
+            case Begun() | Gathered():
+                self.gatherer.said(worker, message)
             case _:
                 raise ProtocolError(f"{type(message).__name__} from a worker that serves")
 
@@ -382,6 +388,7 @@ class PoolShell:
     def gone(self, worker: Worker, end: Exit) -> None:
         """It is buried: what it had is released, or under suspicion."""
         post = self._posts.pop(worker.number)
+        self.gatherer.gone(worker)
         batches = list(post.batches.values())
         record = self._exits.add(exit_record(self.plan.name, worker, end, batches), end.stacks)
         _log.log(
@@ -601,6 +608,7 @@ class PoolShell:
             elif (
                 post.is_leaving
                 and not post.batches
+                and not self.gatherer.is_asking(post.worker)
                 and post.idle_since is not None
                 and now - post.idle_since > EXIT_S
             ):

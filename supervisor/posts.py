@@ -44,6 +44,7 @@ class Post:
     finished: int = 0
     idle_since: float | None = None
     loop_lag_s: float = 0.0
+    running_batches: int = 0
     is_leaving: bool = False
     #: batches past their deadline when it was killed for that
     overdue: tuple[int, ...] = ()

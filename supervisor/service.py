@@ -33,6 +33,7 @@ from supervisor.declare import Declarations, declare
 from supervisor.dispatch import PoolShell
 from supervisor.egress.broker import Broker
 from supervisor.egress.names import Resolver
+from supervisor.evidence import Evidence
 from supervisor.exits import ExitStore
 from supervisor.ingest import TrackingApi
 from supervisor.jailtrial import Attempt
@@ -42,6 +43,7 @@ from supervisor.queue import ConnectionSpec, Queue
 from supervisor.queue.sqlite import SqliteQueue, last_seen
 from supervisor.reload import changes
 from supervisor.router import Router
+from supervisor.snapshots import SnapshotStore
 from supervisor.verdicts import MAX_RETRY_AFTER_S
 from supervisor.workers import Workforce
 from supervisor.zygote import become_subreaper
@@ -164,6 +166,7 @@ class Service:
         self.paused: Paused
         self.exits: ExitStore
         self.broker: Broker
+        self.evidence: Evidence
         self._redactor = redactor
         self._code = ""
         self._notifier = systemd.Notifier.from_environment()
@@ -200,6 +203,11 @@ class Service:
         self.paused = Paused(state_dir)
         self.exits = ExitStore(state_dir)
         self._start_broker(sockets.values())
+        self.evidence = Evidence(
+            self.shells,
+            SnapshotStore(state_dir / "snapshots", max_bytes=config.service.snapshots),
+            self.metrics,
+        )
         self.said = await _declare_all(config, self.force)
         refuse_impossible(config, self.said)
         self._report(config, self.said)
@@ -332,6 +340,7 @@ class Service:
         self._redactor.follow(config.secrets)
         self._report(config, said)
         self.config, self.said, self._code = config, said, code
+        self.evidence.store.max_bytes = config.service.snapshots
         # New routes first, then the queue: no event may be routed to a connection that is gone.
         router = Router(config.connections, said.by_destination, config.sources)
         if self._tracking is not None and self._admin is not None:
@@ -424,6 +433,7 @@ class Service:
             due = loop.time() + LAG_EVERY_S
             await asyncio.sleep(LAG_EVERY_S)
             self.metrics.loop_lag(SUPERVISOR, max(0.0, loop.time() - due))
+            self.evidence.look_for_baselines()
 
     def _background(self, work: Coroutine[Any, Any, Any]) -> None:  # Any: results go nowhere
         task = asyncio.get_running_loop().create_task(work)
@@ -453,6 +463,8 @@ class Service:
                 await asyncio.gather(*(shell.drained() for shell in self.shells.values()))
         except TimeoutError:
             _log.warning("drain_limit_reached", inflight=self._inflight(), limit_s=limit_s)
+        if self._queue_is_open:
+            await self.evidence.close()
         for shell in self.shells.values():
             shell.shut()
         await self.force.stop(max(1.0, until - time.monotonic()) if not self._inflight() else 0.0)

@@ -29,9 +29,11 @@ from sandbox.protocol import (
     MAX_TRACEBACK,
     UNSUPPORTED,
     BatchDone,
+    Begun,
     Declared,
     FromWorker,
     FromWorkerChannel,
+    Gathered,
     JailTried,
     Log,
     Outcomes,
@@ -288,7 +290,7 @@ class _Listener:
                 self._next(worker)
             case Stats():
                 pass  # it lives
-            case Ready() | Declared() | Validated() | JailTried():
+            case Ready() | Declared() | Validated() | JailTried() | Begun() | Gathered():
                 raise ProtocolError(f"{type(message).__name__} from a worker on trial")
 
     def asked(self, worker: Worker, message: FromWorkerChannel) -> None:

@@ -30,7 +30,6 @@ from sandbox.protocol import (
     Connected,
     FromWorkerChannel,
     Taken,
-    ToWorkerChannel,
     Unconnected,
 )
 
@@ -108,7 +107,7 @@ class Egress:
                 answer.result().close()  # it came in the very turn that we were cancelled in
             raise
 
-    def heard(self, message: ToWorkerChannel, descriptor: int | None) -> None:
+    def heard(self, message: Connected | Unconnected, descriptor: int | None) -> None:
         """Take an answer."""
         connection, answer = self._asked.pop(message.id)
         self._slots[connection].release()

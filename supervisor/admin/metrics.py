@@ -47,6 +47,8 @@ DELIVERY_BUCKETS = (
 BATCH_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 #: Upper bounds in seconds: a spare is at hand in milliseconds, imports take seconds.
 START_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+#: Buckets of bulkhead_snapshot_seconds.
+SNAPSHOT_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0)
 
 # The `_created` series double the page and say nothing that a restart does not show. The switch is
 # the library's own and global; this registry is the process's only one.
@@ -210,6 +212,13 @@ class Metrics(Collector):
             "pool",
             START_BUCKETS,
         )
+        self._snapshot_seconds = _Seconds(
+            registry,
+            "bulkhead_snapshot_seconds",
+            "From asking for a heap snapshot to its being kept.",
+            "kind",
+            SNAPSHOT_BUCKETS,
+        )
         registry.register(self)
         ProcessCollector(registry=registry)
 
@@ -274,6 +283,10 @@ class Metrics(Collector):
     def worker_start_seconds(self, pool: str, seconds: float) -> None:
         """A worker of `pool` was ready `seconds` after it was asked for."""
         self._worker_start_seconds.observe(pool, seconds)
+
+    def snapshot_seconds(self, kind: str, seconds: float) -> None:
+        """A heap snapshot of `kind` took `seconds`."""
+        self._snapshot_seconds.observe(kind, seconds)
 
     def loop_lag(self, process: str, seconds: float) -> None:
         """`process` (a worker's id, or `SUPERVISOR`) was late by `seconds` at worst of late."""

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from supervisor.admin import metrics
+from supervisor.admin import debug, metrics
 from supervisor.admin.access import Access
 from supervisor.admin.exits import exit_json, read_exit_page
 from supervisor.admin.letters import (
@@ -27,7 +27,7 @@ from supervisor.admin.letters import (
     read_filter,
     read_page,
 )
-from supervisor.admin.status import Control, NotFound, Refused
+from supervisor.admin.status import Control, EvidenceFailed, NotFound, Refused
 from supervisor.queue import QueueUnavailable, Selection
 
 _log = structlog.get_logger(__name__)
@@ -40,27 +40,33 @@ _Handler = Callable[["AdminApi", web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One row of the table; `is_public` needs no token, since it says nothing of customers."""
+    """One row of the table.
 
-    method: Literal["GET", "POST"]
+    `is_public` needs no token, since it says nothing of customers; `is_work` has a worker or a
+    process do something, which no HEAD asks for.
+    """
+
+    method: Literal["GET", "POST", "DELETE"]
     path: str
     handler: _Handler
     is_public: bool = False
+    is_work: bool = False
 
 
 class AdminApi:
     """The admin API of one service, as an aiohttp application in `app`."""
 
     def __init__(self, control: Control, access: Access) -> None:
-        self._control = control
+        self.control = control
         self._access = access
         self.app = web.Application(
             middlewares=[self._errors, self._guard], client_max_size=MAX_BODY
         )
         for route in ROUTES:
-            # add_get answers HEAD too, which some load balancers probe with.
-            add = self.app.router.add_get if route.method == "GET" else self.app.router.add_post
-            add(route.path, self._bound(route.handler))
+            self.app.router.add_route(route.method, route.path, self._bound(route.handler))
+            if route.method == "GET" and not route.is_work:
+                # Some load balancers probe with it.
+                self.app.router.add_route("HEAD", route.path, self._bound(route.handler))
 
     def reconfigure(self, access: Access) -> None:
         """Follow a config change: the token that is asked for from now on."""
@@ -89,6 +95,8 @@ class AdminApi:
             return _error(404, "not_found", str(error))
         except Refused as error:
             return _error(409, "refused", str(error))
+        except EvidenceFailed as error:
+            return _error(503, "evidence_failed", str(error))
         except QueueUnavailable as error:
             return _error(503, "queue_unavailable", str(error))
         except web.HTTPMethodNotAllowed as error:
@@ -108,6 +116,10 @@ class AdminApi:
             return _error(413, "too_large", f"a body of at most {MAX_BODY} bytes is taken")
         except web.HTTPException as error:
             return _error(error.status, "http_error", error.reason)
+        except ConnectionResetError:
+            # Nobody hears an answer any more; aiohttp ends the connection.
+            _log.info("client_went_away", method=request.method, path=request.path)
+            raise
         except Exception:  # noqa: BLE001  # the edge of every handler: whatever it is, it is ours
             # A bug in one answer must not take the connection down without a word.
             _log.exception("admin request failed", method=request.method, path=request.path)
@@ -139,26 +151,26 @@ class AdminApi:
 
     async def ready(self, request: web.Request) -> web.StreamResponse:
         """It takes events, or 503 and why not."""
-        why = self._control.status().not_ready
+        why = self.control.status().not_ready
         return _json({"status": "ready"}) if why is None else _error(503, "not_ready", why)
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         """Prometheus text."""
-        page = await self._control.metrics.scrape()
+        page = await self.control.metrics.scrape()
         return web.Response(body=page, headers={"Content-Type": metrics.CONTENT_TYPE})
 
     async def status(self, request: web.Request) -> web.StreamResponse:
         """Pools, workers, queues, books."""
-        return _json(self._control.status())
+        return _json(self.control.status())
 
     async def books(self, request: web.Request) -> web.StreamResponse:
         """The books with `pending` counted anew in the store, and those of each connection."""
-        audited = await self._control.queue.audit()
+        audited = await self.control.queue.audit()
         return _json(
             {
                 "books": audited,
                 "balanced": audited.is_balanced,
-                "connections": self._control.queue.books_by_connection(),
+                "connections": self.control.queue.books_by_connection(),
             }
         )
 
@@ -167,19 +179,19 @@ class AdminApi:
     async def event(self, request: web.Request) -> web.StreamResponse:
         """Where each delivery of an event is."""
         message_id = _name(request, "message_id")
-        records = await self._control.queue.find(message_id)
+        records = await self.control.queue.find(message_id)
         if not records:
             raise NotFound(
                 f"no event with the message id {message_id!r} is known: it was never accepted, or "
                 "it finished so long ago that it is no longer explainable (queue.history)"
             )
-        return _json(events_json(records, self._control.waiting_for))
+        return _json(events_json(records, self.control.waiting_for))
 
     async def dead_letters(self, request: web.Request) -> web.StreamResponse:
         """A page of dead letters, newest first."""
         page = read_page(list(request.query.items()))
         # One more than asked for tells whether there is a next page.
-        letters = await self._control.queue.dead_letters(
+        letters = await self.control.queue.dead_letters(
             page.where, limit=page.limit + 1, after=page.after
         )
         shown = letters[: page.limit]
@@ -193,7 +205,7 @@ class AdminApi:
     async def dead_letter(self, request: web.Request) -> web.StreamResponse:
         """One dead letter with its event."""
         letter_id = _name(request, "id")
-        letter = await self._control.queue.dead_letter(letter_id)
+        letter = await self.control.queue.dead_letter(letter_id)
         if letter is None:
             raise NotFound(f"there is no dead letter {letter_id!r}; it may be replayed or dropped")
         return _json(letter_json(letter))
@@ -201,32 +213,32 @@ class AdminApi:
     async def replay(self, request: web.Request) -> web.StreamResponse:
         """Dead letters back to pending."""
         asked = read_filter(await request.read())
-        done = await self._control.queue.replay(asked.where(), dry_run=asked.dry_run)
+        done = await self.control.queue.replay(asked.where(), dry_run=asked.dry_run)
         return _selected("replayed", done)
 
     async def drop(self, request: web.Request) -> web.StreamResponse:
         """Dead letters forgotten."""
         asked = read_filter(await request.read())
-        done = await self._control.queue.drop(asked.where(), dry_run=asked.dry_run)
+        done = await self.control.queue.drop(asked.where(), dry_run=asked.dry_run)
         return _selected("dropped", done)
 
     # --- connections and workers -----------------------------------------------
 
     async def pause(self, request: web.Request) -> web.StreamResponse:
         """Hold a connection's queue."""
-        return await self._by_hand(request, "name", self._control.pause)
+        return await self._by_hand(request, "name", self.control.pause)
 
     async def resume(self, request: web.Request) -> web.StreamResponse:
         """Let a paused connection go on."""
-        return await self._by_hand(request, "name", self._control.resume)
+        return await self._by_hand(request, "name", self.control.resume)
 
     async def probe(self, request: web.Request) -> web.StreamResponse:
         """Let one batch of a connection through now."""
-        return await self._by_hand(request, "name", self._control.probe)
+        return await self._by_hand(request, "name", self.control.probe)
 
     async def recycle(self, request: web.Request) -> web.StreamResponse:
         """Drain a worker and replace it."""
-        return await self._by_hand(request, "id", self._control.recycle)
+        return await self._by_hand(request, "id", self.control.recycle)
 
     async def _by_hand(
         self, request: web.Request, key: str, act: Callable[[str], Awaitable[None]]
@@ -238,7 +250,7 @@ class AdminApi:
 
     async def workers(self, request: web.Request) -> web.StreamResponse:
         """The workers of `/status`, flat."""
-        pools = self._control.status().pools
+        pools = self.control.status().pools
         return _json(
             {
                 "workers": [
@@ -254,7 +266,7 @@ class AdminApi:
     async def exits(self, request: web.Request) -> web.StreamResponse:
         """A page of worker exits, newest first."""
         page = read_exit_page(list(request.query.items()))
-        found = self._control.exits.list(page.where, limit=page.limit + 1, after=page.after)
+        found = self.control.exits.list(page.where, limit=page.limit + 1, after=page.after)
         shown = found[: page.limit]
         return _json(
             {
@@ -266,16 +278,25 @@ class AdminApi:
     async def exit(self, request: web.Request) -> web.StreamResponse:
         """One exit with the text of its stacks."""
         exit_id = _name(request, "id")
-        record = self._control.exits.get(exit_id)
+        record = self.control.exits.get(exit_id)
         if record is None:
             raise NotFound(
                 f"there is no exit {exit_id!r}: it may be too long ago; see /debug/exits"
             )
-        stacks = await asyncio.to_thread(self._control.exits.stacks, record)
+        stacks = await asyncio.to_thread(self.control.exits.stacks, record)
         return _json(exit_json(record, stacks))
 
 
-#: The whole surface. Later issues add rows for heaps, stacks and snapshots.
+def _debug(
+    handler: Callable[[debug.Evidence, web.Request], Awaitable[web.StreamResponse]],
+) -> _Handler:
+    async def bound(api: AdminApi, request: web.Request) -> web.StreamResponse:
+        return await handler(api.control.evidence, request)
+
+    return bound
+
+
+#: The whole surface.
 ROUTES = (
     Route("GET", "/", AdminApi.index),
     Route("GET", "/health", AdminApi.health, is_public=True),
@@ -295,6 +316,14 @@ ROUTES = (
     Route("GET", "/debug/workers", AdminApi.workers),
     Route("GET", "/debug/exits", AdminApi.exits),
     Route("GET", "/debug/exits/{id}", AdminApi.exit),
+    Route("GET", "/debug/workers/{id}/heap", _debug(debug.heap), is_work=True),
+    Route("GET", "/debug/workers/{id}/stacks", _debug(debug.stacks), is_work=True),
+    Route("GET", "/debug/workers/{id}/profile", _debug(debug.profile), is_work=True),
+    Route("GET", "/debug/workers/{id}/loop", _debug(debug.loop)),
+    Route("GET", "/debug/snapshots", _debug(debug.snapshots)),
+    Route("GET", "/debug/snapshots/{name}", _debug(debug.snapshot)),
+    Route("DELETE", "/debug/snapshots/{name}", _debug(debug.delete)),
+    Route("GET", "/debug/snapshots/{name}/report", _debug(debug.report), is_work=True),
 )
 
 _PUBLIC = frozenset(route.path for route in ROUTES if route.is_public)

@@ -17,6 +17,7 @@ import msgspec
 from supervisor.queue import Books, DedupeStats, DeliveryRecord, Queue, QueueStats
 
 if TYPE_CHECKING:
+    from supervisor.admin.debug import Evidence
     from supervisor.admin.metrics import Metrics
     from supervisor.exits import ExitStore
 
@@ -231,12 +232,20 @@ class Refused(Exception):
     """It exists, but cannot be done to it now; the text says why, and what to do."""
 
 
+class EvidenceFailed(Exception):
+    """It could not be had from a worker; the text says why, and what else there is."""
+
+
 class Control(Protocol):
     """What the service does for an operator; `supervisor.service` implements it."""
 
     @property
     def queue(self) -> Queue:
         """The durable queue, for look-ups, dead letters and books."""
+
+    @property
+    def evidence(self) -> Evidence:
+        """Heaps, stacks and what was kept of them."""
 
     @property
     def metrics(self) -> Metrics:

@@ -88,6 +88,7 @@ def _service_keys(base: Path) -> Keys:
         "state_dir": Key("state_dir", values.path(base)),
         "plugin_paths": Key("plugin_paths", _folders(base)),
         "drain_timeout": Key("drain_timeout_s", values.duration("0s", "1h")),
+        "snapshots": Key("snapshots", values.size("1MiB", "100TiB")),
     }
 
 

@@ -70,11 +70,15 @@ class Address(Struct, frozen=True, kw_only=True):
 
 
 class Service(Struct, frozen=True, kw_only=True):
-    """`drain_timeout_s`: how long a stop waits for batches in flight; then they are pending."""
+    """`drain_timeout_s`: how long a stop waits for batches in flight; then they are pending.
+
+    `snapshots`: bytes of kept heap snapshots, of which the oldest go first.
+    """
 
     state_dir: Path = Path("/var/lib/bulkhead")
     plugin_paths: tuple[Path, ...] = ()
     drain_timeout_s: float = 30.0
+    snapshots: int = GIB
 
 
 class Api(Struct, frozen=True, kw_only=True):

@@ -30,6 +30,7 @@ from supervisor.admin.status import (
     ZygoteStatus,
 )
 from supervisor.exits import ExitRecord, ExitStore, Usage
+from supervisor.gatherer import Kind
 from supervisor.queue import (
     Books,
     DeadLetter,
@@ -41,6 +42,7 @@ from supervisor.queue import (
     Queue,
     Selection,
 )
+from supervisor.snapshots import Snapshot, SnapshotStore
 
 #: 2026-01-31T13:00:00Z
 AT = 1_769_864_400.0
@@ -186,12 +188,67 @@ class StubQueue:
         return Selection(matched=3, done=0 if dry_run else 3)
 
 
+class StubEvidence:
+    """`debug.Evidence` of the worker default-1; what is kept is in a folder that a test may set."""
+
+    def __init__(self) -> None:
+        self.folder: Path | None = None
+        self._store: SnapshotStore | None = None
+        self.body = b'{"snapshot":{}}'
+        self.asked: list[tuple[str, str, object]] = []
+
+    @property
+    def store(self) -> SnapshotStore:
+        if self._store is None:
+            assert self.folder is not None, "the test sets `folder`"
+            self._store = SnapshotStore(self.folder, max_bytes=1024**3, clock=lambda: AT)
+        return self._store
+
+    async def heap(self, worker_id: str, kind: Kind, *, full_strings: bool) -> Snapshot:
+        self._ask(kind, worker_id, full_strings)
+        name, file = self.store.begin(worker_id, 4711, kind, len(self.body))
+        with file:
+            file.write(self.body)
+        return self.store.keep(
+            name,
+            worker=worker_id,
+            pool="default",
+            pid=4711,
+            kind=kind,
+            reason="request",
+            pause_s=0.006,
+            connection=None,
+        )
+
+    async def look(self, worker_id: str, kind: Kind, seconds: float) -> bytes:
+        self._ask(kind, worker_id, seconds)
+        return b"main;deliver 7\n"
+
+    async def stacks(self, worker_id: str) -> str:
+        self._ask("stacks", worker_id, None)
+        return 'File "leaky.py", line 3 in deliver\n'
+
+    def loop(self, worker_id: str) -> Mapping[str, object]:
+        self._ask("loop", worker_id, None)
+        return {"lag_s": 0.001}
+
+    async def report(self, snapshot: Snapshot, form: str) -> bytes:
+        self.asked.append(("report", snapshot.name, form))
+        return f"a report as {form}".encode()
+
+    def _ask(self, what: str, worker_id: str, more: object) -> None:
+        if worker_id != "default-1":
+            raise NotFound(f"there is no worker {worker_id!r}; there are default-1")
+        self.asked.append((what, worker_id, more))
+
+
 class StubControl:
     """`Control`, with one connection and one worker; what was done by hand is in `done`."""
 
     def __init__(self, state_dir: Path) -> None:
         self.stub_queue = StubQueue()
         self.exits = ExitStore(state_dir)
+        self.evidence = StubEvidence()
         self.metrics = Metrics("1.2.3")
         self.now = a_status()
         self.done: list[tuple[str, str]] = []

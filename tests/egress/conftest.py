@@ -16,7 +16,7 @@ from aiohttp import web
 
 from sandbox import channel as worker_channel
 from sandbox.jail.egress import Egress
-from sandbox.protocol import ToWorkerChannel
+from sandbox.protocol import Gather, ToWorkerChannel
 from supervisor.channel import Channel
 from supervisor.egress.broker import Broker, Desk, Names
 from supervisor.egress.names import Unresolved
@@ -123,6 +123,7 @@ class Both:
         if self.lose_descriptors and descriptor is not None:
             socket.close(descriptor)
             descriptor = None
+        assert not isinstance(message, Gather), "nobody asks for evidence here"
         self.egress.heard(message, descriptor)
 
 

@@ -17,6 +17,7 @@ from sandbox.protocol import (
     Abandon,
     Batch,
     BatchDone,
+    Begun,
     Configure,
     Connect,
     Connected,
@@ -26,11 +27,14 @@ from sandbox.protocol import (
     FromWorker,
     FromWorkerChannel,
     FromZygote,
+    Gather,
+    Gathered,
     JailTried,
     Limits,
     Log,
     Message,
     Outcomes,
+    Proceed,
     ProtocolError,
     Raised,
     Ready,
@@ -67,6 +71,8 @@ objects = st.dictionaries(text, json_values, max_size=3)
 named = st.dictionaries(text, text, max_size=3)
 outcomes = st.lists(st.tuples(ints, ints, text, st.none() | floats), max_size=4)
 
+KINDS = ("heapsnapshot", "summary", "hpy", "tasks", "speedscope", "collapsed")
+
 by_kind: dict[type[Message], st.SearchStrategy[Message]] = {
     Configure: st.builds(Configure, text, text, objects),
     Batch: st.builds(Batch, ints, text, floats, st.lists(st.binary(max_size=50), max_size=4)),
@@ -85,6 +91,10 @@ by_kind: dict[type[Message], st.SearchStrategy[Message]] = {
     Stats: st.builds(Stats, floats, ints),
     Raised: st.builds(Raised, ints, text),
     Log: st.builds(Log, ints, text, text, ints),
+    Proceed: st.builds(Proceed, ints),
+    Begun: st.builds(Begun, ints, st.none() | ints),
+    Gathered: st.builds(Gathered, ints, text, floats),
+    Gather: st.builds(Gather, ints, st.sampled_from(KINDS), st.booleans(), floats),
     Connect: st.builds(Connect, ints, text, text, ints),
     Taken: st.builds(Taken, ints),
     Abandon: st.builds(Abandon, ints),
