@@ -323,8 +323,9 @@ class Spawn(Message, frozen=True, array_like=True, tag=32):
     `destinations` is (name, class path or None for a built-in one). A worker
     that is to `declare` describes them and validates settings, and serves no
     batches. `profile` and `ca_file` are the config's, of its sandbox; `uid` is
-    a user that no other worker has, and `write_paths` are folders beside its
-    scratch one. It carries no settings and no secrets.
+    a user that no other worker has, `cgroup` the path of a control group to
+    join, `scratch` the folder for its files, and `write_paths` are others that
+    it may write to. It carries no settings and no secrets.
     """
 
     child: int
@@ -336,6 +337,8 @@ class Spawn(Message, frozen=True, array_like=True, tag=32):
     ca_file: str | None
     declare: bool
     uid: int | Withheld
+    cgroup: str | Withheld
+    scratch: str | Withheld
     write_paths: list[str]
 
 

@@ -20,7 +20,7 @@ from typing import NoReturn
 import msgpack
 import msgspec
 
-from sandbox import jail, process, tls
+from sandbox import jail, sessions, tls
 from sandbox.protocol import (
     DESCRIPTORS,
     MAX_DATAGRAM,
@@ -35,7 +35,6 @@ from sandbox.protocol import (
 def main() -> None:
     """Serve fork requests until the supervisor closes its end."""
     supervisor = os.getppid()
-    process.die_with_parent(supervisor)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # A terminal's ^C is for the supervisor, which then drains; we end with it.
         signal.signal(number, signal.SIG_IGN)
@@ -45,9 +44,12 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     channel.send(encode(Warm()))
+    started: set[int] = set()
     while True:
         request, descriptors = _receive(channel)
         if request is None:
+            # The supervisor is gone. Its workers die with it; what they had forked does not.
+            sessions.end_all(started)
             return
         try:
             tls.prepare(request.ca_file)
@@ -57,6 +59,9 @@ def main() -> None:
         except OSError as error:
             answer = encode(SpawnFailed(request.child, f"fork: {error.strerror}"))
         else:
+            started.add(pid)
+            if len(started) > sessions.MANY:
+                started &= sessions.alive()
             answer = encode(Spawned(request.child, pid))
         finally:
             for descriptor in descriptors.values():

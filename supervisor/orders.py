@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from sandbox.protocol import Limits, Spawn, Withheld
 
+#: What `Workforce` gives to each worker as it is forked.
+_LATER = Withheld("not given yet")
+
 
 @dataclass(frozen=True, slots=True)
 class PoolPlan:
@@ -53,6 +56,8 @@ class PoolPlan:
             self.profile,
             self.ca_file,
             declare=declare,
-            uid=Withheld("not chosen yet"),
+            uid=_LATER,
+            cgroup=_LATER,
+            scratch=_LATER,
             write_paths=list(self.write_paths),
         )

@@ -21,7 +21,7 @@ import structlog
 import uvloop
 from aiohttp import web
 
-from supervisor import VERSION, identities, jailtrial, log, systemd
+from supervisor import VERSION, jailtrial, log, systemd
 from supervisor.admin.access import Access
 from supervisor.admin.metrics import SUPERVISOR, Metrics
 from supervisor.admin.routes import AdminApi
@@ -39,6 +39,7 @@ from supervisor.ingest import TrackingApi
 from supervisor.jailtrial import Attempt
 from supervisor.paused import Paused
 from supervisor.pools import asked_of, code_of, lanes_of, plan_of, retry_of
+from supervisor.premises import Premises
 from supervisor.queue import ConnectionSpec, Queue
 from supervisor.queue.sqlite import SqliteQueue, last_seen
 from supervisor.reload import changes
@@ -46,7 +47,7 @@ from supervisor.router import Router
 from supervisor.snapshots import SnapshotStore
 from supervisor.verdicts import MAX_RETRY_AFTER_S
 from supervisor.workers import Workforce
-from supervisor.zygote import become_subreaper
+from supervisor.zygote import become_subreaper, hide_memory
 
 _log = structlog.get_logger(__name__)
 
@@ -70,6 +71,9 @@ def run(config: Config) -> int:
 
 
 async def _run(config: Config) -> int:
+    hide_memory()
+    # Whatever we write is nobody else's to read; what has to be is said where it is made.
+    os.umask(0o077)
     redactor = log.configure(config.secrets)
     service = Service(config, redactor)
     stop = asyncio.Event()
@@ -91,7 +95,7 @@ async def check_destinations(config: Config) -> Declarations:
     Must run on an event loop in a process that has no other children.
     """
     become_subreaper()
-    force = Workforce(identities.available(config.service.state_dir))
+    force = Workforce(Premises.of_command(config.service.state_dir))
     force.start()
     try:
         return await _declare_all(config, force)
@@ -105,7 +109,7 @@ async def try_jail(config: Config) -> list[Attempt]:
     Must run on an event loop in a process that has no other children.
     """
     become_subreaper()
-    force = Workforce(identities.available(config.service.state_dir))
+    force = Workforce(Premises.of_command(config.service.state_dir))
     force.start()
     try:
         return await jailtrial.try_jail(force, plan_of(config, next(iter(config.pools)), {}))
@@ -158,7 +162,7 @@ class Service:
         self.state = ServiceState.STARTING
         self.started = time.monotonic()
         self.metrics = Metrics(VERSION)
-        self.force = Workforce(identities.available(config.service.state_dir))
+        self.force = Workforce(Premises.of_service(config.service.state_dir))
         self.said = Declarations()
         self.shells: dict[str, PoolShell] = {}
         self.clock: Clock
@@ -200,6 +204,8 @@ class Service:
         )
         await self.queue.start(_specs(config), self._work_came)
         self._queue_is_open = True
+        # Not before the queue is open: that is how we know that no other service lives here.
+        self.force.premises.prepare()
         self.paused = Paused(state_dir)
         self.exits = ExitStore(state_dir)
         self._start_broker(sockets.values())

@@ -44,7 +44,6 @@ from sandbox.protocol import (
     Try,
     Validated,
 )
-from supervisor import identities
 from supervisor.config import Config, Connection
 from supervisor.core.effects import ExitReason
 from supervisor.declare import declare
@@ -53,6 +52,7 @@ from supervisor.egress.names import Resolver
 from supervisor.egress.policy import Reach, Target
 from supervisor.orders import PoolPlan
 from supervisor.pools import asked_of, lanes_of, plan_of
+from supervisor.premises import Premises
 from supervisor.queue import NewEvent
 from supervisor.router import Declaration, Router
 from supervisor.tapes.authority import Authority
@@ -109,10 +109,12 @@ async def try_events(
     NotTried where the destination cannot be loaded or refuses its settings.
     """
     become_subreaper()
-    # Users of its own: a service that runs with this config has its workers under theirs.
-    force = Workforce(identities.available(config.service.state_dir / "try"))
-    force.start()
     async with AsyncExitStack() as stack:
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="bulkhead-try-"))
+        # Users of its own: a service that runs with this config has its workers under theirs.
+        premises = Premises.of_command(config.service.state_dir / "try", Path(scratch))
+        force = Workforce(premises)
+        force.start()
         stack.push_async_callback(force.stop, 5.0)
         alone = _alone(config, connection)
         pool = alone.pool_of(connection.destination)

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-import msgspec
 import structlog
 
 from sandbox.protocol import (
@@ -44,7 +43,7 @@ from supervisor.channel import Channel
 from supervisor.core import child as core
 from supervisor.core.effects import Announce, Bury, ExitReason, Kill, SendDrain, Watch
 from supervisor.core.talk import TalkBudget
-from supervisor.identities import Identities
+from supervisor.premises import Premises
 from supervisor.zygote import Zygote
 
 _log = structlog.get_logger(__name__)
@@ -367,6 +366,12 @@ class Worker(asyncio.Protocol):
         if self._status is not None and (self._wire_lost or self._transport is None):
             self._disarm()
             status, self._status = self._status, None
+            if status == -signal.SIGKILL and self._force.premises.ran_out_of_memory(self.number):
+                self._apply(
+                    self._core.handle(
+                        core.KillAsked(ExitReason.OOM, "ended by the kernel at memory_limit")
+                    )
+                )
             self._apply(self._core.handle(core.Exited(status)))
 
     def _vacate(self) -> None:
@@ -407,9 +412,9 @@ class Worker(asyncio.Protocol):
 class Workforce:
     """All workers of the service, and the zygote that they come from."""
 
-    def __init__(self, identities: Identities) -> None:
+    def __init__(self, premises: Premises) -> None:
         self.numbers = itertools.count(1)
-        self._identities = identities
+        self.premises = premises
         self.zygote = Zygote(self._answered)
         self._workers: dict[int, Worker] = {}
         self._connecting: set[asyncio.Task[object]] = set()
@@ -432,7 +437,7 @@ class Workforce:
         task = loop.create_task(loop.create_unix_connection(lambda: worker, sock=ours))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
-        order = msgspec.structs.replace(order, uid=self._identities.of(order.child))
+        order = self.premises.furnished(order)
         self.zygote.fork(order, (theirs.detach(), their_channel.detach(), *box.copies()))
         return worker
 
@@ -460,6 +465,7 @@ class Workforce:
         """A worker is gone; whatever it left behind goes too, before its exit is reported."""
         self._workers.pop(worker.number, None)
         self._kill_strays()
+        self.premises.vacate(worker.number)
         if not self._workers and self._on_empty is not None:
             self._on_empty()
 
@@ -468,6 +474,10 @@ class Workforce:
 
     def _sweep(self) -> None:
         self._kill_strays()
+        self.premises.sweep()
+        for worker in list(self._workers.values()):
+            if excess := self.premises.excess(worker.number):
+                worker.kill(ExitReason.LIMIT, excess)
         self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
 
     def _kill_strays(self) -> None:

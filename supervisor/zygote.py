@@ -36,7 +36,7 @@ from sandbox.protocol import (
 
 _log = structlog.get_logger(__name__)
 
-_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 4, 36
 #: Seconds between the death of a zygote and the next attempt to start one, doubling up to the last.
 _RESTART_FIRST_S, _RESTART_MOST_S = 0.05, 10.0
 
@@ -49,6 +49,17 @@ def become_subreaper() -> None:
     """Have orphaned descendants handed to us: that is how workers become our children."""
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def hide_memory() -> None:
+    """Keep this process's memory and environment from others of the same user, and from core files.
+
+    They hold every secret of the config. Where Landlock is missing, a worker that
+    shares our uid could read them in /proc; with this, root alone can. The zygote
+    is started with exec and is as open as ever, for those who look after workers.
+    """
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_DUMPABLE)")
 
 
 class Zygote:

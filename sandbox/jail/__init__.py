@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 from sandbox import process
-from sandbox.jail import descriptors, identity, landlock, openings, paths, rlimits, seccomp
+from sandbox.jail import cgroup, descriptors, identity, landlock, openings, paths, rlimits, seccomp
 from sandbox.protocol import LAYERS, Spawn, Withheld
 
 #: Whether the supervisor connects for its workers, which may then make no socket at all.
@@ -34,6 +35,9 @@ def enter(
     uid, reason = _uid_of(order) if "uid" in layers else (None, "left out")
     if "descriptors" in layers:
         report["descriptors"] = descriptors.scrub(keep)
+    keep_paths = [*order.write_paths, *_scratch(order.scratch, uid)]
+    if "cgroup" in layers:
+        report["cgroup"] = cgroup.join(order.cgroup)
     if "rlimits" in layers:
         report["rlimits"] = rlimits.apply(order.limits, has_own_uid=uid is not None)
     if "uid" in layers:
@@ -44,12 +48,11 @@ def enter(
         report["no_new_privs"] = _no_new_privs()
     if "landlock" in layers:
         allowed = paths.allowed(
-            order.plugin_paths, order.ca_file, order.write_paths, resolves_names=not BROKERED
+            order.plugin_paths, order.ca_file, keep_paths, resolves_names=not BROKERED
         )
         report["landlock"] = landlock.restrict(allowed, may_connect=not BROKERED)
     if "seccomp" in layers:
         report["seccomp"] = seccomp.restrict(order.profile, brokered=BROKERED)
-    report["cgroup"] = report["cgroup"] or "not part of this version"
     _believe_nothing(report, order, uid)
     # Last, since it looks at what the others have made of this process.
     report["egress"] = report["egress"] or _egress()
@@ -99,6 +102,25 @@ def _egress() -> str:
             continue  # a kernel without this family has no way out by it either
         return "workers can still make internet sockets of their own: seccomp does not deny them"
     return "on"
+
+
+def _scratch(folder: str | Withheld, uid: int | None) -> list[str]:
+    """Make the scratch folder this process's place for temporary files; its path, if any.
+
+    By descriptor: it lies below the state directory, which is closed to
+    other users, so that its path leads nowhere once the uid is dropped.
+    """
+    match folder:
+        case Withheld():
+            tempfile.tempdir = "/nonexistent"  # an error that says so, and no search of a place
+            return []
+        case path:
+            pass
+    if uid is None and os.stat(path).st_uid != os.geteuid():
+        os.chown(path, os.geteuid(), os.getegid())  # it was made for the uid that we do not get
+    held = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    tempfile.tempdir = os.environ["TMPDIR"] = f"/proc/self/fd/{held}"
+    return [tempfile.tempdir]
 
 
 def _no_new_privs() -> str:

@@ -76,6 +76,8 @@ def _empty_bounding_set() -> None:
 
 
 def _drop_capabilities() -> None:
+    if not any(_capabilities()):
+        return  # and a service's own filter may not let us ask for it
     if _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0:
         code = ctypes.get_errno()
         if code != errno.EINVAL:  # before Linux 4.3 there are none

@@ -87,6 +87,7 @@ def _with_targets(paths: Iterable[str]) -> Iterator[Path]:
 def _lay_over(closed: Path, wanted: list[Path]) -> None:
     roots = [path for path in wanted if not any(other in path.parents for other in wanted)]
     held = [(path, os.open(path, os.O_PATH | os.O_CLOEXEC)) for path in roots if path.exists()]
+    mask = os.umask(0o022)
     try:
         _mount("tmpfs", closed, "tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, "mode=755,size=64k")
         for path, descriptor in held:
@@ -98,6 +99,7 @@ def _lay_over(closed: Path, wanted: list[Path]) -> None:
             _mount(f"/proc/self/fd/{descriptor}", path, None, _MS_BIND | _MS_REC, None)
         _mount(None, closed, None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID, None)
     finally:
+        os.umask(mask)
         for _, descriptor in held:
             os.close(descriptor)
 

@@ -156,6 +156,8 @@ def _tried(layers: Sequence[str], targets: Targets, who: str) -> dict[str, int]:
                 None,
                 declare=False,
                 uid=WORKER_UID if who == "root" else Withheld("an ordinary user"),
+                cgroup=Withheld("tried in the VM"),
+                scratch=Withheld("none"),
                 write_paths=[],
             )
             report = jail.enter(order, [writable], parent=parent, layers=layers)

@@ -111,6 +111,8 @@ by_kind: dict[type[Message], st.SearchStrategy[Message]] = {
         st.none() | text,
         st.booleans(),
         ints | st.builds(Withheld, text),
+        text | st.builds(Withheld, text),
+        text | st.builds(Withheld, text),
         texts,
     ),
     Spawned: st.builds(Spawned, ints, ints),
