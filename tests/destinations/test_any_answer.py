@@ -18,20 +18,9 @@ from hypothesis import strategies as st
 
 from destinations.kit import Cause, Delivered, Failed, Outcome, Request, Response, Retry
 from destinations.kit.loading import load
-from tests.harness.destinations import (
-    NAMES,
-    answered_by,
-    delivered,
-    destination,
-    is_token_request,
-    vendor_of,
-)
+from tests.harness.destinations import NAMES, answered_by, delivered, destination, vendor
 from tests.harness.usual import NOW, usual
-
-#: Those for which the status alone decides, and what the body holds does not matter.
-BY_STATUS_ALONE = frozenset({"webhooks"})
-#: Those whose successes may be empty, or hold anything but an HTML page.
-EMPTY_SUCCESS = frozenset({"google-analytics"})
+from tests.harness.vendors import is_token_request
 
 RETRIED = (408, 423, 425, 429, 500, 502, 503, 504, 507, 599)
 FINAL = (
@@ -43,7 +32,7 @@ FINAL = (
 
 def event_types(name: str) -> list[str]:
     """The types that the suite's settings have a use for."""
-    return sorted(load(name, None).types - ({"screen"} if name == "google-analytics" else set()))
+    return sorted(load(name, None).types - vendor(name).unused)
 
 
 CASES = [(name, event_type) for name in NAMES for event_type in event_types(name)]
@@ -52,11 +41,11 @@ CASES = [(name, event_type) for name in NAMES for event_type in event_types(name
 async def said(name: str, event_type: str, response: Response) -> Outcome:
     """What becomes of a usual event where the vendor says the same to everything."""
 
-    def vendor(request: Request) -> Response:
-        return vendor_of(name)(request) if is_token_request(request) else response
+    def answer(request: Request) -> Response:
+        return vendor(name).answer(request) if is_token_request(request) else response
 
     with time_machine.travel(NOW, tick=False):
-        (outcome,) = await delivered(name, [usual(event_type)], vendor)
+        (outcome,) = await delivered(name, [usual(event_type)], answer)
     return outcome
 
 
@@ -118,11 +107,10 @@ async def test_successes_that_are_none(name: str, event_type: str, body: str) ->
 
 def is_enough(name: str, event_type: str, body: str) -> bool:
     """Whether such a body does no harm, as the tables in `outcomes.py` say."""
-    if name in BY_STATUS_ALONE:
+    known = vendor(name)
+    if event_type in known.any_body:
         return True
-    if name in EMPTY_SUCCESS or (event_type == "track" and name in ("drift", "intercom")):
-        return "HTML" not in body
-    return False
+    return event_type in known.any_but_html and "HTML" not in body
 
 
 #: Words of vendors' answers, so that odd answers take the paths of real ones.
@@ -168,13 +156,13 @@ def test_odd_answers(name: str) -> None:
     """No answer, however odd, makes the reading of it raise, tokens' answers included."""
     answers: list[Response] = []
 
-    def vendor(request: Request) -> Response:
-        return answers.pop() if answers else vendor_of(name)(request)
+    def answer(request: Request) -> Response:
+        return answers.pop() if answers else vendor(name).answer(request)
 
     types = event_types(name)
     with (
         asyncio.Runner() as runner,
-        answered_by(vendor),
+        answered_by(answer),
         time_machine.travel(NOW, tick=True),
     ):
 

@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from destinations.kit import Event, Outcome, Request, Response, Steps
+
+
+class Vendor(msgspec.Struct, frozen=True, kw_only=True):
+    """What suites that ask all destinations the same need to know of one.
+
+    `settings` have a use for all its types, but for those that are `unused`;
+    `answer` is what the vendor says to a request that is right. For events of
+    the types in `any_body` the status of an answer alone decides, and for those
+    in `any_but_html` a success may hold anything but an HTML page.
+    """
+
+    settings: Mapping[str, Any]  # Any: settings of any type
+    answer: Callable[[Request], Response]
+    unused: frozenset[str] = frozenset()
+    any_body: frozenset[str] = frozenset()
+    any_but_html: frozenset[str] = frozenset()
 
 
 def event_of(**fields: Any) -> Event:  # Any: JSON
@@ -42,3 +60,8 @@ def converse(steps: Steps | Outcome, answers: Iterable[Response]) -> tuple[list[
 def call(request: Request) -> tuple[str, str]:
     """Method and path of a request, for comparisons; without scheme and host."""
     return request.method, "/" + request.url.split("/", 3)[3]
+
+
+def is_token_request(request: Request) -> bool:
+    """Whether a request asks for an access token, and carries no event."""
+    return request.url.partition("?")[0].endswith("/token")

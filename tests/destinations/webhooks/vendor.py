@@ -1,0 +1,12 @@
+"""Webhooks for the suites that ask all destinations the same."""
+
+from __future__ import annotations
+
+from destinations.kit.contract import EVENT_TYPES
+from tests.harness.vendors import Vendor, answer
+
+VENDOR = Vendor(
+    settings={"url": "https://hooks.example.com/in", "shared_secret": "s"},
+    answer=lambda request: answer(200),
+    any_body=EVENT_TYPES,
+)
