@@ -33,8 +33,9 @@ from destinations.kit.requests import (
 class Split(msgspec.Struct, frozen=True):
     """Said of a request with several events: it was refused as a whole, find out which one is bad.
 
-    Each of its events is sent again in a request of its own; one that is
-    refused alone has failed with the reason.
+    It is sent again in smaller and smaller parts, so that a few bad events of
+    two thousand take a few dozen requests to be found; one that is refused
+    alone has failed with the reason.
     """
 
     reason: str
@@ -206,7 +207,7 @@ class Batched(Sending):
                 part = queue.popleft()
                 said = await self._send_part(part)
                 if isinstance(said, Split):
-                    queue.extend(_singles(part))
+                    queue.extend(_smaller(part))
                     continue
                 for index, outcome in zip(part.indices, said, strict=True):
                     settle(index, outcome)
@@ -228,6 +229,8 @@ class Batched(Sending):
 
 
 UNSENT = Retry("not sent")
+#: Items of which each may as well be asked alone.
+_FEW = 4
 
 
 async def together(send: Callable[[], Coroutine[None, None, None]], senders: int) -> None:
@@ -291,10 +294,13 @@ def _waves(items: Sequence[tuple[int, Item]]) -> list[list[tuple[int, Item]]]:
     return waves
 
 
-def _singles(part: Part) -> list[Part]:
+def _smaller(part: Part) -> list[Part]:
+    """Halves of a part, or its items one by one, where there are only a few."""
+    count = len(part.items)
+    step = 1 if count <= _FEW else (count + 1) // 2
     return [
-        Part(part.endpoint, [item], [index])
-        for item, index in zip(part.items, part.indices, strict=True)
+        Part(part.endpoint, part.items[start : start + step], part.indices[start : start + step])
+        for start in range(0, count, step)
     ]
 
 

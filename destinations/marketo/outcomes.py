@@ -3,7 +3,21 @@
 Nearly every error comes with status 200: `success` says whether the request
 was done, and each record's `status` whether it was.
 https://experienceleague.adobe.com/en/docs/marketo-developer/marketo/rest/error-codes
-"""
+
+| answer | outcome |
+| --- | --- |
+| `success` true, record `created`, `updated`, `added` | delivered |
+| record `skipped`, or with errors | retry where each code may pass, see `_RETRY_AFTER_S`; else failed: 1003, 1006, 1007, ... |
+| activity with 1004 | retry: its person has gone, and is made anew |
+| `success` false with 601, 602 | token renewed, sent once more; then retry |
+| with 606, 607, 615 | retry after 20 s, an hour, 5 s |
+| with 500, 502, 604, 608, 611, 614, 713, 719 | retry |
+| with 603, 605, 610, 612, 613, 616, 703 | failed, all of the request |
+| with 609, 1xxx, other 7xx | each record alone, in the end; then failed |
+| 413 | in smaller parts, then failed |
+| 200 that says nothing of this, is cut short, or no JSON | retry |
+| others | by the kit's table |
+"""  # noqa: E501 - a table's row cannot be broken
 
 from __future__ import annotations
 

@@ -13,7 +13,13 @@ from destinations.mixpanel.mapping import Endpoints, Mapper, endpoints
 
 
 class Mixpanel(Batched):
-    """Up to 2 000 events a request, each with an outcome of its own."""
+    """Up to 2 000 events a request, each with an outcome of its own.
+
+    Users' ids are merged by the `$device_id` and `$user_id` of their events, as
+    in projects with the simplified ID merge, which is the default. Those with
+    the original one need an event `$identify` too, which is not sent: an alias
+    merges ids there, and only there.
+    """
 
     name = "mixpanel"
     aliases = ("Mixpanel", "Mixpanel (Actions)", "Actions Mixpanel")

@@ -23,8 +23,12 @@ IMPORT_EVENTS = 2000
 IMPORT_BYTES = 2 * 1024 * 1024
 #: One event may have 1 MB: https://docs.mixpanel.com/troubleshooting/errors/413-payload-too-large
 EVENT_BYTES = 1024 * 1024
-#: Updates in one request to the other endpoints, as Mixpanel's own client libraries limit them.
-UPDATES = 50
+#: Updates of profiles in one request, and bytes of one of them; the pages of users and groups are
+#: alike: https://docs.mixpanel.com/reference/user-profile-limits
+UPDATES = 2000
+UPDATE_BYTES = 1024 * 1024
+#: Aliases in one request: no page limits them, and this is what Mixpanel's own libraries send.
+ALIASES = 50
 
 _INSERT_ID = re.compile(r"[A-Za-z0-9-]{1,36}")
 
@@ -101,8 +105,8 @@ def endpoints(
         engage=Endpoint(f"{base}/engage?verbose=1", UPDATES, IMPORT_BYTES),
         # https://docs.mixpanel.com/reference/group-batch-update
         groups=Endpoint(f"{base}/groups?verbose=1", UPDATES, IMPORT_BYTES),
-        # https://docs.mixpanel.com/reference/identity-create-alias; only /track takes aliases
-        track=Endpoint(f"{base}/track?verbose=1", UPDATES, IMPORT_BYTES),
+        # https://docs.mixpanel.com/reference/identity-create-alias
+        track=Endpoint(f"{base}/track?verbose=1", ALIASES, IMPORT_BYTES),
     )
 
 
@@ -185,11 +189,13 @@ class Mapper:
         update: dict[str, Any] = {  # Any: JSON
             "$token": self._token,
             "$distinct_id": distinct_id,
-            # Without an address Mixpanel would take ours for the user's; "0" tells it not to.
+            # Without an address Mixpanel would take ours for the user's, says
+            # https://docs.mixpanel.com/docs/tracking-best-practices/geolocation; that "0" tells it
+            # not to is what its client libraries send, and on no page that is there now.
             "$ip": event.ip or "0",
             "$set": _renamed(event.traits, _USER_TRAITS),
         }
-        return Item(self._endpoints.engage, _encode(update))
+        return _update(self._endpoints.engage, update)
 
     def _group(self, event: Event) -> Item | Outcome:
         named = event.traits.get(self._group_key)
@@ -203,7 +209,7 @@ class Mapper:
             "$group_id": group_id,
             "$set": _renamed(traits, _GROUP_TRAITS),
         }
-        return Item(self._endpoints.groups, _encode(update))
+        return _update(self._endpoints.groups, update)
 
     def _alias(self, event: Event) -> Item | Outcome:
         if event.user_id is None or event.previous_id is None:
@@ -215,6 +221,13 @@ class Mapper:
         }
         body = _encode({"event": "$create_alias", "properties": properties})
         return Item(self._endpoints.track, body)
+
+
+def _update(endpoint: Endpoint, update: dict[str, Any]) -> Item | Outcome:  # Any: JSON
+    body = _encode(update)
+    if len(body) > UPDATE_BYTES:
+        return Failed(f"{len(body)} bytes: Mixpanel takes updates of at most {UPDATE_BYTES}")
+    return Item(endpoint, body)
 
 
 def insert_id(event: Event) -> str:

@@ -1,4 +1,21 @@
-"""From Mixpanel's answers to outcomes. Pure."""
+"""From Mixpanel's answers to outcomes. Pure.
+
+https://docs.mixpanel.com/reference/import-events
+https://docs.mixpanel.com/troubleshooting/errors/400-bad-request
+https://docs.mixpanel.com/reference/profile-batch-update
+
+| call | status | outcome |
+| --- | --- | --- |
+| `/import` | 200 with `code` 200 | delivered |
+| `/import` | 200 or 400 with `failed_records` | those have failed, the rest is delivered |
+| `/import` | 400 that names none | in smaller parts, then failed |
+| others | 200 with `status` 1 | delivered |
+| others | 200 with `status` 0 or an `error`, 400 | in smaller parts, then failed |
+| all | 413 | in smaller parts, then failed |
+| all | 200 that says something else, is cut short, or no JSON | retry |
+| all | 401, 403, 404 and other 4xx | failed |
+| all | 429, 5xx | retry |
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,18 @@ A well-formed request is answered with 200 and a result a record, in order,
 each with `success` and `errors`; any other answer is a list of errors.
 https://developer.salesforce.com/docs/platform/api-rest/guide/resources-composite-sobjects-collections-upsert.html
 https://developer.salesforce.com/docs/platform/api-rest/guide/errorcodes.html
+
+| answer | outcome |
+| --- | --- |
+| 200, record with `success` | delivered |
+| 200, record with errors | retry where each code may pass, see `_RETRY_AFTER_S`; else failed |
+| 200, record with DUPLICATE_VALUE of the external id | retry: another request has just made it |
+| 401 | token renewed, sent once more; then retry with INVALID_SESSION_ID, else failed |
+| 403 REQUEST_LIMIT_EXCEEDED | retry after a minute |
+| 400, 413 | in smaller parts, then failed |
+| 404 and other 4xx | failed |
+| 200 that says nothing of this, is cut short, or no JSON | retry |
+| 5xx | retry |
 """
 
 from __future__ import annotations

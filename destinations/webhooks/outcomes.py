@@ -1,6 +1,14 @@
 """From a receiver's answer to outcomes. Pure: the status decides, bodies are not read.
 
 A body that is cut off or endless changes nothing: the receiver has said 200.
+
+| status | outcome |
+| --- | --- |
+| 2xx, whatever the body | delivered |
+| 400, 413, 422 to a batch | in smaller parts, then failed |
+| 3xx | failed: redirects are not followed |
+| 408, 423, 425, 429, 5xx without 501 and 505 | retry |
+| other 4xx, 501, 505 | failed |
 """
 
 from __future__ import annotations

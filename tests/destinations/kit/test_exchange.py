@@ -91,6 +91,7 @@ async def test_a_bomb(http: aiohttp.ClientSession, members: int) -> None:
         packed(gzip.compress(b'{"ok":true}')[:-12]),
         packed(b"\x8b\x05\x80{}\x03", "br"),
     ],
+    ids=["no gzip", "cut off", "unknown"],
 )
 async def test_what_cannot_be_unpacked(http: aiohttp.ClientSession, answer: bytes) -> None:
     """An answer whose packing is broken, cut off or unknown says nothing; its status holds."""
