@@ -70,6 +70,11 @@ class GoogleAds(Batched):
     The upload knows the ad by the click's id (`gclid`, `gbraid`, `wbraid`) or
     the user by hashes, and says what became of each conversion. The ping knows
     neither, as no browser sends it, and is answered the same whatever it says.
+
+    Google takes a conversion only some hours after its click, and one whose
+    conversion action is new: it says TOO_RECENT then, and wants six hours to
+    pass. That is past the default retry window, so set `retry.window = "12h"`
+    where such conversions must not become dead letters.
     """
 
     name = "google-ads"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +17,7 @@ from urllib.parse import quote
 import msgspec
 
 from destinations.kit import JSON_HEADERS, Endpoint, Event, Failed, Item, Outcome, Unsupported
+from destinations.kit.paths import normal
 
 #: Limits of one `/import` request, the body uncompressed. The reference has said 2 MB and says
 #: 10 MB now, while its sample of a 413 still names 2 097 152 bytes: the smaller one always holds.
@@ -32,14 +34,14 @@ ALIASES = 50
 
 _INSERT_ID = re.compile(r"[A-Za-z0-9-]{1,36}")
 
-#: Where a trait of Segment's has a reserved name in Mixpanel.
+#: Where a trait of Segment's has a reserved name in Mixpanel, by the trait's name in plain form.
 #: https://docs.mixpanel.com/docs/data-structure/user-profiles#reserved-user-properties
 _USER_TRAITS: Mapping[str, str] = {
     "created": "$created",
-    "createdAt": "$created",
+    "createdat": "$created",
     "email": "$email",
-    "firstName": "$first_name",
-    "lastName": "$last_name",
+    "firstname": "$first_name",
+    "lastname": "$last_name",
     "name": "$name",
     "username": "$username",
     "phone": "$phone",
@@ -193,7 +195,7 @@ class Mapper:
             # https://docs.mixpanel.com/docs/tracking-best-practices/geolocation; that "0" tells it
             # not to is what its client libraries send, and on no page that is there now.
             "$ip": event.ip or "0",
-            "$set": _renamed(event.traits, _USER_TRAITS),
+            "$set": _user(event),
         }
         return _update(self._endpoints.engage, update)
 
@@ -243,5 +245,22 @@ def insert_id(event: Event) -> str:
     return blake2b(material, digest_size=18).hexdigest()
 
 
+def _user(event: Event) -> dict[str, Any]:  # Any: JSON
+    """A user's traits; a missing name is made of first and last, the time is ISO 8601."""
+    traits = _renamed(event.traits, _USER_TRAITS)
+    if "$name" not in traits and (name := event.name) is not None:
+        traits["$name"] = name
+    if "$created" in traits and (created := event.created) is not None:
+        traits["$created"] = _iso(created) or traits["$created"]
+    return traits
+
+
 def _renamed(traits: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:  # Any: JSON
-    return {names.get(key, key): value for key, value in traits.items()}
+    return {names.get(normal(key), key): value for key, value in traits.items()}
+
+
+def _iso(at: datetime) -> str | None:
+    try:
+        return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    except OverflowError:
+        return None  # a time of the first or last day that a datetime can hold

@@ -347,7 +347,7 @@ FIELDS = st.sampled_from(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.dictionaries(FIELDS, JSON))
 def test_no_event_is_too_odd(fields: dict[str, Any]) -> None:  # Any: JSON
     """Whatever is in an event, it becomes a conversion or an outcome."""

@@ -351,7 +351,7 @@ ANSWERS = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(JSON | ANSWERS, st.sampled_from([200, 302, 400, 401, 413, 429, 503]))
 def test_no_answer_is_too_odd(said: Any, status: int) -> None:
     """Whatever is answered, it has outcomes, as many as conversions, and nothing is raised."""

@@ -421,7 +421,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.sampled_from(["track", "page", "screen", "identify", "group", "alias", "x"]),
     st.sampled_from(["Order Completed", "Product Added", "Products Searched", "Hit"]) | JSON,

@@ -77,7 +77,9 @@ def test_page_and_screen(fields: dict[str, Any], plain: str, named: str) -> None
 
 def test_identify() -> None:
     """An identify sets the profile, with Mixpanel's names for the traits it knows."""
-    said = mapped(type="identify", userId="u", traits={"email": "a@b.de", "firstName": "A", "x": 1})
+    said = mapped(
+        type="identify", userId="u", traits={"email": "a@b.de", "first_name": "A", "x": 1}
+    )
     assert isinstance(said, Item)
     assert said.endpoint is ENDPOINTS.engage
     assert body(said) == {
@@ -86,6 +88,146 @@ def test_identify() -> None:
         "$ip": "0",
         "$set": {"$email": "a@b.de", "$first_name": "A", "x": 1},
     }
+
+
+def test_full_identify() -> None:
+    """Traits in any case style have Mixpanel's names, unknown ones of any type stay as they are."""
+    traits = {
+        "Email": "ä@b.de",
+        "firstName": "Änne",
+        "last name": "O'Neill 😀",
+        "username": "änne",
+        "phone": 491,
+        "avatar": "https://x/p.png",
+        "created_at": 1700000000,
+        "nested": {"a": [1, None]},
+        "nothing": None,
+    }
+    said = mapped(
+        type="identify", userId=12, anonymousId="a", context={"ip": "1.2.3.4"}, traits=traits
+    )
+    assert body(said) == {
+        "$token": "T",
+        "$distinct_id": "12",
+        "$ip": "1.2.3.4",
+        "$set": {
+            "$email": "ä@b.de",
+            "$first_name": "Änne",
+            "$last_name": "O'Neill 😀",
+            "$name": "Änne O'Neill 😀",
+            "$username": "änne",
+            "$phone": 491,
+            "$avatar": "https://x/p.png",
+            "$created": "2023-11-14T22:13:20Z",
+            "nested": {"a": [1, None]},
+            "nothing": None,
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("created", "expected"),
+    [
+        ("2023-11-14", "2023-11-14T00:00:00Z"),
+        ("2023-11-14T23:13:20+01:00", "2023-11-14T22:13:20Z"),
+        (1700000000, "2023-11-14T22:13:20Z"),
+        (1700000000000, "2023-11-14T22:13:20Z"),
+        ("1700000000", "2023-11-14T22:13:20Z"),
+        ("Tue, 14 Nov 2023 22:13:20 GMT", "2023-11-14T22:13:20Z"),
+        ("0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00+14:00"),
+        ("soon", "soon"),
+        (None, None),
+        ([], []),
+    ],
+)
+def test_times_of_traits(created: object, expected: object) -> None:
+    """Times in all forms are ISO 8601 in UTC; what is none stays as it is."""
+    said = body(mapped(type="identify", userId="u", traits={"createdAt": created}))
+    assert said["$set"]["$created"] == expected
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "milliseconds"),
+    [
+        ("2023-11-14T22:13:20Z", 1700000000000),
+        ("2023-11-14T23:13:20.5+01:00", 1700000000500),
+        (1700000000, 1700000000000),
+        (1700000000123, 1700000000123),
+        ("1700000000", 1700000000000),
+        ("1969-12-31T23:59:59Z", -1000),
+    ],
+)
+def test_times_of_events(timestamp: object, milliseconds: int) -> None:
+    """An event's time in any form is milliseconds."""
+    said = body(mapped(type="track", event="E", userId="u", timestamp=timestamp))
+    assert said["properties"]["time"] == milliseconds
+
+
+def test_minimal_track() -> None:
+    """A track of nobody is an event of nobody."""
+    assert body(mapped(type="track", event="E")) == {
+        "event": "E",
+        "properties": {"time": 1767323045678, "distinct_id": "", "$insert_id": "m-1"},
+    }
+
+
+def test_full_context() -> None:
+    """What Mixpanel has names for of the context goes along; what has the wrong type does not."""
+    context = {
+        "ip": "1.2.3.4",
+        "page": {"url": "https://x/", "referrer": "https://y/"},
+        "os": {"name": "iOS", "version": 17.2},
+        "app": {"name": "A", "version": "1", "build": "2", "namespace": "de.a"},
+        "device": {"manufacturer": "Apple", "model": ["x"]},
+        "network": {"carrier": "C", "wifi": True},
+        "screen": {"width": 1, "height": None},
+        "campaign": {"source": "s", "medium": "m", "name": "n", "term": "t", "content": "c"},
+        "unknown": {"a": 1},
+        "locale": 5,
+    }
+    properties = body(mapped(type="track", event="E", anonymousId="a", context=context))[
+        "properties"
+    ]
+    assert properties == {
+        "time": 1767323045678,
+        "distinct_id": "a",
+        "$device_id": "a",
+        "$insert_id": "m-1",
+        "ip": "1.2.3.4",
+        "$current_url": "https://x/",
+        "$referrer": "https://y/",
+        "$os": "iOS",
+        "$os_version": 17.2,
+        "$app_name": "A",
+        "$app_version_string": "1",
+        "$app_build_number": "2",
+        "$app_namespace": "de.a",
+        "$manufacturer": "Apple",
+        "$carrier": "C",
+        "$wifi": True,
+        "$screen_width": 1,
+        "utm_source": "s",
+        "utm_medium": "m",
+        "utm_campaign": "n",
+        "utm_term": "t",
+        "utm_content": "c",
+    }
+
+
+@pytest.mark.parametrize("wrong", [None, 5, "x", [], True])
+def test_objects_of_the_wrong_type(wrong: object) -> None:
+    """What should be an object and is none is as if it were not there."""
+    said = mapped(
+        type="track", event="E", userId="u", properties=wrong, context=wrong, traits=wrong
+    )
+    assert body(said)["properties"] == {
+        "time": 1767323045678,
+        "distinct_id": "u",
+        "$user_id": "u",
+        "$insert_id": "m-1",
+    }
+    assert body(mapped(type="identify", userId="u", traits=wrong))["$set"] == {}
+    assert body(mapped(type="group", groupId="g", traits=wrong))["$set"] == {}
 
 
 def test_group() -> None:
@@ -116,6 +258,8 @@ def test_alias() -> None:
         ({"type": "track"}, "no name"),
         ({"type": "track", "event": "x", "timestamp": "soon"}, "timestamp"),
         ({"type": "track", "event": "x", "properties": {"a": "x" * EVENT_BYTES}}, "at most"),
+        ({"type": "identify", "userId": "u", "traits": {"a": "x" * EVENT_BYTES}}, "at most"),
+        ({"type": "group", "groupId": "g", "traits": {"a": "x" * EVENT_BYTES}}, "at most"),
         ({"type": "identify"}, "no userId and no anonymousId"),
         ({"type": "group"}, "no groupId"),
         ({"type": "alias", "userId": "u"}, "no previousId"),

@@ -213,7 +213,7 @@ RESULTS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(JSON | RESULTS, st.sampled_from([200, 400, 401, 413, 503]))
 def test_no_answer_is_too_odd(said: Any, status: int) -> None:
     """Whatever is answered, it has outcomes, as many as events, and nothing is raised."""
