@@ -30,6 +30,7 @@ COMMANDS = {
     "probe": "connections:probe",
     "recycle": "recycle:recycle",
     "heap": "heap:heap",
+    "stacks": "stacks:stacks",
     "try": "trial:try_",
     "record": "record:record",
     "replay": "replay:replay",

@@ -21,6 +21,7 @@ from supervisor.core.child import State
 from supervisor.dispatch import PoolShell
 from supervisor.gatherer import Busy, Gatherer, GatherFailed, Kind
 from supervisor.posts import Post
+from supervisor.reports import Reporter, ReportFailed, ReportFormat
 from supervisor.snapshots import Full, Snapshot, SnapshotStore
 from supervisor.workers import Worker
 
@@ -39,9 +40,14 @@ class Evidence:
     """Of all pools: `shells` is the service's own mapping, by name."""
 
     def __init__(
-        self, shells: Mapping[str, PoolShell], store: SnapshotStore, metrics: Metrics
+        self,
+        shells: Mapping[str, PoolShell],
+        store: SnapshotStore,
+        metrics: Metrics,
+        reporter: Reporter,
     ) -> None:
         self.store = store
+        self._reporter = reporter
         self._shells = shells
         self._metrics = metrics
         self._tasks: set[asyncio.Task[Any]] = set()  # Any: results of background tasks go nowhere
@@ -107,9 +113,14 @@ class Evidence:
             "at": None if mark is None else str(mark),
         }
 
-    async def report(self, snapshot: Snapshot, form: str) -> bytes:
-        """What fills a heap that was kept, and who holds it. Raises EvidenceFailed."""
-        raise EvidenceFailed(f"{form} of {snapshot.name}")
+    async def report(self, snapshot: Snapshot, form: ReportFormat) -> bytes:
+        """What fills a heap that was kept, and who holds it. Raises Refused or EvidenceFailed."""
+        if snapshot.kind == "hpy":
+            raise Refused(f"{snapshot.name} is guppy's own file; a report is made of the others")
+        try:
+            return await self._reporter.run(self.store.path(snapshot), form, snapshot.name)
+        except ReportFailed as error:
+            raise EvidenceFailed(f"{snapshot.name}: {error}") from error
 
     # --- by itself ---
 

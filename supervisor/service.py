@@ -43,6 +43,7 @@ from supervisor.premises import Premises
 from supervisor.queue import ConnectionSpec, Queue
 from supervisor.queue.sqlite import SqliteQueue, last_seen
 from supervisor.reload import changes
+from supervisor.reports import Reporter
 from supervisor.router import Router
 from supervisor.snapshots import SnapshotStore
 from supervisor.verdicts import MAX_RETRY_AFTER_S
@@ -213,6 +214,7 @@ class Service:
             self.shells,
             SnapshotStore(state_dir / "snapshots", max_bytes=config.service.snapshots),
             self.metrics,
+            Reporter(self.force.spared.add, self.force.spared.discard),
         )
         self.said = await _declare_all(config, self.force)
         refuse_impossible(config, self.said)

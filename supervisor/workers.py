@@ -416,6 +416,8 @@ class Workforce:
         self.numbers = itertools.count(1)
         self.premises = premises
         self.zygote = Zygote(self._answered)
+        self.spared: set[int] = set()
+        """Children of ours that are no workers and no strays either, by process id."""
         self._workers: dict[int, Worker] = {}
         self._connecting: set[asyncio.Task[object]] = set()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -484,7 +486,7 @@ class Workforce:
         """End children of ours that no worker is registered for: what workers left behind."""
         if not self.zygote.is_answering:
             return  # one of them may be the worker that the zygote is about to name
-        known = {worker.pid for worker in self._workers.values()} | {self.zygote.pid}
+        known = {worker.pid for worker in self._workers.values()} | {self.zygote.pid} | self.spared
         for pid in _children():
             if pid in known:
                 continue

@@ -21,6 +21,7 @@ from aiohttp import web
 from supervisor.admin.letters import BadRequest
 from supervisor.admin.status import NotFound, rfc3339
 from supervisor.gatherer import Kind
+from supervisor.reports import ReportFormat
 from supervisor.snapshots import Snapshot, SnapshotStore
 
 _log = structlog.get_logger(__name__)
@@ -58,7 +59,7 @@ class Evidence(Protocol):
     def loop(self, worker_id: str) -> Mapping[str, object]:
         """How its event loop fares."""
 
-    async def report(self, snapshot: Snapshot, form: str) -> bytes:
+    async def report(self, snapshot: Snapshot, form: ReportFormat) -> bytes:
         """What fills the heap, as "text", "json" or "html"."""
 
 
@@ -129,11 +130,12 @@ async def report(evidence: Evidence, request: web.Request) -> web.StreamResponse
     kept = _kept(evidence, request)
     _pulled(request, "report", kept.name)
     accepted = request.headers.get("Accept", "")
-    form, media = "text", "text/plain"
-    for name in ("json", "html"):
-        if name in accepted:
-            form, media = name, "application/json" if name == "json" else "text/html"
-            break
+    form: ReportFormat = "text"
+    media = "text/plain"
+    if "json" in accepted:
+        form, media = "json", "application/json"
+    elif "html" in accepted:
+        form, media = "html", "text/html"
     body = await _while_there(request, evidence.report(kept, form))
     return web.Response(body=body, content_type=media, charset="utf-8")
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import http.client
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -16,6 +18,9 @@ from supervisor.commands.endpoint import CommandError, Endpoint
 
 #: Seconds that a request may take; an audit of a full queue takes the longest.
 TIMEOUT_S = 60.0
+#: The same for a heap snapshot, which is taken before the first byte of it is sent.
+DOWNLOAD_TIMEOUT_S = 120.0
+_PIECE_BYTES = 256 * 1024
 
 
 class _Error(msgspec.Struct):
@@ -41,12 +46,40 @@ class AdminClient:
         """The body of the answer. Raises CommandError."""
         return self._request("POST", path, msgspec.json.encode(body or {}))
 
+    @contextmanager
+    def download(
+        self, path: str, query: Mapping[str, str]
+    ) -> Iterator[tuple[str, int | None, Iterator[bytes]]]:
+        """The name that the service gives a file, its size where that is known, and its pieces.
+
+        Raises CommandError, also while pieces are read.
+        """
+        connection = self._endpoint.connect(DOWNLOAD_TIMEOUT_S)
+        try:
+            connection.request(
+                "GET",
+                f"{self._endpoint.base}{path}?{urllib.parse.urlencode(query)}",
+                headers=self._headers(),
+            )
+            answer = connection.getresponse()
+            if answer.status != http.client.OK:
+                raise CommandError(self._refusal(answer.status, answer.read()))
+            name = answer.headers.get_filename("") or path.rpartition("/")[2]
+            yield name, answer.length, iter(partial(answer.read, _PIECE_BYTES), b"")
+            if answer.length:
+                raise CommandError(f"{name}: the service ended in the middle of it")
+        except (OSError, http.client.HTTPException) as error:
+            raise CommandError(self._endpoint.unreachable(error, "--admin")) from error
+        finally:
+            connection.close()
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._token}"} if self._token else {}
+
     def _request(self, method: str, path: str, body: bytes | None = None) -> bytes:
-        headers = {"Accept": "application/json"}
+        headers = {"Accept": "application/json", **self._headers()}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
         connection = self._endpoint.connect(TIMEOUT_S)
         try:
             connection.request(method, self._endpoint.base + path, body, headers)

@@ -1,7 +1,7 @@
 """`bulkhead heap`: what fills a worker's memory.
 
-Reads snapshot files through the process of `supervisor.reports`, and never
-itself: what that process prints is text of a hostile file too.
+Fetches snapshots from the service. Reads their files through the process of
+`supervisor.reports`, and never itself: what that process prints is text of a hostile file too.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
 import click
 
-from supervisor.commands.context import json_option, printable
+from supervisor.commands.client import AdminClient, quoted
+from supervisor.commands.context import admin_options, json_option, printable, waiting
 from supervisor.commands.endpoint import CommandError
 from supervisor.reports import ReportFormat, report_command, report_environment
 
@@ -27,9 +29,91 @@ _FILE_WIDTH = 120
 _snapshot = click.Path(path_type=Path, exists=True, dir_okay=False, readable=True)
 
 
-@click.group()
+class _Heap(click.Group):
+    """`report` and `diff` read files; any other word is the worker whose heap is asked for."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] in self.commands:
+            return super().resolve_command(ctx, args)
+        return take.name, take, args
+
+
+@click.group(cls=_Heap, subcommand_metavar="WORKER | report FILE | diff OLD NEW")
 def heap() -> None:
-    """What fills a worker's memory, and who holds it."""
+    """What fills a worker's memory, and who holds it.
+
+    \b
+    Examples:
+      bulkhead heap default-1                  take a snapshot, and save it here
+      bulkhead heap report FILE                what fills it
+      bulkhead heap diff OLD NEW               what grew
+    `bulkhead heap WORKER --help` tells how a snapshot is taken.
+    """
+
+
+@click.command("heap WORKER")
+@click.argument("worker")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(("heapsnapshot", "summary", "hpy")),
+    default="heapsnapshot",
+    show_default=True,
+    help="For Chrome DevTools, memlab and `heap report`; a partition by class and referrers; "
+    "guppy's own file.",
+)
+@click.option(
+    "--strings",
+    type=click.Choice(("truncated", "full")),
+    default="truncated",
+    show_default=True,
+    help="`full` has the values, which are customers' data.",
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="Where to; `-` is standard output.  [default: named by worker, pid and time, here]",
+)
+@admin_options
+def take(client: AdminClient, worker: str, kind: str, strings: str, output: str | None) -> None:
+    """Take a heap snapshot of WORKER, which goes on working, and save it.
+
+    \b
+    Examples:
+      bulkhead heap default-1
+      bulkhead heap default-1 --format summary -o -
+    """
+    query = {"format": kind, "strings": strings}
+    with (
+        waiting(f"{worker} writes its heap"),
+        client.download(f"/debug/workers/{quoted(worker)}/heap", query) as (name, _, pieces),
+    ):
+        if output == "-":
+            for piece in pieces:
+                click.echo(piece, nl=False)
+            return
+        file = Path(output or Path(name).name)
+        save(file, pieces)
+    click.echo(f"{file}: {file.stat().st_size} bytes")
+
+
+def save(file: Path, pieces: Iterable[bytes]) -> None:
+    """Write a file that is there whole or not at all, for its owner only. Raises CommandError."""
+    partial = file.with_name(f"{file.name}.partial")
+    try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "wb") as out:
+            out.writelines(pieces)
+        partial.rename(file)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise CommandError(f"{file}: cannot be written: {error.strerror}") from error
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 @heap.command()

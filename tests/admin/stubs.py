@@ -42,6 +42,7 @@ from supervisor.queue import (
     Queue,
     Selection,
 )
+from supervisor.reports import ReportFormat
 from supervisor.snapshots import Snapshot, SnapshotStore
 
 #: 2026-01-31T13:00:00Z
@@ -232,7 +233,7 @@ class StubEvidence:
         self._ask("loop", worker_id, None)
         return {"lag_s": 0.001}
 
-    async def report(self, snapshot: Snapshot, form: str) -> bytes:
+    async def report(self, snapshot: Snapshot, form: ReportFormat) -> bytes:
         self.asked.append(("report", snapshot.name, form))
         return f"a report as {form}".encode()
 

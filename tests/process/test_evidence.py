@@ -96,6 +96,19 @@ def test_a_heap_is_had_while_the_worker_goes_on(running_service: StartService) -
     assert not serving(service).children()
 
 
+def test_a_kept_snapshot_is_reported(running_service: StartService) -> None:
+    """It names what is hoarded; the process that reads it is taken for no stray."""
+    service = running_service(hoarding(objects=20_000))
+    serving(service)
+    post(service.url, [track("m1")])
+    service.wait_for(lambda books: books["pending"] == 0, within_s=20)
+    assert get(service, "/debug/workers/default-1/heap")[0] == 200
+    (kept,) = snapshots(service)
+    status, body = get(service, f"/debug/snapshots/{kept['name']}/report")
+    assert (status, b"hoarder.HOARD" in body) == (200, True)
+    assert "stray_process_killed" not in service.log_path.read_text()
+
+
 def test_of_two_that_ask_at_once_one_is_told_to_wait(running_service: StartService) -> None:
     """A pool gives one piece at a time; the other gets 409 and what to do."""
     service = running_service(hoarding(objects=MANY))
