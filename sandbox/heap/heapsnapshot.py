@@ -6,8 +6,9 @@ nodes are what the loaders want.
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from sandbox.heap import v8
 from sandbox.heap.addresses import synthetic_id
@@ -16,8 +17,8 @@ from sandbox.heap.walk import Graph
 
 Write = Callable[[bytes], None]
 
-#: Rows that become text in one step.
-_ROWS = 4096
+#: Names that become text in one step.
+_TEXTS = 1024
 _NAME_MASK = (1 << 28) - 1
 _INDEX_MASK = (1 << 29) - 1
 _FIELDS = len(v8.NODE_FIELDS)
@@ -54,14 +55,12 @@ def write(graph: Graph, out: Write) -> None:
         if own:
             out(lead + _edge_rows(own.tolist()))
             lead = b"\n,"
-    for chunk in graph.edges.take():
-        values = chunk.tolist()
-        for start in range(0, len(values), 2 * _ROWS):
-            out(lead + _edge_rows(values[start : start + 2 * _ROWS]))
-            lead = b"\n,"
+    for part in graph.edges.take():
+        out(lead + _edge_rows(part.tolist()))
+        lead = b"\n,"
     out(b'],\n"strings":[')
     lead = b""
-    for texts in _batches(list(strings.table), _ROWS):
+    for texts in _batches(strings.table, _TEXTS):
         # One array's text without its brackets.
         out(lead + json.dumps(texts, separators=(",\n", ":")).encode()[1:-1])
         lead = b",\n"
@@ -70,18 +69,16 @@ def write(graph: Graph, out: Write) -> None:
 
 def _node_rows(graph: Graph) -> Iterator[bytes]:
     one = b"\n,%d,%d,%d,%d,%d,0,0"
-    for chunk in graph.nodes.take():
-        for start in range(0, len(chunk), 4 * _ROWS):
-            rows = chunk[start : start + 4 * _ROWS]
-            count = len(rows) // 4
-            values = [0] * (5 * count)
-            names = rows[0::4]
-            values[0::5] = [name >> 28 for name in names]
-            values[1::5] = [name & _NAME_MASK for name in names]
-            values[2::5] = rows[1::4]
-            values[3::5] = rows[2::4]
-            values[4::5] = rows[3::4]
-            yield one * count % tuple(values)
+    for rows in graph.nodes.take():
+        count = len(rows) // 4
+        values = [0] * (5 * count)
+        names = rows[0::4]
+        values[0::5] = [name >> 28 for name in names]
+        values[1::5] = [name & _NAME_MASK for name in names]
+        values[2::5] = rows[1::4]
+        values[3::5] = rows[2::4]
+        values[4::5] = rows[3::4]
+        yield one * count % tuple(values)
 
 
 def _edge_rows(pairs: list[int]) -> bytes:
@@ -95,6 +92,7 @@ def _edge_rows(pairs: list[int]) -> bytes:
     return (b"%d,%d,%d\n," * count)[:-2] % tuple(values)
 
 
-def _batches(texts: list[str], size: int) -> Iterator[list[str]]:
-    for start in range(0, len(texts), size):
-        yield texts[start : start + size]
+def _batches(texts: Iterable[str], size: int) -> Iterator[list[str]]:
+    remaining = iter(texts)
+    while batch := list(itertools.islice(remaining, size)):
+        yield batch

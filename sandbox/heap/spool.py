@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from sandbox.heap.limits import SnapshotFailed
 
 _CHUNK_BYTES = 4 << 20
+_PART_BYTES = 64 << 10
 #: Rows are gathered here first.
 _BUFFER_ITEMS = 1 << 16
 
@@ -57,13 +58,17 @@ class Spool:
         del self.buffer[:]
 
     def take(self) -> Iterator[array.array[int]]:
-        """All numbers in order, by chunks whose size is a multiple of 4; frees what was taken."""
+        """All numbers in order, in parts whose size is a multiple of 4; frees what was taken.
+
+        Parts are small: as objects of Python, their numbers are ten times as large.
+        """
         self.flush(everything=True)
         while self._chunks:
             chunk = self._chunks.pop(0)
             size = _CHUNK_BYTES if self._chunks else _CHUNK_BYTES - self._room
-            part = array.array("I")
-            part.frombytes(chunk[:size])
+            for start in range(0, size, _PART_BYTES):
+                part = array.array("I")
+                part.frombytes(chunk[start : min(start + _PART_BYTES, size)])
+                yield part
             chunk.close()
-            yield part
         self._room = 0

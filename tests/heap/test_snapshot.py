@@ -205,3 +205,13 @@ def test_limits_end_it_with_a_reason(tmp_path: Path, limits: dict[str, float], r
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
     """Where the file cannot be written, the reason is one that an operator knows."""
     assert take("shapes", Path("/dev/full")) == "the disk is full"
+
+
+def test_a_jailed_worker_that_has_no_memory_left_leaves_a_snapshot(tmp_path: Path) -> None:
+    """At the memory limit, in the strict jail, a copy's quarter more is enough for the walk."""
+    path = tmp_path / "full.heapsnapshot"
+    assert take("jailed", path) == ""
+    jailed = Plain(path)
+    rows = jailed.follow("jailed", "__dict__", "['ROWS']")
+    assert len(jailed.edges[rows]) > 100_000
+    assert jailed.head["bulkhead"]["notes"] == []
