@@ -48,6 +48,11 @@ class Difference(msgspec.Struct, frozen=True):
 
 def difference(old: Snapshot, new: Snapshot) -> Difference:
     """What `new` has that `old` has not."""
+    return compared(old, new)[1]
+
+
+def compared(old: Snapshot, new: Snapshot) -> tuple[Heap, Difference]:
+    """The same, and the newer heap in which only what is new has any weight."""
     before = dict(zip(old.ids, zip(old.node_types, old.sizes, strict=True), strict=True))
     weights = array.array("I")
     new_objects = common = 0
@@ -65,7 +70,7 @@ def difference(old: Snapshot, new: Snapshot) -> Difference:
     if common < len(old) * _COMMON_SHARE:
         notes.append("few objects are in both: are these two snapshots of one process?")
     heap = Heap(new, weights)
-    return Difference(
+    found = Difference(
         objects_before=len(old),
         objects_now=len(new),
         bytes_before=sum(old.sizes),
@@ -77,6 +82,7 @@ def difference(old: Snapshot, new: Snapshot) -> Difference:
         by_class=_changes(old, new),
         notes=notes,
     )
+    return heap, found
 
 
 def _changes(old: Snapshot, new: Snapshot) -> list[Change]:

@@ -33,8 +33,9 @@ class Cell(msgspec.Struct, array_like=True):
 
 def picture(heap: Heap) -> Cell:
     """The heap as cells within cells."""
-    counts = heap.ways.retained(array.array("I", [1]) * len(heap.snapshot))
-    root = Cell("heap", "", heap.total, len(heap.snapshot), [])
+    # In a heap of what is new, all else has no weight, and is not counted.
+    counts = heap.ways.retained(array.array("I", [weight > 0 for weight in heap.weights]))
+    root = Cell("heap", "", heap.total, counts[0], [])
     least = max(1, int(heap.total * _LEAST_SHARE))
     # Breadth first and the largest first, so that the number of cells cuts off the small ones.
     waiting = [(root, node, 1) for node in heap.tops if heap.kept[node] >= least]

@@ -1,9 +1,10 @@
 """`python -m sandbox.heap.report`: a snapshot on standard input, a report on standard output.
 
 A process for one report: a snapshot is hostile input, so whatever it does to
-this process, it does to nothing else. It limits itself, opens no file by name,
-and ends. Exit 0 with the report, 1 with the reason on standard error, 2 for
-wrong usage.
+this process, it does to nothing else. Before it reads a byte it limits itself
+and goes to jail, as strictly as a worker: it may read Python's own files and
+what it was given open, and write its answer. Exit 0 with the report, 1 with the
+reason on standard error, 2 for wrong usage.
 """
 
 from __future__ import annotations
@@ -19,25 +20,33 @@ from typing import IO, cast
 
 import msgspec
 
+from sandbox import process
 from sandbox.heap import file
 from sandbox.heap.analysis import Heap, report_of
-from sandbox.heap.diff import difference
+from sandbox.heap.diff import compared
 from sandbox.heap.file import Malformed
-from sandbox.heap.page import page
-from sandbox.heap.summary import Summary
+from sandbox.heap.page import difference_page, page_template, report_page
+from sandbox.heap.summary import Row, Summary
 from sandbox.heap.text import difference_text, report_text, summary_text
+from sandbox.jail import descriptors, identity, landlock, paths, seccomp
 
 #: What one report may use: the largest snapshot that `file` takes needs about 3 GiB.
 MAX_MEMORY_BYTES = 4 << 30
 MAX_CPU_S = 600
 _MAX_SUMMARY_BYTES = 4 << 20
 _READ_BYTES = 1 << 16
+#: Who it is where it was started as root.
+_NOBODY = 65_534
 
 
 def main() -> int:
     """Write the report that the arguments ask for; returns the exit status."""
     arguments = _arguments()
     _limit()
+    try:
+        _enter_jail([] if arguments.old is None else [arguments.old])
+    except OSError as error:
+        return _failed(f"it cannot be read safely here: {error}")
     try:
         sys.stdout.buffer.write(_report(arguments).encode("utf-8", "backslashreplace"))
         sys.stdout.buffer.flush()
@@ -71,6 +80,25 @@ def _limit() -> None:
             resource.setrlimit(kind, (most, most))
 
 
+def _enter_jail(keep: list[int]) -> None:
+    """The layers of a worker's jail that this machine has. Raises OSError half-way through."""
+    _warm_up()
+    descriptors.scrub(keep)
+    process.set_no_new_privs()
+    # Before the change of user, to whom the folders that are named may be closed.
+    own = paths.allowed([], None, (), resolves_names=False)
+    landlock.restrict(own, may_connect=False)
+    identity.drop(_NOBODY if os.geteuid() == 0 else None, "the service is not root")
+    seccomp.restrict("strict", brokered=True)
+
+
+def _warm_up() -> None:
+    """Import what is imported on first use: another user may not be able to read it."""
+    nothing = Summary(0, 0, [Row("str", 0, 0)], [], [])
+    summary_text(msgspec.json.decode(msgspec.json.encode(nothing), type=Summary), 80)
+    page_template()
+
+
 def _report(arguments: argparse.Namespace) -> str:
     stream = _unpacked(sys.stdin.buffer)
     start = stream.peek(64)[:64].lstrip()
@@ -83,18 +111,18 @@ def _report(arguments: argparse.Namespace) -> str:
     new = file.read(stream)
     if arguments.old is not None:
         with os.fdopen(arguments.old, "rb") as older:
-            found = difference(file.read(_unpacked(older)), new)
+            heap, found = compared(file.read(_unpacked(older)), new)
         if arguments.format == "json":
             return _json(found)
         if arguments.format == "html":
-            raise Malformed("a difference is told as text or JSON")
+            return difference_page(heap, found, arguments.title)
         return difference_text(found, arguments.width)
     heap = Heap(new)
     report = report_of(heap)
     if arguments.format == "json":
         return _json(report)
     if arguments.format == "html":
-        return page(heap, report, arguments.title)
+        return report_page(heap, report, arguments.title)
     return report_text(report, arguments.width)
 
 

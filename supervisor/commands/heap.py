@@ -27,6 +27,13 @@ _TIMEOUT_S = 900.0
 _FILE_WIDTH = 120
 
 _snapshot = click.Path(path_type=Path, exists=True, dir_okay=False, readable=True)
+_page = click.option(
+    "--html",
+    "page",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a page for a browser to this file.",
+)
 
 
 class _Heap(click.Group):
@@ -118,13 +125,7 @@ def save(file: Path, pieces: Iterable[bytes]) -> None:
 
 @heap.command()
 @click.argument("file", type=_snapshot)
-@click.option(
-    "--html",
-    "page",
-    metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write a page for a browser to this file.",
-)
+@_page
 @json_option
 def report(file: Path, page: Path | None, as_json: bool) -> None:
     """Tell what fills a heap: suspects, the paths to them, and objects by class.
@@ -136,28 +137,17 @@ def report(file: Path, page: Path | None, as_json: bool) -> None:
       bulkhead heap report default-1.heapsnapshot
       bulkhead heap report default-1.heapsnapshot --html heap.html
     """
-    if page is not None and as_json:
-        raise click.UsageError("--html and --json exclude each other")
     with file.open("rb") as snapshot:
-        if page is None:
-            click.echo(_safe(_run("json" if as_json else "text", snapshot, file)), nl=False)
-            return
-        text = _run("html", snapshot, file)
-    try:
-        # It tells what is in a customer's events: for its owner only, like the snapshot.
-        descriptor = os.open(page, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "wb") as out:
-            out.write(text)
-    except OSError as error:
-        raise CommandError(f"{page}: cannot be written: {error.strerror}") from error
-    click.echo(f"written to {page}")
+        told = _run(_format(page, as_json), snapshot, file, file.name)
+    _tell(told, page)
 
 
 @heap.command()
 @click.argument("old", type=_snapshot)
 @click.argument("new", type=_snapshot)
+@_page
 @json_option
-def diff(old: Path, new: Path, as_json: bool) -> None:
+def diff(old: Path, new: Path, page: Path | None, as_json: bool) -> None:
     """Tell what grew between two heapsnapshots of one worker, and where it hangs.
 
     \b
@@ -165,19 +155,43 @@ def diff(old: Path, new: Path, as_json: bool) -> None:
       bulkhead heap diff baseline.heapsnapshot default-1.heapsnapshot
     """
     with old.open("rb") as before, new.open("rb") as now:
-        text = _run("json" if as_json else "text", now, new, before)
-    click.echo(_safe(text), nl=False)
+        told = _run(_format(page, as_json), now, new, f"{old.name} → {new.name}", before)
+    _tell(told, page)
+
+
+def _format(page: Path | None, as_json: bool) -> ReportFormat:
+    if page is not None and as_json:
+        raise click.UsageError("--html and --json exclude each other")
+    return "html" if page is not None else "json" if as_json else "text"
+
+
+def _tell(told: bytes, page: Path | None) -> None:
+    if page is None:
+        click.echo(_safe(told), nl=False)
+        return
+    try:
+        # Names may be customers', where the snapshot has them: for its owner only, as that is.
+        descriptor = os.open(page, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "wb") as out:
+            out.write(told)
+    except OSError as error:
+        raise CommandError(f"{page}: cannot be written: {error.strerror}") from error
+    click.echo(f"written to {page}")
 
 
 def _run(
-    report_format: ReportFormat, snapshot: IO[bytes], path: Path, old: IO[bytes] | None = None
+    report_format: ReportFormat,
+    snapshot: IO[bytes],
+    path: Path,
+    title: str,
+    old: IO[bytes] | None = None,
 ) -> bytes:
     """The report of that process. Raises CommandError with its reason."""
     width = shutil.get_terminal_size((_FILE_WIDTH, 0)).columns if sys.stdout.isatty() else 0
     command = report_command(
         report_format,
         width=width or _FILE_WIDTH,
-        title=path.name,
+        title=title,
         old_fd=None if old is None else old.fileno(),
     )
     with tempfile.TemporaryFile() as errors:

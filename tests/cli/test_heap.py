@@ -52,6 +52,14 @@ def test_report_makes_a_page(bulkhead: Bulkhead, leak: Path, tmp_path: Path) -> 
     assert "src=" not in text
 
 
+def test_diff_makes_a_page(bulkhead: Bulkhead, leak: Path, tmp_path: Path) -> None:
+    """The same for a difference, in which only what is new has any weight."""
+    page = tmp_path / "heap.html"
+    before = str(leak.with_suffix(".before"))
+    assert bulkhead("heap", "diff", before, str(leak), "--html", str(page)).code == 0
+    assert "grows.CACHE" in page.read_text()
+
+
 def test_diff_names_what_grew(bulkhead: Bulkhead, leak: Path) -> None:
     """Between two snapshots of one process, the path of what was added."""
     before = leak.with_suffix(".before")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sandbox.heap import heapsnapshot, v8
 from sandbox.heap.analysis import Heap, report_of
 from sandbox.heap.file import Malformed, Snapshot, read
-from sandbox.heap.page import page
+from sandbox.heap.page import report_page
 from sandbox.heap.spool import Spool
 from sandbox.heap.strings import Strings
 from sandbox.heap.text import report_text
@@ -94,7 +94,7 @@ def _reported(snapshot: Snapshot) -> None:
     report = report_of(heap)
     shown = report_text(report, 100)
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f\ud800-\udfff]", shown)
-    drawn = page(heap, report, "</title><script>")
+    drawn = report_page(heap, report, "</title><script>")
     assert drawn.count("<script>") == drawn.count("</script>") == 1
     assert drawn.count("<!--") == 0
 

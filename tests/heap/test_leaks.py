@@ -39,6 +39,8 @@ FOUND = {
     "queue_without_a_reader": "queue_without_a_reader.SENDER.queue._queue",
     "timers": "<frame asyncio.runners.Runner.run>.f_locals['self']._loop.<set>",
     "generators": "generators.PAGES",
+    "instance_of_a_destination": "<frame asyncio.runners.Runner.run>.f_locals['self']._loop"
+    ".runner._connections['website-leaky']._starting._result.sent",
 }
 #: Those that are not found, and why: if one of them is, it belongs above.
 MISSED = {
@@ -95,6 +97,12 @@ def test_a_leaked_task_shows_its_coroutine(snapshots: dict[str, Future[Path]]) -
     """What tasks that never end hold is told with the coroutine that they run."""
     first = reported(snapshots, "never_finished_tasks").suspects[0]
     assert "coroutine never_finished_tasks.poll" in [row.kind for row in first.holds]
+
+
+def test_the_connection_is_named(snapshots: dict[str, Future[Path]]) -> None:
+    """What an instance of a destination holds is charged to the connection that it serves."""
+    first = reported(snapshots, "instance_of_a_destination").suspects[0]
+    assert first.connection == "website-leaky"
 
 
 def test_at_least_eighteen_of_twenty_are_named() -> None:
