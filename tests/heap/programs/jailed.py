@@ -17,8 +17,20 @@ ROWS: list[dict[str, object]] = []
 async def main() -> None:
     limits = Limits(LIMIT_BYTES, LIMIT_BYTES, 256, 1.0)
     folder = str(Path(sys.argv[2]).parent)
+    withheld = Withheld("a test")
     order = Spawn(
-        1, "default-1", [], [], limits, "strict", None, False, Withheld("a test"), [folder]
+        child=1,
+        label="default-1",
+        destinations=[],
+        plugin_paths=[],
+        limits=limits,
+        profile="strict",
+        ca_file=None,
+        declare=False,
+        uid=withheld,
+        cgroup=withheld,
+        scratch=withheld,
+        write_paths=[folder],
     )
     layers = ("rlimits", "no_new_privs", "landlock", "seccomp")
     report = jail.enter(order, (), parent=os.getppid(), layers=layers)
