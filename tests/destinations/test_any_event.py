@@ -21,7 +21,7 @@ from destinations.kit.contract import EVENT_TYPES
 from destinations.kit.loading import load, settings_errors
 from tests.harness.destinations import NAMES, answered_by, destination, vendor
 from tests.harness.usual import COMMON, EVENTS, NOW, usual
-from tests.harness.vendors import is_token_request
+from tests.harness.vendors import event_of, is_token_request
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -44,6 +44,106 @@ async def test_each_type(name: str, event_type: str) -> None:
     else:
         assert outcomes == [Delivered()]
         assert asked
+
+
+def cases(*, is_mapped: bool = False) -> list[tuple[str, str]]:
+    """Each destination with each type that it has a use for; or only those that map events."""
+    return [
+        (name, event_type)
+        for name in NAMES
+        if not (is_mapped and vendor(name).is_verbatim)
+        for event_type in sorted(load(name, None).types - vendor(name).unused)
+    ]
+
+
+def made(name: str, fields: dict[str, Any]) -> tuple[Sequence[Outcome], list[Any]]:
+    """The outcomes of an event of these fields, and what was sent for it."""
+    with (
+        asyncio.Runner() as runner,
+        answered_by(vendor(name).answer) as asked,
+        time_machine.travel(NOW, tick=False),
+    ):
+        outcomes = runner.run(destination(name).deliver([event_of(**fields)]))
+    assert_clear(outcomes)
+    for request in asked:
+        assert_valid(request)
+    return outcomes, [(request.method, request.url, request.body) for request in asked]
+
+
+#: One moment, the second before `NOW`, as senders write it.
+MOMENTS = [
+    "2026-11-25T11:59:59+00:00",
+    "2026-11-25T12:59:59.000+01:00",
+    "2026-11-25 11:59:59",
+    "Wed, 25 Nov 2026 11:59:59 GMT",
+    1795607999,
+    1795607999000,
+    1795607999.0,
+    "1795607999",
+    "1795607999000",
+]
+
+
+@pytest.mark.parametrize(("name", "event_type"), cases(is_mapped=True))
+def test_times_in_all_forms(name: str, event_type: str) -> None:
+    """An event's time is the same in all forms: its requests are equal to the last byte."""
+    fields = dict(usual(event_type))
+    expected = made(name, fields)
+    for moment in MOMENTS:
+        assert made(name, fields | {"timestamp": moment}) == expected, moment
+
+
+@pytest.mark.parametrize(("name", "event_type"), cases())
+def test_times_that_are_none(name: str, event_type: str) -> None:
+    """Without a time, or with one that nobody can read, an event has a clear outcome."""
+    odd: list[object] = [None, "", "soon", [], {}, True, 1e300, "9" * 30]
+    for moment in [*odd, "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"]:
+        fields = dict(usual(event_type)) | {"timestamp": moment}
+        made(name, fields)
+        made(name, fields | {"receivedAt": moment})
+
+
+@pytest.mark.parametrize(("name", "event_type"), cases(is_mapped=True))
+def test_unknown_fields(name: str, event_type: str) -> None:
+    """Fields that no spec knows change nothing of what is sent."""
+    fields = dict(usual(event_type))
+    unknown = {"unknown": {"deep": [1, {"er": None}]}, "version": 2, "_metadata": {}, "": 1}
+    assert made(name, fields | unknown) == made(name, fields)
+
+
+@pytest.mark.parametrize(("name", "event_type"), cases())
+@pytest.mark.parametrize("wrong", [None, 5, "x", [], [1], True, 1.5])
+def test_objects_of_the_wrong_type(name: str, event_type: str, wrong: object) -> None:
+    """What should be an object and is none has a clear outcome, alone and all together."""
+    objects = ("traits", "properties", "context", "integrations")
+    fields = dict(usual(event_type))
+    for key in objects:
+        made(name, fields | {key: wrong})
+    made(name, fields | dict.fromkeys(objects, wrong))
+
+
+@pytest.mark.parametrize(("name", "event_type"), cases())
+def test_missing_ids(name: str, event_type: str) -> None:
+    """Without any of the ids, and without all of them, an event has a clear outcome."""
+    ids = ("userId", "anonymousId", "messageId", "groupId", "previousId", "context")
+    fields = dict(usual(event_type))
+    for missing in (*((key,) for key in ids), ids):
+        made(name, {key: value for key, value in fields.items() if key not in missing})
+
+
+UNICODE = "Änne 日本 😀 \u202e é"
+
+
+@pytest.mark.parametrize(("name", "event_type"), cases())
+def test_unicode(name: str, event_type: str) -> None:
+    """Text of any script is sent as it is, wherever it stands."""
+    fields = dict(usual(event_type))
+    texts = {"name": UNICODE, "plan": UNICODE, "url": f"https://x.example/{UNICODE}"}
+    for key in ("traits", "properties"):
+        if key in fields:
+            fields[key] = {**fields[key], **texts, UNICODE: UNICODE}
+    outcomes, _ = made(name, fields | {"userId": UNICODE, "name": UNICODE, "groupId": UNICODE})
+    assert outcomes == [Delivered()]
 
 
 #: Keys that mappings look for, in several styles, and values that they do not expect there.

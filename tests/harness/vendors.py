@@ -17,7 +17,8 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     `settings` have a use for all its types, but for those that are `unused`;
     `answer` is what the vendor says to a request that is right. For events of
     the types in `any_body` the status of an answer alone decides, and for those
-    in `any_but_html` a success may hold anything but an HTML page.
+    in `any_but_html` a success may hold anything but an HTML page. With
+    `is_verbatim` events are sent as they are stored.
     """
 
     settings: Mapping[str, Any]  # Any: settings of any type
@@ -25,6 +26,7 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     unused: frozenset[str] = frozenset()
     any_body: frozenset[str] = frozenset()
     any_but_html: frozenset[str] = frozenset()
+    is_verbatim: bool = False
 
 
 def event_of(**fields: Any) -> Event:  # Any: JSON

@@ -9,4 +9,5 @@ VENDOR = Vendor(
     settings={"url": "https://hooks.example.com/in", "shared_secret": "s"},
     answer=lambda request: answer(200),
     any_body=EVENT_TYPES,
+    is_verbatim=True,
 )
