@@ -1,0 +1,365 @@
+"""Pool, scheduler, suspects and health together, through random histories.
+
+A small model of everything around them: a queue of numbers, workers that die
+when they run poison, a clock of our own. The invariants are those of the
+service: nothing is lost or finished twice, no slot is without a plan, innocents
+are spared, and whatever happened, in the end each event has its verdict.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from supervisor.core.child import State
+from supervisor.core.effects import Assign, ExitReason, Isolate, Retire, Spawn, Wake
+from supervisor.core.pool import CELLS_MOST, Effect, Pool
+from supervisor.core.scheduler import Batch as Told
+from supervisor.core.scheduler import Ready, Scheduler, Terms
+from supervisor.posts import Lane, Post
+from supervisor.queue import Delivery, Lease
+from supervisor.suspects import Suspects
+from supervisor.verdicts import Run
+from supervisor.workers import Exit, Mark
+
+CREDITS = 2
+TERMS = Terms(batch_events=5, batch_bytes=1000, max_concurrency=2)
+
+
+@dataclass
+class World:
+    """The shell, in little. Events are numbers, and `poison` are those that kill."""
+
+    names: tuple[str, ...]
+    poison: frozenset[int]
+    hints: str
+    slots: int
+    spares: int
+    now: float = 1000.0
+    fresh: dict[str, list[int]] = field(default_factory=dict)
+    alone: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
+    delivered: Counter[int] = field(default_factory=Counter)
+    quarantined: Counter[int] = field(default_factory=Counter)
+    sent: Counter[int] = field(default_factory=Counter)
+    released: Counter[int] = field(default_factory=Counter)
+    shot: Counter[int] = field(default_factory=Counter)
+    accepted: set[int] = field(default_factory=set)
+    starting: set[int] = field(default_factory=set)
+    posts: dict[int, Post] = field(default_factory=dict)
+    running: dict[int, Run] = field(default_factory=dict)
+    wake_at: float | None = None
+    deaths: int = 0
+
+    def __post_init__(self) -> None:
+        self.ids = itertools.count(1)
+        self.events = itertools.count(1)
+        self.scheduler = Scheduler(self.look)
+        self.pool = Pool(itertools.count(1), self.slots, self.spares)
+        self.lanes: dict[str, Lane] = {}
+        for name in self.names:
+            # Any: what a lane may reach is nothing here.
+            self.lanes[name] = Lane(name, name, {}, TERMS, None, cast(Any, None))
+            self.fresh[name], self.alone[name] = [], []
+            self.scheduler.opened(name, TERMS)
+        # Any: metrics and queue are not looked at, and this world is judge and host.
+        nobody = cast(
+            Any,
+            SimpleNamespace(
+                connection_death=lambda name: None, suspect_executions=lambda name, n: None
+            ),
+        )
+        self.suspects = Suspects(
+            self,
+            self.lanes,
+            queue=nobody,
+            scheduler=self.scheduler,
+            judge=cast(Any, Judge(self)),
+            metrics=nobody,
+            clock=lambda: self.now,
+        )
+        self.carry_out(self.pool.started(self.now))
+
+    # --- queue ---
+
+    def look(self, name: str) -> Ready:
+        at = min((at for at, _ in self.alone[name]), default=None)
+        return Ready(len(self.fresh[name]), at)
+
+    def lease(self, name: str, most: int, *, retries: bool) -> list[int]:
+        if not retries:
+            taken, self.fresh[name] = self.fresh[name][:most], self.fresh[name][most:]
+            return taken
+        due = [(at, event) for at, event in sorted(self.alone[name]) if at <= self.now][:1]
+        for entry in due:
+            self.alone[name].remove(entry)
+        return [event for _, event in due]
+
+    # --- workers ---
+
+    def carry_out(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Spawn(child=child):
+                    self.starting.add(child)
+                case Assign(child=child):
+                    self.scheduler.worker_came(child, CREDITS)
+                    self.posts[child].slot = effect.slot
+                case Isolate(child=child, connection=connection):
+                    self.posts[child].only = connection
+                    self.suspects.came(self.posts[child])
+                case Retire(child=child):
+                    self.retire(child)
+                case Wake(at=at):
+                    assert at > self.now
+                    self.wake_at = at
+
+    def retire(self, child: int) -> None:
+        self.starting.discard(child)
+        post = self.posts.get(child)
+        if post is not None:
+            self.scheduler.worker_left(child)
+            post.is_leaving = True
+            if not post.batches:
+                del self.posts[child]
+
+    def ready(self, child: int) -> None:
+        self.starting.discard(child)
+        worker = cast(Any, SimpleNamespace(number=child, state=State.READY))  # Any: a stand-in
+        self.posts[child] = Post(worker, cast(Any, None))  # Any: nobody connects here
+        self.carry_out(self.pool.child_ready(child, self.now))
+
+    def die(self, child: int, mark: Mark | None, reason: ExitReason, detail: str) -> None:
+        self.deaths += 1
+        post = self.posts.pop(child)
+        self.scheduler.worker_left(child)
+        self.carry_out(
+            self.pool.child_gone(child, was_ready=True, has_worked=post.finished > 0, now=self.now)
+        )
+        runs = list(post.batches.values())
+        end = Exit(reason, detail, True, 0.0, None, mark)
+        self.suspects.died(post, end, "evidence", is_ours=False)
+        for run in runs:
+            self.finish(run)
+
+    def finish(self, run: Run) -> None:
+        del self.running[run.id]
+        told = Told(delivered=run.delivered, started=run.started)
+        self.scheduler.finished(run.connection, run.worker, told, now=self.now, jitter=0.5)
+
+    # --- suspects.Host ---
+
+    def isolate(self, connection: str) -> None:
+        self.carry_out(self.pool.isolated(connection, self.now))
+
+    def rejoin(self, connection: str) -> None:
+        self.carry_out(self.pool.rejoined(connection, self.now))
+
+    def try_again(self, post: Post, lane: Lane, run: Run, indices: tuple[int, ...]) -> Run:
+        assert not post.batches, "a trial is alone in its worker"
+        assert post.only == run.connection
+        part = run.part(next(self.ids), post.worker.number, indices, self.now, self.now + 60)
+        self.hand_over(post, part)
+        return part
+
+    def hand_over(self, post: Post, run: Run) -> None:
+        assert post.only in (None, run.connection)
+        self.running[run.id] = post.batches[run.id] = run
+        self.sent.update(events_of(run))
+
+    # --- what happens ---
+
+    def accept(self, name: str, n: int) -> None:
+        numbers = list(itertools.islice(self.events, n))
+        self.accepted |= set(numbers)
+        self.fresh[name] += numbers
+        self.scheduler.work_came(name)
+
+    def pump(self) -> None:
+        for _ in range(1000):
+            take = self.scheduler.next(self.now)
+            if take is None:
+                return
+            most = self.suspects.most_events(take.connection)
+            most = take.max_events if most is None else min(take.max_events, most)
+            events = self.lease(take.connection, most, retries=take.retries)
+            post = self.posts.get(take.worker)
+            assert post is not None
+            assert self.suspects.may_run(take.connection, post)
+            if not events:
+                self.scheduler.nothing_leased(take, self.now)
+                continue
+            self.scheduler.sent(take, len(events))
+            run = Run(
+                next(self.ids), take.connection, take.connection, take.worker,
+                lease_of(take.connection, events), self.now, self.now + 60, bytearray(len(events)),
+            )  # fmt: skip
+            self.hand_over(post, run)
+        raise AssertionError("it spins")
+
+    def work(self, child: int) -> None:
+        """One batch of a worker runs to its end, or to the worker's."""
+        post = self.posts[child]
+        run = next(iter(post.batches.values()))
+        numbers = events_of(run)
+        bad = next((index for index, n in enumerate(numbers) if n in self.poison), None)
+        if bad is not None:
+            self.die(child, self.mark(run, bad), ExitReason.SIGNAL, "SIGSEGV")
+            return
+        run.told = bytearray(b"\1" * len(run.told))
+        run.delivered = len(numbers)
+        self.delivered.update(numbers)
+        del post.batches[run.id]
+        post.finished += 1
+        post.idle_since = self.now
+        self.finish(run)
+        self.suspects.batch_done(post, run, 0.1, 30.0)
+        if post.is_leaving and not post.batches:
+            del self.posts[child]
+
+    def mark(self, run: Run, index: int) -> Mark | None:
+        match self.hints:
+            case "true":
+                return Mark(run.connection, run.id, index, True)
+            case "forged":
+                others = [other for other in self.running.values() if other is not run]
+                lie = next((other for other in others if other.worker == run.worker), run)
+                return Mark(lie.connection, lie.id, 0, True)
+            case _:
+                return None
+
+    def tick(self, seconds: float) -> None:
+        self.now += seconds
+        if self.wake_at is not None and self.wake_at <= self.now:
+            self.wake_at = None
+            self.carry_out(self.pool.woke(self.now))
+        self.suspects.tick()
+
+    # --- what holds ---
+
+    def check(self) -> None:
+        pending = Counter(itertools.chain(*self.fresh.values()))
+        pending.update(event for waiting in self.alone.values() for _, event in waiting)
+        in_workers = Counter(itertools.chain(*map(events_of, self.running.values())))
+        assert max(in_workers.values(), default=0) <= 1
+        ended = self.delivered + self.quarantined
+        assert max((pending + ended).values(), default=0) <= 1, "in two places"
+        on_trial = sum(self.suspects.undecided(name) for name in self.names)
+        placed = pending.keys() | ended.keys() | in_workers.keys()
+        assert len(self.accepted - placed) <= on_trial, "lost"
+        # Who is shot from outside each time that it runs cannot be told from who shoots itself.
+        unlucky = {event for event, times in self.shot.items() if times >= 2}
+        assert self.quarantined.keys() <= self.poison | unlucky
+        held = [c for c in (*self.pool.slots.values(), *self.pool.cells.values()) if c is not None]
+        assert len(held) == len(set(held))
+        assert set(held) | set(self.pool.spares) <= self.posts.keys()
+        wanted = [*self.pool.slots.values(), *list(self.pool.cells.values())[:CELLS_MOST]]
+        assert None not in wanted or self.pool.starting or self.wake_at is not None
+        for event in self.accepted - self.poison:
+            times = 3 + self.released[event] + self.shot[event]
+            assert self.sent[event] <= times, "sent too often"
+
+    def settle(self) -> None:
+        """Let everything go its way until nothing is pending."""
+        for _ in range(4000):
+            for child in list(self.starting):
+                self.ready(child)
+            self.pump()
+            busy = [child for child, post in self.posts.items() if post.batches]
+            if busy:
+                self.work(busy[0])
+            else:
+                if not self.is_pending():
+                    return
+                self.tick(7.0)
+            self.check()
+        raise AssertionError("it does not end")
+
+    def is_pending(self) -> bool:
+        return (
+            any(self.fresh.values())
+            or any(self.alone.values())
+            or any(self.suspects.undecided(name) for name in self.names)
+        )
+
+
+@dataclass
+class Judge:
+    """Takes the verdicts of `Suspects` into the model's queue."""
+
+    world: World
+
+    def released(self, run: Run, indices: Iterable[int] | None = None) -> None:
+        chosen = range(len(run.told)) if indices is None else indices
+        numbers = [events_of(run)[index] for index in chosen if not run.told[index]]
+        self.world.released.update(numbers)
+        self.world.fresh[run.connection][:0] = numbers
+        self.world.scheduler.work_came(run.connection)
+
+    def postponed(self, run: Run, indices: Iterable[int], reason: str) -> None:
+        at = self.world.now + 1.0
+        self.world.alone[run.connection] += [(at, events_of(run)[index]) for index in indices]
+        self.world.scheduler.work_came(run.connection)
+
+    def quarantined(self, run: Run, index: int, reason: str, exit_id: str | None) -> None:
+        assert exit_id == "evidence"
+        self.world.quarantined[events_of(run)[index]] += 1
+
+
+def lease_of(name: str, events: list[int]) -> Lease:
+    found = [Delivery(str(event).encode(), 1, 0.0, b"") for event in events]
+    return Lease(1, name, 1e12, found)
+
+
+def events_of(run: Run) -> list[int]:
+    return [int(delivery.body) for delivery in run.lease.deliveries]
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_whatever_happens_everything_ends_as_it_should(data: st.DataObject) -> None:
+    """Through any history nothing is lost or finished twice, and the innocent are delivered."""
+    world = World(
+        ("a", "b", "c"),
+        data.draw(st.frozensets(st.integers(1, 40), max_size=6)),
+        data.draw(st.sampled_from(["true", "none", "forged"])),
+        slots=data.draw(st.integers(1, 3)),
+        spares=data.draw(st.integers(0, 2)),
+    )
+    for _ in range(data.draw(st.integers(0, 60))):
+        actions = ["accept", "pump", "tick"]
+        busy = [child for child, post in world.posts.items() if post.batches]
+        if world.starting:
+            actions += ["ready", "ready", "fail"]
+        if busy:
+            actions += ["work", "work", "work", "shoot"]
+        match data.draw(st.sampled_from(actions)):
+            case "accept":
+                world.accept(data.draw(st.sampled_from(world.names)), data.draw(st.integers(1, 8)))
+            case "pump":
+                world.pump()
+            case "tick":
+                world.tick(data.draw(st.sampled_from([0.1, 2.0, 30.0])))
+            case "ready":
+                world.ready(data.draw(st.sampled_from(sorted(world.starting))))
+            case "fail":
+                child = data.draw(st.sampled_from(sorted(world.starting)))
+                world.starting.discard(child)
+                world.carry_out(world.pool.child_gone(child, was_ready=False, now=world.now))
+            case "work":
+                world.work(data.draw(st.sampled_from(busy)))
+            case _:  # somebody outside kills it
+                child = data.draw(st.sampled_from(busy))
+                for run in world.posts[child].batches.values():
+                    world.shot.update(events_of(run))
+                world.die(child, None, ExitReason.SIGNAL, "SIGKILL")
+        world.check()
+    world.settle()
+    assert set(world.delivered) | set(world.quarantined) == world.accepted
+    assert world.accepted & world.poison <= set(world.quarantined)
