@@ -11,7 +11,18 @@ from typing import Any, TypeVar
 
 import click
 
-from scripts.benchmarks import deliver, durable, escape, loss, mapping, recover, report, tax
+from scripts.benchmarks import (
+    blast,
+    deliver,
+    durable,
+    escape,
+    loss,
+    mapping,
+    recover,
+    report,
+    soak,
+    tax,
+)
 from scripts.benchmarks.comparison import PAIRS
 
 Command = TypeVar("Command", bound=Callable[..., Any])  # Any: click passes options by name
@@ -100,6 +111,41 @@ def recover_command(kills: int, json_path: Path | None) -> None:
 def mapping_command(rounds: int, json_path: Path | None) -> None:
     """CPU that each destination's mapping takes, from stored bytes to the request's body."""
     report.show("mapping", mapping.run(rounds=rounds), json_path)
+
+
+@main.command("blast")
+@click.option(
+    "--rows",
+    default="",
+    metavar="NAME,...",
+    help=f"Of the torture list; all where none is named: {', '.join(blast.names())}.",
+)
+@click.option("--quick", is_flag=True, help="One pair of two seconds a row: shows that it works.")
+@_seconds_option(6.0)
+@_pairs_option
+@_json_option
+def blast_command(
+    rows: str, quick: bool, seconds: float, pairs: int, json_path: Path | None
+) -> None:
+    """What one misbehaving connection of ten costs the other nine."""
+    chosen = [row for row in rows.split(",") if row]
+    unknown = set(chosen) - set(blast.names())
+    if unknown:
+        raise click.UsageError(f"there is no row {', '.join(sorted(unknown))}")
+    if quick:
+        seconds, pairs = 2.0, 1
+    report.show("blast", blast.run(rows=chosen, seconds=seconds, pairs=pairs), json_path)
+
+
+@main.command("soak")
+@click.option("--minutes", type=click.FloatRange(0.2, 120), default=10.0, show_default=True)
+@_json_option
+def soak_command(minutes: float, json_path: Path | None) -> None:
+    """All habits of the torture list at once at full rate; exit 1 where anything grows."""
+    figures, is_sound = soak.run(minutes=minutes)
+    report.show("soak", figures, json_path)
+    if not is_sound:
+        raise SystemExit(1)
 
 
 @main.command("loss")

@@ -95,16 +95,19 @@ def cpu_s(pid: int) -> float:
     return float(times.user + times.system)
 
 
-def run_load(service: RunningService, *, seconds: float, connections: int = 16) -> Run:
+def run_load(
+    service: RunningService, *, seconds: float, connections: int = 16, fan_out: int = 1
+) -> Run:
     """Send as much as is taken for `seconds`, and wait until all of it is delivered.
 
-    Raises RuntimeError where not every accepted event was delivered.
+    Each event makes `fan_out` deliveries. Raises RuntimeError where not every
+    accepted event was delivered.
     """
     before = _delivered(service)
     with Load(service.api_port, next_prefix(), seconds=seconds, connections=connections) as load:
         cpu_before, started = cpu_s(service.pid), time.monotonic()
         report = load.start().finish()
-        _wait_until_delivered(service, before + report.events)
+        _wait_until_delivered(service, before + report.events * fan_out)
         seconds = time.monotonic() - started
         return Run(report.events, seconds, cpu_s(service.pid) - cpu_before)
 

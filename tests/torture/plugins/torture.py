@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
@@ -20,7 +21,7 @@ import msgspec
 from destinations.kit import Delivered, Destination, Event, Outcome
 
 #: What bad events do, by name. It is found by its function's name.
-HABITS: dict[str, Callable[[Torture, Event], Awaitable[Outcome]]] = {}
+HABITS: dict[str, Callable[[Destination, Event], Awaitable[Outcome]]] = {}
 
 
 class Torture(Destination):
@@ -46,6 +47,39 @@ class Torture(Destination):
         return outcomes
 
 
+class Blast(Destination):
+    """Posts its batch to a sink, and has a habit at one event of so many: for the benchmarks."""
+
+    name = "blast"
+    hosts = ("{url}",)
+    batch_events = 100
+
+    class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+        """Without a `habit` it behaves; with one, it misbehaves at one event of `one_of`."""
+
+        url: str
+        habit: str | None = None
+        one_of: int = 100
+
+    async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
+        outcomes: list[Outcome] = []
+        for index, event in enumerate(events):
+            outcome: Outcome = Delivered()
+            if self.settings.habit is not None and self._is_bad(event):
+                self.at(index)
+                outcome = await HABITS[self.settings.habit](self, event)
+            outcomes.append(outcome)
+        self.at(-1)
+        # As they were stored, so that the sink sees when each was received.
+        body = b"[" + b",".join(event.raw for event in events) + b"]"
+        async with self.http.post(self.settings.url, data=body) as answer:
+            await answer.read()
+        return outcomes
+
+    def _is_bad(self, event: Event) -> bool:
+        return zlib.crc32(str(event.message_id).encode()) % int(self.settings.one_of) == 0
+
+
 class Neighbour(Destination):
     """Delivers everything, each batch after a moment: it has something to lose."""
 
@@ -58,8 +92,8 @@ class Neighbour(Destination):
 
 
 def habit(
-    function: Callable[[Torture, Event], Awaitable[Outcome]],
-) -> Callable[[Torture, Event], Awaitable[Outcome]]:
+    function: Callable[[Destination, Event], Awaitable[Outcome]],
+) -> Callable[[Destination, Event], Awaitable[Outcome]]:
     """Known to the settings by its name."""
     HABITS[function.__name__] = function
     return function
@@ -69,32 +103,32 @@ def habit(
 
 
 @habit
-async def awaits_for_ever(self: Torture, event: Event) -> Outcome:
+async def awaits_for_ever(self: Destination, event: Event) -> Outcome:
     await asyncio.Event().wait()
     return Delivered()
 
 
 @habit
-async def spins(self: Torture, event: Event) -> Outcome:
+async def spins(self: Destination, event: Event) -> Outcome:
     while True:
         pass
 
 
 @habit
-async def sleeps(self: Torture, event: Event) -> Outcome:
+async def sleeps(self: Destination, event: Event) -> Outcome:
     time.sleep(3600)  # noqa: ASYNC251 - that is the habit
     return Delivered()
 
 
 @habit
-async def holds_the_gil(self: Torture, event: Event) -> Outcome:
+async def holds_the_gil(self: Destination, event: Event) -> Outcome:
     # One call into C that does not come back, nor let any other thread run.
     sum(range(10**15))
     return Delivered()
 
 
 @habit
-async def ignores_signals(self: Torture, event: Event) -> Outcome:
+async def ignores_signals(self: Destination, event: Event) -> Outcome:
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     while True:
@@ -105,7 +139,7 @@ async def ignores_signals(self: Torture, event: Event) -> Outcome:
 
 
 @habit
-async def swallows_cancellation(self: Torture, event: Event) -> Outcome:
+async def swallows_cancellation(self: Destination, event: Event) -> Outcome:
     while True:
         try:
             await asyncio.sleep(3600)
@@ -117,12 +151,12 @@ async def swallows_cancellation(self: Torture, event: Event) -> Outcome:
 
 
 @habit
-async def raises(self: Torture, event: Event) -> Outcome:
+async def raises(self: Destination, event: Event) -> Outcome:
     raise ValueError("no good")
 
 
 @habit
-async def raises_in_a_task(self: Torture, event: Event) -> Outcome:
+async def raises_in_a_task(self: Destination, event: Event) -> Outcome:
     async def left_behind() -> None:
         raise ValueError("from a task")
 
@@ -132,13 +166,13 @@ async def raises_in_a_task(self: Torture, event: Event) -> Outcome:
 
 
 @habit
-async def raises_in_a_callback(self: Torture, event: Event) -> Outcome:
+async def raises_in_a_callback(self: Destination, event: Event) -> Outcome:
     asyncio.get_running_loop().call_soon(_raise, ValueError("from a callback"))
     return Delivered()
 
 
 @habit
-async def raises_in_del(self: Torture, event: Event) -> Outcome:
+async def raises_in_del(self: Destination, event: Event) -> Outcome:
     class Bomb:
         def __del__(self) -> None:
             raise ValueError("from __del__")
@@ -148,13 +182,13 @@ async def raises_in_del(self: Torture, event: Event) -> Outcome:
 
 
 @habit
-async def raises_in_a_thread(self: Torture, event: Event) -> Outcome:
+async def raises_in_a_thread(self: Destination, event: Event) -> Outcome:
     threading.Thread(target=_raise, args=(ValueError("from a thread"),)).start()
     return Delivered()
 
 
 @habit
-async def raises_base_exception(self: Torture, event: Event) -> Outcome:
+async def raises_base_exception(self: Destination, event: Event) -> Outcome:
     class Odd(BaseException):
         pass
 
@@ -162,12 +196,12 @@ async def raises_base_exception(self: Torture, event: Event) -> Outcome:
 
 
 @habit
-async def exits_politely(self: Torture, event: Event) -> Outcome:
+async def exits_politely(self: Destination, event: Event) -> Outcome:
     sys.exit(3)
 
 
 @habit
-async def exits_in_a_task(self: Torture, event: Event) -> Outcome:
+async def exits_in_a_task(self: Destination, event: Event) -> Outcome:
     async def left_behind() -> None:
         sys.exit(3)
 
@@ -184,23 +218,23 @@ def _raise(error: BaseException) -> None:
 
 
 @habit
-async def exits(self: Torture, event: Event) -> Outcome:
+async def exits(self: Destination, event: Event) -> Outcome:
     os._exit(3)
 
 
 @habit
-async def aborts(self: Torture, event: Event) -> Outcome:
+async def aborts(self: Destination, event: Event) -> Outcome:
     os.abort()
 
 
 @habit
-async def segfaults(self: Torture, event: Event) -> Outcome:
+async def segfaults(self: Destination, event: Event) -> Outcome:
     ctypes.string_at(0)
     return Delivered()
 
 
 @habit
-async def overflows_the_stack(self: Torture, event: Event) -> Outcome:
+async def overflows_the_stack(self: Destination, event: Event) -> Outcome:
     sys.setrecursionlimit(10**8)
 
     def deeper(_: int) -> list[object]:
@@ -211,6 +245,6 @@ async def overflows_the_stack(self: Torture, event: Event) -> Outcome:
 
 
 @habit
-async def kills_itself(self: Torture, event: Event) -> Outcome:
+async def kills_itself(self: Destination, event: Event) -> Outcome:
     os.kill(os.getpid(), signal.SIGKILL)
     return Delivered()
