@@ -53,7 +53,7 @@ def names() -> list[str]:
 def run(*, rows: Sequence[str], seconds: float, pairs: int) -> Sequence[Figure]:
     """Each run lasts `seconds`; `rows` are names, none for all."""
     with LatencySink() as sink:
-        capacity = _capacity(sink)
+        capacity = capacity_of(sink)
         figures = [_figure("offered load", [capacity * SHARE_OF_CAPACITY], "events/s")]
         for name in rows or names():
             row, one_of = _row(name)
@@ -148,7 +148,7 @@ def service(
         yield running
 
 
-def _capacity(sink: LatencySink) -> float:
+def capacity_of(sink: LatencySink) -> float:
     """Events/s that ten connections that behave carry, each event ten times."""
     with service(sink, {}, dict.fromkeys((BAD, *NINE)), ONE_OF) as running:
         bulkhead.run_load(running, seconds=1.0, fan_out=CONNECTIONS)
