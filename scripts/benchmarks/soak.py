@@ -69,7 +69,10 @@ def run(*, minutes: float) -> tuple[Sequence[Figure], bool]:
     early, late = samples[SAMPLES // 4 : SAMPLES // 2], samples[-SAMPLES // 4 :]
     unbalanced = abs(books["accepted"] - outcomes) + (audit.returncode != 0)
     figures = [
-        Figure("events accepted", events, "", None, True, 0.0, f"{rate:,.0f} events/s offered, {tripped} trips"),
+        Figure(
+            "events accepted", events, "", None, True, 0.0,
+            f"{rate:,.0f} events/s offered, {tripped} trips",
+        ),
         _flat("healthy throughput", [s.rate for s in early], [s.rate for s in late],
               GOAL_THROUGHPUT, True),
         _flat("supervisor memory", [s.rss_bytes for s in early], [s.rss_bytes for s in late],
