@@ -127,7 +127,7 @@ class World:
             self.scheduler.worker_left(child)
             post.is_leaving = True
             if not post.batches:
-                del self.posts[child]
+                self.posts.pop(child, None)
 
     def ready(self, child: int) -> None:
         self.starting.discard(child)
@@ -221,7 +221,7 @@ class World:
         self.finish(run)
         self.suspects.batch_done(post, run, 0.1, 30.0)
         if post.is_leaving and not post.batches:
-            del self.posts[child]
+            self.posts.pop(child, None)
 
     def mark(self, run: Run, index: int) -> Mark | None:
         match self.hints:
