@@ -208,7 +208,7 @@ class Suspects:
             self._open_cases(post, runs, end, exit_id, cause)
         elif post.finished and cause is not Cause.OURS:
             # Nothing was to be told any more: something that an earlier batch left behind did it.
-            self._charge_last(post, end)
+            self._charge_last(post, end, cause)
 
     def draining(self) -> None:
         """Nobody is tried any more; what was not decided is pending, uncharged."""
@@ -296,12 +296,17 @@ class Suspects:
             self._charge(inquest.culprit, end)
         elif not any(run.unreported for run in runs) and cause is not Cause.OURS:
             # All was told, and yet it did not end.
-            self._charge_last(post, end)
+            self._charge_last(post, end, cause)
         for connection in inquest.accused:
             self._advance(connection)
 
-    def _charge_last(self, post: Post, end: Exit) -> None:
-        """A worker died with no event to suspect: its connection runs apart, where it is known."""
+    def _charge_last(self, post: Post, end: Exit, cause: Cause) -> None:
+        """A worker died with no event to suspect: its connection runs apart, where it is known.
+
+        Where somebody outside may have killed it, nobody is charged but who had it alone.
+        """
+        if cause is Cause.KILLED and post.only is None:
+            return
         candidates = set(post.configured)
         if post.overdue:
             candidates = {run.connection for run in post.batches.values() if run.id in post.overdue}
