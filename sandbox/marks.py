@@ -101,6 +101,11 @@ class Step(Coroutine[Any, Any, Any]):
             words[MARK] = self._idle
             self._page.step = None
 
+    @property
+    def number(self) -> int:
+        """Of the connection."""
+        return self._number
+
     def close(self) -> None:
         """Give the coroutine up."""
         self._coro.close()

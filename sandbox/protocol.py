@@ -200,6 +200,28 @@ class Gathered(Message, frozen=True, array_like=True, tag=27):
     pause_s: float
 
 
+class OutOfMemory(Message, frozen=True, array_like=True, tag=24):
+    """A batch of `connection` met a MemoryError; `text` is what it said. Comes once.
+
+    The worker has raised its soft limit to the hard one: it can do what is left
+    to do, and write down what its memory holds.
+    """
+
+    connection: str
+    text: str
+
+
+class Stray(Message, frozen=True, array_like=True, tag=25):
+    """Something was raised where nobody catches it, in what `connection` ("": unknown) began.
+
+    `dropped` were not told before it.
+    """
+
+    connection: str
+    text: str
+    dropped: int
+
+
 ToWorker = Configure | Batch | Try | Drain | Validate | TryJail | Proceed
 FromWorker = (
     Ready
@@ -213,6 +235,8 @@ FromWorker = (
     | Raised
     | Begun
     | Gathered
+    | OutOfMemory
+    | Stray
 )
 
 # What an outcome is called on the wire. RETRY_ALONE: the batch failed as a whole, so each of its
@@ -313,8 +337,8 @@ class Withheld(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fiel
 #: Descriptors that travel with a `Spawn`, in this order. `wire` is the stream of frames;
 #: `channel` is SEQPACKET, for what carries descriptors itself: a stream may lose those. `page`
 #: is the marker page below; faulthandler writes into `stacks`, which was opened before anything
-#: could go wrong.
-DESCRIPTORS = ("wire", "channel", "page", "stacks")
+#: could go wrong; `output` is the writing end of a pipe, for standard output and error.
+DESCRIPTORS = ("wire", "channel", "page", "stacks", "output")
 
 
 class Spawn(Message, frozen=True, array_like=True, tag=32):

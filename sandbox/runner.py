@@ -9,8 +9,10 @@ destination said nothing of, for whatever reason, is a retry with that reason.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -35,6 +37,8 @@ from destinations.kit.outcomes import Cause
 from destinations.kit.requests import current_raised
 from sandbox import protocol
 from sandbox.marks import Page, current_place
+from sandbox.memory import Reserve, is_want_of_memory
+from sandbox.output import Handler, Lines
 from sandbox.protocol import (
     MAX_DETAIL,
     MAX_TRACEBACK,
@@ -44,11 +48,11 @@ from sandbox.protocol import (
     Log,
     Message,
     Outcomes,
+    OutOfMemory,
     Raised,
+    Stray,
 )
 
-#: Log lines that one connection may send in a second; the rest is counted and dropped.
-LOG_LINES_PER_S = 50
 #: Seconds within which a report is on its way. A frame an event would cost the supervisor more than
 #: all the rest of its work on it.
 REPORT_WITHIN_S = 0.01
@@ -87,6 +91,12 @@ class Runner:
     ) -> None:
         self._send = send
         self._page = page
+        self._reserve = Reserve()
+        self._thread = threading.get_ident()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._names: dict[int, str] = {}
+        self.lines = Lines(self._log, self.running)
+        self._strays = Lines(self._tell_stray, self.running)
         self._connector = connector
         self._classes: dict[str, type[Destination] | str] = {}
         self._connections: dict[str, _Connection] = {}
@@ -94,9 +104,13 @@ class Runner:
         self._on_idle: Callable[[], None] | None = None
 
     @property
-    def running(self) -> int:
+    def batches(self) -> int:
         """Batches under way."""
         return len(self._tasks)
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Threads of destinations write by way of this loop, which runs in the calling thread."""
+        self._loop, self._thread = loop, threading.get_ident()
 
     async def warm_up(self) -> None:
         """Do once what the first batch needs: pages that are shared with the zygote until they
@@ -110,13 +124,15 @@ class Runner:
 
     def configure(self, message: Configure) -> None:
         """Take the settings of a connection; batches that run keep the old ones."""
+        if message.number:
+            self._names[message.number] = message.connection
         old = self._connections.get(message.connection)
         self._connections[message.connection] = _Connection(
             message.connection,
             message.number,
             self._classes[message.destination],
             message.settings,
-            self._send,
+            self.lines,
             self._connector,
         )
         if old is not None:
@@ -144,14 +160,45 @@ class Runner:
         for connection in self._connections.values():
             await connection.close()
 
-    def stray_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """What a task or callback left behind raised: logged with its connection.
+    def stray(self, number: int, what: str, error: BaseException | None) -> None:
+        """Something was raised where nobody catches it; `number` is the connection's, 0: unknown.
 
-        Any: asyncio's own type for what it knows of the exception.
+        Called in whatever thread it was raised in.
         """
-        error = context.get("exception")
-        text = f"{context.get('message')}: {_describe(error) if error else 'no exception'}"
-        self._send(Log(logging.ERROR, _connection.get(), text[:MAX_DETAIL], 0))
+        name = self._names.get(number, "")
+        if error is not None and is_want_of_memory(error):
+            self._out_of_memory(name, error)
+        if self._strays.room(name):
+            text = f"{what}: {_describe(error)}" if error is not None else what
+            self._strays.send(logging.ERROR, name, text)
+
+    def tell_dropped(self) -> None:
+        """Say how much was not told of whoever wrote too much, and has stopped."""
+        self.lines.tell_dropped()
+        self._strays.tell_dropped()
+
+    def running(self) -> str:
+        """The connection in whose context this is, "" where it is nobody's."""
+        return _connection.get() or self._names.get(current_place.get()[0], "")
+
+    def _out_of_memory(self, connection: str, error: BaseException) -> None:
+        if connection and self._reserve.is_whole:
+            self._reserve.release()
+            self._say(OutOfMemory(connection, _describe(error)))
+
+    def _log(self, level: int, connection: str, text: str, dropped: int) -> None:
+        self._say(Log(level, connection, text, dropped))
+
+    def _tell_stray(self, level: int, connection: str, text: str, dropped: int) -> None:
+        self._say(Stray(connection, text, dropped))
+
+    def _say(self, message: Message) -> None:
+        """Send from any thread: what is written by one that is not the loop's waits its turn."""
+        if threading.get_ident() == self._thread:
+            self._send(message)
+        elif self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody hears us any more
+                self._loop.call_soon_threadsafe(self._send, message)
 
     def _close_unused(self, connection: _Connection) -> None:
         if connection.is_retired and not connection.users:
@@ -204,6 +251,8 @@ class Runner:
                 code, reason = protocol.RETRY_ALONE, f"deliver raised {_describe(error)}"
         except BaseException as error:  # noqa: BLE001 - SystemExit too: it does not end a worker
             current_raised.get()(error)
+            if is_want_of_memory(error):
+                self._out_of_memory(connection.name, error)
             code, reason = protocol.RETRY_ALONE, f"deliver raised {_describe(error)}"
         finally:
             if stuck is not None:
@@ -222,7 +271,7 @@ class _Connection:
         number: int,
         kind: type[Destination] | str,
         settings: dict[str, Any],  # Any: converted to the destination's own Settings below
-        send: Callable[[Message], None],
+        lines: Lines,
         connector: Callable[[str], aiohttp.BaseConnector],
     ) -> None:
         self.name = name
@@ -232,7 +281,7 @@ class _Connection:
         self._kind = kind
         self._settings = settings
         self._connector = connector
-        self._log = _logger(name, send)
+        self._log = _logger(name, lines)
         self._starting: asyncio.Future[Destination] | None = None
         self._http: aiohttp.ClientSession | None = None
 
@@ -384,35 +433,8 @@ def _traceback(error: BaseException) -> str:
     return text[-MAX_TRACEBACK:].encode("utf-8", "replace").decode()
 
 
-class _WireHandler(logging.Handler):
-    """A destination's log lines, sent to the supervisor at a bounded rate."""
-
-    def __init__(self, connection: str, send: Callable[[Message], None]) -> None:
-        super().__init__()
-        self._connection = connection
-        self._send = send
-        self._second = 0
-        self._lines = 0
-        self._dropped = 0
-
-    def emit(self, record: logging.LogRecord) -> None:
-        second = int(record.created)
-        if second != self._second:
-            self._second, self._lines = second, 0
-        self._lines += 1
-        if self._lines > LOG_LINES_PER_S:
-            self._dropped += 1
-            return
-        try:
-            text = record.getMessage()
-        except Exception as error:  # noqa: BLE001 - a format string that does not fit
-            text = f"unprintable log line: {_describe(error)}"
-        self._send(Log(record.levelno, self._connection, _text(text), self._dropped))
-        self._dropped = 0
-
-
-def _logger(connection: str, send: Callable[[Message], None]) -> logging.Logger:
+def _logger(connection: str, lines: Lines) -> logging.Logger:
     # Not from the registry: a logger of that name may be anybody's.
     logger = logging.Logger(f"destination.{connection}", logging.INFO)
-    logger.addHandler(_WireHandler(connection, send))
+    logger.addHandler(Handler(lines, connection, lambda: connection))
     return logger

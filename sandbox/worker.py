@@ -14,16 +14,16 @@ import os
 import signal
 import socket
 import sys
-from typing import Any, NoReturn, cast
-
-import uvloop
+from typing import NoReturn, cast
 
 from destinations.kit.loading import LoadError, declaration, load, settings_errors
 from sandbox import jail, process, tls
 from sandbox.channel import Channel
+from sandbox.containment import Containment
 from sandbox.evidence import Evidence
 from sandbox.jail.egress import Egress
 from sandbox.marks import Page
+from sandbox.output import take_over
 from sandbox.protocol import (
     LAST_STACKS_SIGNAL,
     MAX_DETAIL,
@@ -73,16 +73,13 @@ def main(order: Spawn, descriptors: dict[str, int], supervisor: int) -> NoReturn
             signal.signal(number, signal.SIG_DFL)
         if not process.await_parent(supervisor, ADOPTION_S):
             os._exit(1)
+        _redirect(descriptors.pop("output"))
         _tell_stacks(descriptors["stacks"])
         layers = jail.enter(order, descriptors.values(), parent=supervisor)
         sys.path[:0] = order.plugin_paths
         importlib.invalidate_caches()
         worker = _Worker(order, layers, Page(descriptors["page"]))
-        # Not uvloop.run: where a destination's SystemExit ends the loop, it would first cancel what
-        # runs, which then tells of retries, and nobody would ask who ended this worker.
-        loop = uvloop.new_event_loop()
-        asyncio.set_event_loop(loop)
-        loop.run_until_complete(worker.live(descriptors["wire"], descriptors["channel"]))
+        worker.serve(descriptors["wire"], descriptors["channel"])
     except BaseException as error:  # noqa: BLE001 - the last stop before _exit
         sys.stderr.write(f"worker {order.label}: {type(error).__name__}: {error}\n")
     finally:
@@ -90,6 +87,13 @@ def main(order: Spawn, descriptors: dict[str, int], supervisor: int) -> NoReturn
         # behind, have no say in how a worker ends.
         sys.stderr.flush()
         os._exit(1)
+
+
+def _redirect(output: int) -> None:
+    """What is written to standard output and error goes to the supervisor, children's too."""
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
 
 
 def _tell_stacks(descriptor: int) -> None:
@@ -116,13 +120,15 @@ class _Worker(asyncio.Protocol):
         self._lag_s = 0.0
         self._due_s = 0.0
 
-    async def live(self, wire: int, channel: int) -> None:
-        """Serve until drained, or until the wire ends."""
+    def serve(self, wire: int, channel: int) -> None:
+        """Live; comes back only where that raised, which is a bug of ours."""
+        Containment(self._page, self._runner.stray).run(self._live(wire, channel))
+
+    async def _live(self, wire: int, channel: int) -> NoReturn:
+        """Serve until drained, or until the wire ends; both end the process."""
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
-        loop.set_exception_handler(self._runner.stray_exception)
-        # cast: a factory that takes any coroutine is one of those that typeshed describes.
-        loop.set_task_factory(cast(Any, self._page.make_task))
+        self._runner.attach(loop)
         await loop.create_unix_connection(lambda: self, sock=socket.socket(fileno=wire))
         self._channel = Channel(channel, self._heard)
         self._channel.open()
@@ -130,6 +136,7 @@ class _Worker(asyncio.Protocol):
             self._send(Ready(0, self._layers))
             await self._declare()
         else:
+            take_over(self._runner.lines, self._runner.running)
             self._import()
             await self._runner.warm_up()
             self._beat()
@@ -141,7 +148,8 @@ class _Worker(asyncio.Protocol):
         if self._transport is not None:
             # Writes what is still buffered, then ends us in connection_lost.
             self._transport.close()
-        await asyncio.Event().wait()
+        while True:
+            await asyncio.Event().wait()
 
     # --- wire ---
 
@@ -275,6 +283,7 @@ class _Worker(asyncio.Protocol):
     def _heartbeat(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        self._send(Stats(max(0.0, now - self._due_s), self._runner.running))
+        self._send(Stats(max(0.0, now - self._due_s), self._runner.batches))
+        self._runner.tell_dropped()
         self._due_s = now + HEARTBEAT_S
         loop.call_at(self._due_s, self._heartbeat)

@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 import msgspec
 
 from supervisor.exits import MAX_EVENTS, ExitRecord, Usage
+from supervisor.posts import Post
 from supervisor.verdicts import Run
-from supervisor.workers import Exit, Worker
+from supervisor.workers import Exit
 
 #: Longest message id in a record, in characters.
 _MAX_ID = 200
@@ -24,14 +25,15 @@ class _Named(msgspec.Struct, frozen=True):
     messageId: str = ""
 
 
-def exit_record(pool: str, worker: Worker, end: Exit, batches: Sequence[Run]) -> ExitRecord:
-    """The record of a worker that had `batches`, of which some may have been reported on."""
+def exit_record(pool: str, post: Post, end: Exit) -> ExitRecord:
+    """The record of a worker; it may have reported on some of the batches that it had."""
+    worker, batches = post.worker, list(post.batches.values())
     connections = sorted({run.connection for run in batches})
     marked = marked_event(end, batches)
     blamed = end.connection
     if blamed is None and len(connections) == 1:
         blamed = connections[0]
-    destinations = {run.connection: run.destination for run in batches}
+    lane = None if blamed is None else post.configured.get(blamed)
     event = None if marked is None else _message_id(*marked)
     events = [] if event is None else [event]
     for run in batches:
@@ -49,7 +51,7 @@ def exit_record(pool: str, worker: Worker, end: Exit, batches: Sequence[Run]) ->
         reason=end.reason.value,
         detail=end.detail,
         connection=blamed,
-        destination=None if blamed is None else destinations.get(blamed),
+        destination=None if lane is None else lane.destination,
         connections=tuple(connections),
         event=event,
         events=tuple(events),

@@ -104,6 +104,7 @@ class Operator:
         concurrency = shell.scheduler.lanes[name].concurrency
         next_at = hold.until if hold.until is not None else depth.next_retry_at
         refusals = self._service.broker.refusals.get(name)
+        leak = shell.guard.leaks.get(name)
         return QueueStatus(
             connection=name,
             source=self._service.config.connections[name].source,
@@ -123,6 +124,7 @@ class Operator:
             held_users=depth.held_users,
             held_deliveries=depth.aside,
             held_s=None if depth.held_since is None else max(0.0, now - depth.held_since),
+            leak_bytes_per_event=None if leak is None else round(leak.per_event_bytes, 1),
         )
 
     def _unknown(self, lane: Lane) -> str:

@@ -24,8 +24,9 @@ from sandbox.protocol import (
 )
 from supervisor.core.effects import ExitReason
 from supervisor.orders import PoolPlan
+from supervisor.output import Printed
 from supervisor.router import Declaration
-from supervisor.workers import Exit, Worker, Workforce
+from supervisor.workers import Exit, Worker, Workforce, log_printed
 
 #: Seconds that one destination's import, or the check of one connection's settings, may take.
 STEP_TIMEOUT_S = 5.0
@@ -179,6 +180,10 @@ class _Round:
     def asked(self, worker: Worker, message: FromWorkerChannel) -> None:
         """There is nothing to connect to for a worker that has no connections."""
         raise ProtocolError(f"{type(message).__name__} from a worker that declares")
+
+    def printed(self, worker: Worker, printed: Printed) -> None:
+        """What an import prints is in the log, under the worker's name."""
+        log_printed(worker, printed, None)
 
     def vacated(self, worker: Worker) -> None:
         """Nobody takes its place before it is known why it ended."""

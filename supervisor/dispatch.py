@@ -25,10 +25,13 @@ from sandbox.protocol import (
     FromWorker,
     FromWorkerChannel,
     Gathered,
+    Limits,
     Log,
     Outcomes,
+    OutOfMemory,
     ProtocolError,
     Stats,
+    Stray,
 )
 from supervisor.admin.metrics import Metrics
 from supervisor.blame import exit_record
@@ -46,11 +49,12 @@ from supervisor.exits import ExitStore
 from supervisor.gatherer import Gatherer
 from supervisor.guard import Guard
 from supervisor.orders import PoolPlan
+from supervisor.output import Printed
 from supervisor.posts import Lane, Post, SlotRecord
 from supervisor.queue import Queue, QueueUnavailable
 from supervisor.suspects import Suspects
 from supervisor.verdicts import Judge, Run
-from supervisor.workers import Exit, Worker, Workforce
+from supervisor.workers import Exit, Worker, Workforce, log_printed
 
 _log = structlog.get_logger(__name__)
 
@@ -119,9 +123,7 @@ class PoolShell:
         self._alarm_at: float | None = None
         self._wake: asyncio.TimerHandle | None = None
         self._ticker: asyncio.TimerHandle | None = None
-        self._guard = Guard(
-            lambda: [post.worker for post in self._posts.values()], lambda: self.plan.limits
-        )
+        self.guard = Guard(self)
         self._tasks: set[asyncio.Task[None]] = set()
         self._pump_due = False
         self._draining = False
@@ -134,7 +136,7 @@ class PoolShell:
         """Fork the workers."""
         self._carry_out(self._core.started(self._clock()))
         self._tick()
-        self._guard.start()
+        self.guard.start()
 
     def apply(self, plan: PoolPlan, retry: RetryPolicy, *, renew: bool) -> bool:
         """Follow the config; `renew` replaces the workers. Whether they are replaced."""
@@ -144,6 +146,7 @@ class PoolShell:
         now = self._clock()
         self._carry_out(self._core.resized(plan.workers, plan.spares, now))
         if renew:
+            self.guard.renewed()
             self._carry_out(self._core.renewed(now))
         return renew
 
@@ -166,6 +169,20 @@ class PoolShell:
             return False
         self._carry_out(self._core.recycled(child, self._clock()))
         return True
+
+    def replace(self, worker: Worker, reason: ExitReason, *, at_once: bool) -> bool:
+        """Put another worker in the place of one that serves, which then finishes and exits.
+
+        Not `at_once`: only where a spare is ready, and nobody else of the pool is leaving.
+        """
+        others = [post for post in self._posts.values() if post.worker is not worker]
+        if not at_once and (
+            any(post.is_leaving for post in others) or (self.plan.spares and not self._core.spares)
+        ):
+            return False
+        effects = self._core.recycled(worker.number, self._clock(), reason)
+        self._carry_out(effects)
+        return bool(effects)
 
     def stop_sending(self) -> None:
         """Lease nothing any more."""
@@ -191,7 +208,7 @@ class PoolShell:
         """Stop looking at deadlines once the pool is shut and its workers are gone."""
         if self._core.closed and not self._posts and self._ticker is not None:
             self._ticker.cancel()
-            self._guard.stop()
+            self.guard.stop()
 
     # --- what is to be seen ---
 
@@ -199,6 +216,20 @@ class PoolShell:
     def inflight(self) -> int:
         """Deliveries that are with workers, unreported."""
         return sum(run.unreported for run in self._running.values())
+
+    @property
+    def name(self) -> str:
+        """What the config calls it."""
+        return self.plan.name
+
+    @property
+    def limits(self) -> Limits:
+        """What new workers are forked under."""
+        return self.plan.limits
+
+    def living(self) -> list[Worker]:
+        """All that were asked for and are not gone."""
+        return [post.worker for post in self._posts.values()]
 
     @property
     def is_failing(self) -> bool:
@@ -356,6 +387,17 @@ class PoolShell:
                 self._outcomes(post, message)
             case BatchDone():
                 self._batch_done(post, message.batch)
+            case OutOfMemory():
+                if len(message.text) > MAX_DETAIL or message.connection not in post.configured:
+                    raise ProtocolError("out of memory in a connection that it does not have")
+                self.guard.ran_out(worker, message)
+            case Stray():
+                if len(message.text) > MAX_DETAIL or message.connection not in (
+                    "",
+                    *post.configured,
+                ):
+                    raise ProtocolError("a stray exception of a connection that it does not have")
+                self._stray(worker, message)
             case Stats():
                 post.loop_lag_s, post.running_batches = message.loop_lag_s, message.tasks
                 self._metrics.loop_lag(worker.label, message.loop_lag_s)
@@ -371,6 +413,13 @@ class PoolShell:
     def asked(self, worker: Worker, message: FromWorkerChannel) -> None:
         """It wants to be connected. Raises ProtocolError where it is out of turn."""
         self._posts[worker.number].desk.said(message)
+
+    def printed(self, worker: Worker, printed: Printed) -> None:
+        """It wrote past Python: in the log under whose step ran, as far as one can tell."""
+        mark = worker.marked()
+        connection = None if mark is None else mark.connection
+        self._metrics.output_bytes(connection or "", printed.size_bytes)
+        log_printed(worker, printed, connection)
 
     def vacated(self, worker: Worker) -> None:
         """A worker is dead or as good as: its slot to a spare, which can work at once."""
@@ -390,7 +439,7 @@ class PoolShell:
         post = self._posts.pop(worker.number)
         self.gatherer.gone(worker)
         batches = list(post.batches.values())
-        record = self._exits.add(exit_record(self.plan.name, worker, end, batches), end.stacks)
+        record = self._exits.add(exit_record(self.plan.name, post, end), end.stacks)
         _log.log(
             20 if end.reason in (ExitReason.DRAIN, ExitReason.RECYCLE) else 30,
             "worker_exited",
@@ -420,7 +469,22 @@ class PoolShell:
         self.pump()
         self._close_if_over()
 
+    def _stray(self, worker: Worker, message: Stray) -> None:
+        self._metrics.stray_exceptions(message.connection, 1 + max(0, message.dropped))
+        _log.error(
+            "stray_exception",
+            pool=self.plan.name,
+            worker=worker.label,
+            connection=message.connection,
+            text=message.text,
+            dropped_before=message.dropped,
+        )
+
     def _log_line(self, worker: Worker, message: Log) -> None:
+        known = self._posts[worker.number].configured
+        name = message.connection if message.connection in known else ""
+        self._metrics.log_lines(name, "logged", 1)
+        self._metrics.log_lines(name, "dropped", max(0, message.dropped))
         _log.log(
             min(max(message.level // 10 * 10, 10), 50),
             "destination_log",
@@ -564,6 +628,8 @@ class PoolShell:
         del post.batches[run.id]
         del self._running[run.id]
         post.finished += 1
+        post.worker.worked[run.connection] += len(run.told)
+        self.guard.batch_ended(post.worker)
         if not post.batches:
             post.idle_since = now
         seconds = now - run.started

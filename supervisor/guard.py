@@ -1,39 +1,92 @@
 """The guard of one pool: looks at its workers often, and acts where one breaks a limit.
 
-Owns when is looked at what. What a worker is killed for is decided here, what
-becomes of its batches is not. Must not know queues, leases or outcomes.
+Owns when is looked at what: event loops that are silent, memory, connections
+that leak. What a worker is killed or replaced for is decided here, what becomes
+of its batches is not. Must not know queues, leases or outcomes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
 
-from sandbox.protocol import Limits
+import structlog
+
+from sandbox.protocol import Limits, OutOfMemory
 from supervisor.core.child import State
 from supervisor.core.effects import ExitReason
+from supervisor.core.leak import Leak, LeakWatch
 from supervisor.core.silence import Silence
 from supervisor.workers import Worker
 
+_log = structlog.get_logger(__name__)
+
 #: Looks within a block timeout, and the bounds of the seconds between two.
-LOOKS, SHORTEST_S, LONGEST_S = 4, 0.02, 0.5
+LOOKS, SHORTEST_S, LONGEST_S = 4, 0.02, 0.25
+#: Seconds between two looks at one worker's memory, at least, where its batches are short.
+MEMORY_S = 0.05
+#: Seconds between two judgements over who leaks.
+LEAKS_S = 2.0
+#: Growth of a worker that is judged: this share of the soft limit, and so many bytes at least.
+LEAK_SHARE, LEAK_LEAST_BYTES = 1 / 6, 8 * 1024 * 1024
+#: A worker is replaced somewhere in this last share below its soft limit: those that grow alike
+#: shall not all come to it at once.
+SPREAD = 0.05
+#: How far beyond its hard limit a worker may go that has said that it ran out, to leave evidence.
+#: As much as the jail's rlimits give it.
+EVIDENCE_SHARE, EVIDENCE_BYTES = 0.25, 32 * 1024 * 1024
+
+
+class Pool(Protocol):
+    """Whose workers are guarded."""
+
+    @property
+    def name(self) -> str:
+        """What the config calls it."""
+
+    @property
+    def limits(self) -> Limits:
+        """What new workers are forked under."""
+
+    def living(self) -> Iterable[Worker]:
+        """All that were asked for and are not gone."""
+
+    def replace(self, worker: Worker, reason: ExitReason, *, at_once: bool) -> bool:
+        """Put another in its place, then let it finish and exit.
+
+        Not `at_once`: only where another is ready and no one else is being replaced. Whether it
+        was done; False for good for one that does not serve.
+        """
+
+
+@dataclass(slots=True)
+class _Watched:
+    silence: Silence = field(default_factory=Silence)
+    share: float = field(default_factory=lambda: 1.0 - SPREAD * random.random())  # noqa: S311 - spreads load
+    memory_at: float = 0.0
+    has_run_out: bool = False
+    is_replaced: bool = False
 
 
 class Guard:
-    """`workers()` are those that live, `limits()` what new ones are forked under."""
+    """Looks at the workers of `pool` from `start` to `stop`."""
 
-    def __init__(
-        self, workers: Callable[[], Iterable[Worker]], limits: Callable[[], Limits]
-    ) -> None:
-        self._workers = workers
-        self._limits = limits
-        self._silences: dict[int, Silence] = {}
+    def __init__(self, pool: Pool) -> None:
+        self.leaks: dict[str, Leak] = {}
+        """Connections that leak, by name."""
+        self._pool = pool
+        self._watched: dict[int, _Watched] = {}
+        self._leak_watch = LeakWatch()
+        self._judged_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Begin to look."""
-        every_s = min(max(self._limits().block_timeout_s / LOOKS, SHORTEST_S), LONGEST_S)
+        every_s = min(max(self._pool.limits.block_timeout_s / LOOKS, SHORTEST_S), LONGEST_S)
         self._timer = asyncio.get_running_loop().call_later(every_s, self._look, every_s)
 
     def stop(self) -> None:
@@ -41,24 +94,102 @@ class Guard:
         if self._timer is not None:
             self._timer.cancel()
 
+    def renewed(self) -> None:
+        """Workers run other code from now on: who leaked may do so no more."""
+        self._leak_watch.forgotten()
+        self.leaks.clear()
+
+    def batch_ended(self, worker: Worker) -> None:
+        """Look at its memory at once: a batch may have left much behind."""
+        watched = self._watched.get(worker.number)
+        if watched is not None and time.monotonic() - watched.memory_at > MEMORY_S:
+            self._look_at_memory(worker, watched)
+
+    def ran_out(self, worker: Worker, message: OutOfMemory) -> None:
+        """It met a MemoryError: another takes its place, and it finishes what it can."""
+        watched = self._watched.setdefault(worker.number, _Watched())
+        watched.has_run_out = True
+        worker.blame(message.text, message.connection)
+        watched.is_replaced = self._pool.replace(worker, ExitReason.OOM, at_once=True)
+
     def _look(self, every_s: float) -> None:
         now = time.monotonic()
-        before, self._silences = self._silences, {}
-        for worker in list(self._workers()):
+        before, self._watched = self._watched, {}
+        for worker in list(self._pool.living()):
             match worker.state:
                 case State.READY | State.DRAINING:
-                    silence = before.get(worker.number) or Silence()
-                    self._silences[worker.number] = silence
-                    self._look_at_loop(worker, silence, now, 2 * every_s)
+                    watched = before.pop(worker.number, None) or _Watched()
+                    self._watched[worker.number] = watched
+                    self._look_at_loop(worker, watched.silence, now, 2 * every_s)
+                    self._look_at_memory(worker, watched)
                 case State.FORKING | State.DOOMED | State.STARTING | State.KILLED | State.GONE:
                     pass
+        for number in before:
+            self._leak_watch.ended(number)
+        if now - self._judged_at >= LEAKS_S:
+            self._judged_at = now
+            self._judge_leaks()
         self.start()
 
     def _look_at_loop(self, worker: Worker, silence: Silence, now: float, most_s: float) -> None:
         silent_s = silence.looked(worker.box.beats, worker.waited_s, now, most_s)
         if silent_s >= worker.limits.block_timeout_s:
-            mark = worker.marked()
-            where = f", {mark}" if mark is not None else ""
             worker.kill(
-                ExitReason.TIMEOUT, f"its event loop was blocked for {silent_s:.1f} s{where}"
+                ExitReason.TIMEOUT, f"its event loop was blocked for {silent_s:.1f} s{_at(worker)}"
             )
+
+    def _look_at_memory(self, worker: Worker, watched: _Watched) -> None:
+        watched.memory_at = time.monotonic()
+        used = worker.private_bytes
+        limit = worker.limits.memory_limit
+        if watched.has_run_out:
+            limit += max(EVIDENCE_BYTES, int(limit * EVIDENCE_SHARE))
+        if used > limit:
+            worker.kill(ExitReason.OOM, f"it used {_of(used, limit)} of memory{_at(worker)}")
+            return
+        if worker.state is not State.READY or not worker.worked:
+            return  # what it took to start is nobody's fault, and the next would take as much
+        self._leak_watch.sampled(worker.number, used, worker.worked)
+        soft = worker.limits.memory_soft_limit
+        if used > soft * watched.share and not watched.is_replaced:
+            self._judge_leaks()
+            self._replace_grown(worker, watched, _of(used, soft))
+
+    def _replace_grown(self, worker: Worker, watched: _Watched, of: str) -> None:
+        leaks = [leak for name, leak in self.leaks.items() if worker.worked[name]]
+        if leaks:
+            worst = max(
+                leaks, key=lambda leak: leak.per_event_bytes * worker.worked[leak.connection]
+            )
+            detail = (
+                f"{worst.connection} leaks {worst.per_event_bytes:.0f} bytes an event; {of} used"
+            )
+            worker.blame(detail, worst.connection)
+        else:
+            worker.blame(f"{of} of memory used, and nobody's in particular", None)
+        reason = ExitReason.LEAK if leaks else ExitReason.RECYCLE
+        watched.is_replaced = self._pool.replace(worker, reason, at_once=False)
+
+    def _judge_leaks(self) -> None:
+        soft = self._pool.limits.memory_soft_limit
+        found = self._leak_watch.leaks(max(LEAK_LEAST_BYTES, soft * LEAK_SHARE))
+        for leak in found:
+            if leak.connection not in self.leaks:
+                _log.warning(
+                    "connection_leaks",
+                    pool=self._pool.name,
+                    connection=leak.connection,
+                    bytes_per_event=round(leak.per_event_bytes),
+                    grown_bytes=round(leak.grown_bytes),
+                )
+        self.leaks = {leak.connection: leak for leak in found}
+
+
+def _at(worker: Worker) -> str:
+    mark = worker.marked()
+    return f", {mark}" if mark is not None else ""
+
+
+def _of(used: int, limit: int) -> str:
+    mib = 1024 * 1024
+    return f"{used / mib:.0f} of {limit / mib:.0f} MiB"

@@ -18,6 +18,7 @@ import msgspec
 from sandbox.protocol import FromWorker, FromWorkerChannel, JailTried, ProtocolError, TryJail
 from supervisor.core.effects import ExitReason
 from supervisor.orders import PoolPlan
+from supervisor.output import Printed
 from supervisor.workers import Exit, Worker, Workforce
 
 #: Seconds that all attempts together may take.
@@ -106,6 +107,9 @@ class _Trial:
     def asked(self, worker: Worker, message: FromWorkerChannel) -> None:
         """It has no connections."""
         raise ProtocolError(f"{type(message).__name__} from a worker that tries its jail")
+
+    def printed(self, worker: Worker, printed: Printed) -> None:
+        """Its attempts print nothing that anybody wants."""
 
     def vacated(self, worker: Worker) -> None:
         """Nobody takes its place."""

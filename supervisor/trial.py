@@ -37,10 +37,12 @@ from sandbox.protocol import (
     JailTried,
     Log,
     Outcomes,
+    OutOfMemory,
     ProtocolError,
     Raised,
     Ready,
     Stats,
+    Stray,
     Try,
     Validated,
 )
@@ -51,6 +53,7 @@ from supervisor.egress.broker import Broker, Desk, Refused
 from supervisor.egress.names import Resolver
 from supervisor.egress.policy import Reach, Target
 from supervisor.orders import PoolPlan
+from supervisor.output import Printed
 from supervisor.pools import asked_of, lanes_of, plan_of
 from supervisor.premises import Premises
 from supervisor.queue import NewEvent
@@ -283,9 +286,10 @@ class _Listener:
                     raise ProtocolError("a traceback longer than any honest one")
                 if len(self._trial.tracebacks) < MOST_TOLD:
                     self._trial.tracebacks.append(message.traceback)
-            case Log():
-                if len(self._trial.log) < MOST_TOLD:
-                    self._trial.log.append(message.text[:MAX_DETAIL])
+            case Log() | Stray():
+                self._note(message.text)
+            case OutOfMemory():
+                pass  # the outcome of its batch says the same
             case BatchDone():
                 if message.batch != self._at:
                     raise ProtocolError("the end of a batch that it does not have")
@@ -299,6 +303,15 @@ class _Listener:
         """It wants a connection."""
         if self.desk is not None:
             self.desk.said(message)
+
+    def printed(self, worker: Worker, printed: Printed) -> None:
+        """It wrote past Python."""
+        for line in printed.lines:
+            self._note(line)
+
+    def _note(self, text: str) -> None:
+        if len(self._trial.log) < MOST_TOLD:
+            self._trial.log.append(text[:MAX_DETAIL])
 
     def vacated(self, worker: Worker) -> None:
         """Nobody takes its place."""

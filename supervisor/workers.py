@@ -15,6 +15,7 @@ import resource
 import signal
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,7 @@ from supervisor.channel import Channel
 from supervisor.core import child as core
 from supervisor.core.effects import Announce, Bury, ExitReason, Kill, SendDrain, Watch
 from supervisor.core.talk import TalkBudget
+from supervisor.output import Output, Printed
 from supervisor.premises import Premises
 from supervisor.zygote import Zygote
 
@@ -103,6 +105,12 @@ class Exit:
     connection: str | None = None
 
 
+def log_printed(worker: Worker, printed: Printed, connection: str | None) -> None:
+    """Its lines, one a line; `connection` is whose step ran when they were read: a guess."""
+    for line in printed.lines:
+        _log.info("worker_printed", worker=worker.label, connection=connection, text=line)
+
+
 class Listener(Protocol):
     """Who asked for a worker hears of its life; `gone` is the last word."""
 
@@ -114,6 +122,9 @@ class Listener(Protocol):
 
     def asked(self, worker: Worker, message: FromWorkerChannel) -> None:
         """What came on its channel. Raises ProtocolError where it is out of turn."""
+
+    def printed(self, worker: Worker, printed: Printed) -> None:
+        """It, or a child of it, wrote to standard output or error, past Python."""
 
     def vacated(self, worker: Worker) -> None:
         """It will do no more work: dead, dying or about to be killed. Comes once, before `gone`."""
@@ -130,6 +141,7 @@ class Worker(asyncio.Protocol):
         order: Spawn,
         channel: socket.socket,
         box: BlackBox,
+        output: int,
         force: Workforce,
         listener: Listener,
     ) -> None:
@@ -140,6 +152,7 @@ class Worker(asyncio.Protocol):
             channel, self._asked, lambda why: self.kill(ExitReason.PROTOCOL, why)
         )
         self.box = box
+        self._output = Output(output, lambda printed: listener.printed(self, printed))
         self.pid: int | None = None
         self.asked_at = time.monotonic()
         self.ready_at: float | None = None
@@ -153,6 +166,9 @@ class Worker(asyncio.Protocol):
         self._vacated = False
         self._talk = TalkBudget()
         self._layers: dict[str, str] = {}
+        self._blamed: tuple[str, str | None] = ("", None)
+        self.worked: Counter[str] = Counter()
+        """Events of each connection in batches that it has ended."""
         self._connections: list[str] = []
         self._pidfd: int | None = None
         self._status: int | None = None
@@ -178,6 +194,21 @@ class Worker(asyncio.Protocol):
             return int(Path(f"/proc/{self.pid}/statm").read_bytes().split()[1]) * _PAGE_BYTES
         except (OSError, IndexError):  # it is gone, or a zombie
             return 0
+
+    @property
+    def private_bytes(self) -> int:
+        """Memory that is its own, beyond what it was forked with; 0 where it is not alive.
+
+        Shared memory that it made counts, pages of files do not. What it took over from the
+        zygote and has written to since is as good as new, and is missing here.
+        """
+        if self.pid is None:
+            return 0
+        return max(0, _own_bytes(self.pid) - self._force.inherited_bytes)
+
+    def blame(self, detail: str, connection: str | None) -> None:
+        """What its certificate is to say where it is retired, and whose name it bears."""
+        self._blamed = detail, connection
 
     @property
     def waited_s(self) -> float:
@@ -229,7 +260,7 @@ class Worker(asyncio.Protocol):
 
     def retire(self, reason: ExitReason) -> None:
         """Let it finish what it has and exit."""
-        self._apply(self._core.handle(core.RetireAsked(reason)))
+        self._apply(self._core.handle(core.RetireAsked(reason, self._blamed[0])))
 
     def kill(self, reason: ExitReason, detail: str) -> None:
         """SIGKILL it."""
@@ -386,6 +417,7 @@ class Worker(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         self.channel.close()
+        self._output.close()
         mark, stacks = self.marked(), self.box.stacks()
         self.box.close()
         self._force.forget(self)
@@ -399,7 +431,7 @@ class Worker(asyncio.Protocol):
                 self._usage,
                 mark,
                 stacks,
-                mark.connection if mark is not None and mark.is_running else None,
+                mark.connection if mark is not None and mark.is_running else self._blamed[1],
             ),
         )
 
@@ -420,8 +452,19 @@ class Workforce:
         """Children of ours that are no workers and no strays either, by process id."""
         self._workers: dict[int, Worker] = {}
         self._connecting: set[asyncio.Task[object]] = set()
+        self._inherited = (0, 0)
         self._sweeper: asyncio.TimerHandle | None = None
         self._on_empty: Callable[[], None] | None = None
+
+    @property
+    def inherited_bytes(self) -> int:
+        """Memory that every worker is forked with: the zygote's own."""
+        pid = self.zygote.pid
+        if pid is not None and pid != self._inherited[0]:
+            self._inherited = pid, 0
+        if pid is not None and self.zygote.is_warm and not self._inherited[1]:
+            self._inherited = pid, _own_bytes(pid)
+        return self._inherited[1]
 
     def start(self) -> None:
         """Start the zygote, and begin to look for strays."""
@@ -433,14 +476,18 @@ class Workforce:
         loop = asyncio.get_running_loop()
         channel, their_channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         box = BlackBox()
-        worker = Worker(order, channel, box, self, listener)
+        output, their_output = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        os.set_blocking(their_output, True)
+        worker = Worker(order, channel, box, output, self, listener)
         self._workers[order.child] = worker
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         task = loop.create_task(loop.create_unix_connection(lambda: worker, sock=ours))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
         order = self.premises.furnished(order)
-        self.zygote.fork(order, (theirs.detach(), their_channel.detach(), *box.copies()))
+        self.zygote.fork(
+            order, (theirs.detach(), their_channel.detach(), *box.copies(), their_output)
+        )
         return worker
 
     async def stop(self, kill_after_s: float) -> None:
@@ -496,6 +543,19 @@ class Workforce:
             except (ProcessLookupError, ChildProcessError):
                 continue  # reaped by whoever started it
             _log.warning("stray_process_killed", pid=pid)
+
+
+def _own_bytes(pid: int) -> int:
+    """Anonymous and shared memory of a process, in bytes; 0 where it is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_bytes()
+    except OSError:
+        return 0
+    return 1024 * sum(
+        int(line.split()[1])
+        for line in status.splitlines()
+        if line.startswith((b"RssAnon:", b"RssShmem:"))
+    )
 
 
 def _children() -> list[int]:

@@ -89,6 +89,11 @@ class Zygote:
         return None if self._process is None else self._process.pid
 
     @property
+    def is_warm(self) -> bool:
+        """It has imported what workers share."""
+        return self._warm
+
+    @property
     def is_answering(self) -> bool:
         """No request is unanswered: every child that exists is known."""
         return not self._waiting

@@ -187,6 +187,24 @@ class Metrics(Collector):
             "New connections that workers asked for, by what came of them.",
             ("connection", "result"),
         )
+        self._output_bytes = _Counts(
+            registry,
+            "bulkhead_output_bytes_total",
+            "Bytes that workers wrote to standard output and error past Python, by whose step ran.",
+            ("connection",),
+        )
+        self._log_lines = _Counts(
+            registry,
+            "bulkhead_log_lines_total",
+            "Lines that destinations logged or printed, by whether they were kept.",
+            ("connection", "result"),
+        )
+        self._stray_exceptions = _Counts(
+            registry,
+            "bulkhead_stray_exceptions_total",
+            "Exceptions raised where nobody catches: in tasks, callbacks, threads, __del__.",
+            ("connection",),
+        )
         self._worker_exits = _Counts(
             registry,
             "bulkhead_worker_exits_total",
@@ -275,6 +293,19 @@ class Metrics(Collector):
     def suspect_executions(self, connection: str, n: int) -> None:
         """`n` deliveries of a worker that died were sent again."""
         self._suspect_executions.add((connection,), n)
+
+    def output_bytes(self, connection: str, size: int) -> None:
+        """A worker wrote `size` bytes past Python; `connection` is "" where it is not known."""
+        self._output_bytes.add((connection,), size)
+
+    def log_lines(self, connection: str, result: Literal["logged", "dropped"], n: int) -> None:
+        """A destination logged or printed `n` lines."""
+        if n:
+            self._log_lines.add((connection, result), n)
+
+    def stray_exceptions(self, connection: str, n: int) -> None:
+        """`n` exceptions were raised where nobody catches them."""
+        self._stray_exceptions.add((connection,), n)
 
     def worker_exit(self, pool: str, reason: str) -> None:
         """A worker of `pool` ended; `reason` is one of `ExitReason`."""
@@ -387,11 +418,18 @@ def _queues(status: Status) -> Iterator[Metric]:
         "Age of the oldest pending delivery, 0 where there is none.",
         labels=("connection",),
     )
+    leak = GaugeMetricFamily(
+        "bulkhead_connection_leak_bytes_per_event",
+        "Bytes that each event leaves behind in its worker, 0 where no leak was found.",
+        labels=("connection",),
+    )
     for queue in status.queues:
+        leak.add_metric((queue.connection,), queue.leak_bytes_per_event or 0.0)
         depth.add_metric((queue.connection,), queue.depth)
         oldest.add_metric((queue.connection,), queue.oldest_s or 0.0)
     yield depth
     yield oldest
+    yield leak
 
 
 def _workers(status: Status) -> Iterator[Metric]:

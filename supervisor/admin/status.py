@@ -172,6 +172,8 @@ class QueueStatus(msgspec.Struct, frozen=True):
     """What of theirs was put aside meanwhile."""
     held_s: float | None = None
     """For how long the user that is held back longest is."""
+    leak_bytes_per_event: float | None = None
+    """What each of its events leaves behind in a worker's memory, None where it does not leak."""
 
 
 class StoreStatus(msgspec.Struct, frozen=True):

@@ -60,6 +60,7 @@ class RetireAsked:
     """The pool has no more use for it; it may finish what it has."""
 
     reason: ExitReason
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,16 +156,16 @@ class Child:
         match self.state:
             case State.FORKING:
                 self.state = State.DOOMED
-                self.reason = event.reason
+                self.reason, self.detail = event.reason, event.detail
                 return []
             case State.STARTING:
                 # It has nothing to finish, and may hang in an import: no reason to wait for it.
                 self.state = State.KILLED
-                self.reason = event.reason
+                self.reason, self.detail = event.reason, event.detail
                 return [Kill()]
             case State.READY:
                 self.state = State.DRAINING
-                self.reason = event.reason
+                self.reason, self.detail = event.reason, event.detail
                 return [SendDrain()]
             case State.DOOMED | State.DRAINING | State.KILLED | State.GONE:
                 return []

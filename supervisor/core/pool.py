@@ -123,12 +123,14 @@ class Pool:
             effects.append(Retire(child, ExitReason.RECYCLE))
         return effects + self._fill(now)
 
-    def recycled(self, child: int, now: float) -> list[Effect]:
+    def recycled(
+        self, child: int, now: float, reason: ExitReason = ExitReason.RECYCLE
+    ) -> list[Effect]:
         """Replace a child that serves: a spare takes its slot first, then it drains."""
         if child not in self.slots.values():
             return []
         self._forget(child)
-        return [*self._fill(now), Retire(child, ExitReason.RECYCLE)]
+        return [*self._fill(now), Retire(child, reason)]
 
     def renewed(self, now: float) -> list[Effect]:
         """What the workers run under has changed: replace all of them."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import resource
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 
 import aiohttp
@@ -21,6 +22,7 @@ from destinations.kit import (
     Unsupported,
 )
 from sandbox.marks import Page
+from sandbox.output import LINES_PER_S
 from sandbox.protocol import (
     DELIVERED,
     FAILED,
@@ -34,8 +36,10 @@ from sandbox.protocol import (
     Log,
     Message,
     Outcomes,
+    OutOfMemory,
+    Stray,
 )
-from sandbox.runner import LOG_LINES_PER_S, Runner
+from sandbox.runner import Runner
 
 Deliver = Callable[["Trial", Sequence[Event]], Awaitable[object]]
 
@@ -61,14 +65,18 @@ class Bench:
 
     def __init__(self, habit: Deliver, settings: dict[str, object] | None = None) -> None:
         self.said: list[Message] = []
+        self.threads: set[int] = set()
         self.done = asyncio.Event()
-        self.runner = Runner(self._hear, Page(), lambda _: aiohttp.TCPConnector())
+        self.runner = Runner(
+            lambda message: self.hear(message), Page(), lambda _: aiohttp.TCPConnector()
+        )
         kind = type("Trial", (Trial,), {"habit": staticmethod(habit)})
         self.runner.add("trial", kind)
         self.runner.configure(Configure("c", "trial", settings or {}))
 
-    def _hear(self, message: Message) -> None:
+    def hear(self, message: Message) -> None:
         self.said.append(message)
+        self.threads.add(threading.get_ident())
         if isinstance(message, BatchDone):
             self.done.set()
 
@@ -289,7 +297,7 @@ async def test_log_lines_are_sent_at_a_bounded_rate_and_the_rest_is_counted() ->
     """A destination that logs without end neither blocks nor floods the supervisor."""
 
     async def habit(self: Trial, events: Sequence[Event]) -> object:
-        for number in range(10 * LOG_LINES_PER_S):
+        for number in range(10 * LINES_PER_S):
             self.log.info("line %d", number)
         self.log.info("%d", "no number")
         return [Delivered()]
@@ -297,26 +305,60 @@ async def test_log_lines_are_sent_at_a_bounded_rate_and_the_rest_is_counted() ->
     bench = Bench(habit)
     await bench.run(1)
     lines = [said for said in bench.said if isinstance(said, Log)]
-    assert LOG_LINES_PER_S <= len(lines) <= 2 * LOG_LINES_PER_S
+    assert LINES_PER_S <= len(lines) <= 2 * LINES_PER_S
     assert lines[0].text == "line 0"
     assert lines[0].connection == "c"
 
 
-async def test_stray_exception_of_a_task_is_logged_with_its_connection() -> None:
-    """What a task left behind raises is told, and the worker goes on."""
-    asyncio.get_running_loop().set_exception_handler(None)
+async def test_stray_exception_is_told_with_its_connection() -> None:
+    """What was raised where nobody catches it is told, at a bounded rate, printable or not."""
 
     async def habit(self: Trial, events: Sequence[Event]) -> object:
-        asyncio.get_running_loop().call_soon(_raise)
-        return [Delivered()]
+        return []
 
-    def _raise() -> None:
-        raise ValueError("left behind")
+    class Spiteful(Exception):
+        def __str__(self) -> str:
+            sys.exit(1)
 
     bench = Bench(habit)
-    asyncio.get_running_loop().set_exception_handler(bench.runner.stray_exception)
+    bench.runner.configure(Configure("d", "trial", {}, 7))
+    bench.runner.stray(7, "ignored in f", Spiteful())
+    for _ in range(10 * LINES_PER_S):
+        bench.runner.stray(0, "thread x ended", ValueError("left behind"))
+    told = [said for said in bench.said if isinstance(said, Stray)]
+    assert told[0].connection == "d"
+    assert told[0].text == "ignored in f: Spiteful: (its text raised SystemExit)"
+    assert told[1] == Stray("", "thread x ended: ValueError: left behind", 0)
+    assert len(told) <= 2 * LINES_PER_S + 1
+
+
+async def test_threads_of_a_destination_may_log() -> None:
+    """A line from another thread is sent by the loop's, which alone may use the wire."""
+
+    async def habit(self: Trial, events: Sequence[Event]) -> object:
+        await asyncio.to_thread(self.log.warning, "from a thread")
+        return [Delivered()]
+
+    bench = Bench(habit)
+    bench.runner.attach(asyncio.get_running_loop())
     await bench.run(1)
-    await asyncio.sleep(0)
-    (line,) = [said for said in bench.said if isinstance(said, Log)]
-    assert line.level == logging.ERROR
-    assert "ValueError: left behind" in line.text
+    assert [said.text for said in bench.said if isinstance(said, Log)] == ["from a thread"]
+    assert bench.threads == {threading.get_ident()}
+
+
+async def test_want_of_memory_is_told_once() -> None:
+    """A MemoryError anywhere in what deliver raises is told, and its events go on singly."""
+
+    async def habit(self: Trial, events: Sequence[Event]) -> object:
+        try:
+            raise MemoryError
+        except MemoryError as error:
+            raise ValueError("hidden") from error
+
+    bench = Bench(habit)
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    assert (await bench.run(1))[0][1] == RETRY_ALONE
+    resource.setrlimit(resource.RLIMIT_DATA, before)
+    bench.runner.stray(0, "again", MemoryError())
+    told = [said for said in bench.said if isinstance(said, OutOfMemory)]
+    assert told == [OutOfMemory("c", "ValueError: hidden")]

@@ -18,11 +18,12 @@ PLUGINS = Path(__file__).parent / "plugins"
 class Row:
     """One habit. Texts are regular expressions that are searched for.
 
-    `exits` is the reason of the worker's exit, None where it has to live;
-    `detail` and `stacks` are of that exit. `error` is what `explain` says of
-    the bad event, "" where it is not said in time. `pool` adds to the pool's
-    keys, `bad_events` are sent among nine others, and end in quarantine where that
-    is said.
+    `exits` is the reason of the worker's exit, None where it has to live; `detail`
+    and `stacks` are of that exit. `error` is what `explain` says of the bad event;
+    under the connection's name, the log has `stray` of what was raised where
+    nobody catches, and `logs` of what it wrote. `pool` and `connection` add to the
+    keys of the pool and of the bad connection. `bad_events` are sent among nine
+    others; they end in quarantine, or are delivered, where that is said.
     """
 
     habit: str
@@ -30,9 +31,13 @@ class Row:
     detail: str = ""
     stacks: str = ""
     error: str = ""
+    stray: str = ""
+    logs: str = ""
     pool: Mapping[str, object] = field(default_factory=dict)
+    connection: Mapping[str, object] = field(default_factory=dict)
     bad_events: int = 1
     is_quarantined: bool = False
+    are_delivered: bool = False
 
     @property
     def name(self) -> str:
@@ -79,14 +84,16 @@ ROWS = (
     ),
     # --- raising ---
     Row("raises", exits=None, error="ValueError: no good"),
-    Row("raises_in_a_task", exits=None),
-    Row("raises_in_a_callback", exits=None),
-    Row("raises_in_del", exits=None),
-    Row("raises_in_a_thread", exits=None),
+    Row("raises_in_a_task", exits=None, stray="ValueError: from a task", are_delivered=True),
+    Row("raises_in_a_callback", exits=None, stray="from a callback", are_delivered=True),
+    Row("raises_in_del", exits=None, stray="from __del__", are_delivered=True),
+    Row("raises_in_a_thread", exits=None, stray="from a thread", are_delivered=True),
+    Row("exits_in_a_task", exits=None, stray="SystemExit: 3", are_delivered=True),
+    Row("exits_in_a_callback", exits=None, stray="SystemExit: 4", are_delivered=True),
+    Row("stops_the_loop", exits=None, stray="event loop was stopped", are_delivered=True),
     Row("raises_base_exception", exits=None, error="Odd: not even an Exception"),
     Row("exits_politely", exits=None, error="SystemExit: 3"),
     # --- dying: the bad event is found, and ends in quarantine ---
-    Row("exits_in_a_task", exits="crash", is_quarantined=True),
     Row("exits", exits="crash", detail="exit status 3", is_quarantined=True),
     Row("aborts", exits="signal", detail="SIGABRT", stacks=r"in aborts\b", is_quarantined=True),
     Row(
@@ -94,4 +101,39 @@ ROWS = (
     ),
     Row("overflows_the_stack", exits="signal", detail="SIGSEGV", is_quarantined=True),
     Row("kills_itself", exits="signal", detail="SIGKILL", is_quarantined=True),
+    # --- memory ---
+    Row(
+        "leaks",
+        exits="leak",
+        detail=r"leaks-bad leaks \d+ bytes an event",
+        # A megabyte a batch.
+        pool={"memory_limit": "128MiB", "memory_soft_limit": "64MiB", "workers": 1},
+        connection={"max_concurrency": 1},
+        bad_events=800,
+        are_delivered=True,
+    ),
+    Row(
+        "allocates_at_once",
+        exits="oom",
+        detail="MemoryError",
+        error="deliver raised MemoryError",
+        pool={"memory_limit": "128MiB", "memory_soft_limit": "96MiB"},
+    ),
+    Row(
+        "allocates_without_end",
+        exits="oom",
+        detail="MemoryError",
+        error="deliver raised MemoryError",
+        pool={"memory_limit": "128MiB", "memory_soft_limit": "96MiB"},
+    ),
+    Row(
+        "hoards",
+        exits="oom",
+        detail=r"it used \d+ of \d+ MiB of memory, in a step of hoards-bad",
+        pool={"memory_limit": "64MiB", "memory_soft_limit": "48MiB", "block_timeout": "30s"},
+    ),
+    # --- output ---
+    Row("prints", exits=None, logs="x{100}", are_delivered=True),
+    Row("prints_past_python", exits=None, logs="y{100}", are_delivered=True),
+    Row("logs_without_end", exits=None, logs="z{100}", are_delivered=True),
 )

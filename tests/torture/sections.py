@@ -31,6 +31,7 @@ def sections(rows: Iterable[Row]) -> dict[str, dict[str, object]]:
                 "source": name,
                 "destination": bad,
                 "settings": {"habit": row.habit},
+                **row.connection,
             },
             f"connections.{good}": {"source": name, "destination": good},
         }

@@ -34,6 +34,7 @@ from sandbox.protocol import (
     Log,
     Message,
     Outcomes,
+    OutOfMemory,
     Proceed,
     ProtocolError,
     Raised,
@@ -42,6 +43,7 @@ from sandbox.protocol import (
     Spawned,
     SpawnFailed,
     Stats,
+    Stray,
     Taken,
     ToWorker,
     ToWorkerChannel,
@@ -74,7 +76,7 @@ outcomes = st.lists(st.tuples(ints, ints, text, st.none() | floats), max_size=4)
 KINDS = ("heapsnapshot", "summary", "hpy", "tasks", "speedscope", "collapsed")
 
 by_kind: dict[type[Message], st.SearchStrategy[Message]] = {
-    Configure: st.builds(Configure, text, text, objects),
+    Configure: st.builds(Configure, text, text, objects, ints),
     Batch: st.builds(Batch, ints, text, floats, st.lists(st.binary(max_size=50), max_size=4)),
     Try: st.builds(Try, ints, text, floats, st.lists(st.binary(max_size=50), max_size=4)),
     Drain: st.builds(Drain),
@@ -95,6 +97,8 @@ by_kind: dict[type[Message], st.SearchStrategy[Message]] = {
     Begun: st.builds(Begun, ints, st.none() | ints),
     Gathered: st.builds(Gathered, ints, text, floats),
     Gather: st.builds(Gather, ints, st.sampled_from(KINDS), st.booleans(), floats),
+    OutOfMemory: st.builds(OutOfMemory, text, text),
+    Stray: st.builds(Stray, text, text, ints),
     Connect: st.builds(Connect, ints, text, text, ints),
     Taken: st.builds(Taken, ints),
     Abandon: st.builds(Abandon, ints),

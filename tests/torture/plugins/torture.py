@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import mmap
 import os
 import signal
 import sys
@@ -247,4 +248,82 @@ async def overflows_the_stack(self: Destination, event: Event) -> Outcome:
 @habit
 async def kills_itself(self: Destination, event: Event) -> Outcome:
     os.kill(os.getpid(), signal.SIGKILL)
+    return Delivered()
+
+
+@habit
+async def exits_in_a_callback(self: Torture, event: Event) -> Outcome:
+    asyncio.get_running_loop().call_soon(sys.exit, 4)
+    await asyncio.sleep(0)
+    return Delivered()
+
+
+@habit
+async def stops_the_loop(self: Torture, event: Event) -> Outcome:
+    asyncio.get_running_loop().stop()
+    await asyncio.sleep(0.01)
+    return Delivered()
+
+
+# --- memory ---
+
+_KEPT: list[bytes] = []
+
+
+@habit
+async def leaks(self: Torture, event: Event) -> Outcome:
+    _KEPT.append(bytes(100 * 1024) + str(event.message_id).encode())
+    await asyncio.sleep(0.005)
+    return Delivered()
+
+
+@habit
+async def allocates_at_once(self: Torture, event: Event) -> Outcome:
+    _KEPT.append(bytes(10 * 1024**3))
+    return Delivered()
+
+
+@habit
+async def allocates_without_end(self: Torture, event: Event) -> Outcome:
+    mine: list[list[int]] = []
+    while True:
+        mine.append(list(range(100_000)))
+
+
+@habit
+async def hoards(self: Torture, event: Event) -> Outcome:
+    # Memory that no RLIMIT_DATA counts, and a destination that would not hear of it.
+    mine: list[mmap.mmap] = []
+    while True:
+        try:
+            mine.append(mmap.mmap(-1, 1024 * 1024))
+            mine[-1].write(b"x" * 1024 * 1024)
+        except BaseException:  # noqa: BLE001, S112 - that is the habit
+            continue
+
+
+# --- output: 100 MB, 100 MB, and what would be 1 GB ---
+
+
+@habit
+async def prints(self: Torture, event: Event) -> Outcome:
+    for number in range(1000):
+        print("x" * 100_000, file=sys.stderr if number % 2 else sys.stdout)
+    return Delivered()
+
+
+@habit
+async def prints_past_python(self: Torture, event: Event) -> Outcome:
+    for number in range(1000):
+        os.write(1 + number % 2, b"y" * 100_000)
+        await asyncio.sleep(0)
+    return Delivered()
+
+
+@habit
+async def logs_without_end(self: Torture, event: Event) -> Outcome:
+    for _ in range(100):
+        for _ in range(100):
+            self.log.info("%s", "z" * 100_000)
+        await asyncio.sleep(0)
     return Delivered()

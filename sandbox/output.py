@@ -1,0 +1,156 @@
+"""What destinations print and log: lines to the supervisor at a bounded rate, the rest counted.
+
+Owns the rate, and the streams that stand in for standard output and error.
+Each line goes under the connection in whose context it was written. What is
+written past Python (by C code, to descriptors 1 and 2) goes through a pipe that
+the supervisor reads; it is none of ours.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+import time
+from collections.abc import Callable
+
+#: Lines that one connection may send in a second; the rest is counted and dropped.
+LINES_PER_S = 50
+#: Longest line, in characters.
+MAX_LINE = 2_000
+
+#: Level, connection, text, and how many lines before it were dropped.
+Say = Callable[[int, str, str, int], None]
+
+
+class Lines:
+    """The lines of all connections of a worker; for any thread."""
+
+    def __init__(self, say: Say, connection: Callable[[], str]) -> None:
+        self._say = say
+        self._connection = connection
+        self._second = 0
+        self._sent: dict[str, int] = {}
+        self._dropped: dict[str, int] = {}
+
+    def room(self, connection: str, lines: int = 1) -> int:
+        """How many of `lines` may be sent now; the others are counted as dropped."""
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second = second
+            self._sent.clear()
+        sent = self._sent.get(connection, 0)
+        room = max(0, min(lines, LINES_PER_S - sent))
+        if room:
+            self._sent[connection] = sent + room
+        if room < lines:
+            self._dropped[connection] = self._dropped.get(connection, 0) + lines - room
+        return room
+
+    def send(self, level: int, connection: str, text: str) -> None:
+        """A line for which there was room."""
+        self._say(level, connection, clean(text), self._dropped.pop(connection, 0))
+
+    def write(self, level: int, text: str) -> None:
+        """Text of some lines, from whoever runs now."""
+        connection = self._connection()
+        count = text.count("\n") + (not text.endswith("\n"))
+        room = self.room(connection, count)
+        if room:
+            # Cut first: a line may be as long as all memory.
+            for line in text[: room * MAX_LINE].split("\n")[:room]:
+                if line.strip():
+                    self.send(level, connection, line)
+
+    def tell_dropped(self) -> None:
+        """Say how many lines were dropped of whoever has fallen silent since."""
+        for connection in list(self._dropped):
+            if self.room(connection):
+                self.send(logging.WARNING, connection, "more was written than is kept")
+
+
+class Printed(io.TextIOBase):
+    """Stands in for `sys.stdout` and `sys.stderr`."""
+
+    def __init__(self, lines: Lines, level: int, descriptor: int) -> None:
+        super().__init__()
+        self._lines = lines
+        self._level = level
+        self._descriptor = descriptor
+        self._begun = ""
+        self.buffer = _Bytes(self)
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # a property where typeshed has a variable
+        """As of the streams that it stands in for."""
+        return "utf-8"
+
+    def fileno(self) -> int:
+        """The descriptor, which leads to the supervisor as well."""
+        return self._descriptor
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Take text; a line is sent once it is whole."""
+        begun, end = self._begun, text.rfind("\n") + 1
+        if end or len(begun) + len(text) > MAX_LINE:
+            whole, self._begun = (text[:end], text[end:]) if end else (text, "")
+            self._lines.write(self._level, begun + whole)
+        else:
+            self._begun = begun + text
+        self._begun = self._begun[:MAX_LINE]
+        return len(text)
+
+
+class _Bytes(io.RawIOBase):
+    """What writes bytes to a text stream's `buffer` gets."""
+
+    def __init__(self, text: Printed) -> None:
+        super().__init__()
+        self._text = text
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        taken = bytes(data)  # type: ignore[call-overload]  # whatever bytes() takes, else TypeError
+        self._text.write(taken.decode("utf-8", "replace"))
+        return len(taken)
+
+
+class Handler(logging.Handler):
+    """Log records as lines; of one connection, or of whoever runs where that is None."""
+
+    def __init__(self, lines: Lines, connection: str | None, running: Callable[[], str]) -> None:
+        super().__init__()
+        self._lines = lines
+        self._named = connection
+        self._running = running
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send it, unless there were too many of late: then it is not even formatted."""
+        connection = self._running() if self._named is None else self._named
+        if not self._lines.room(connection):
+            return
+        try:
+            text = record.getMessage()
+        except Exception as error:  # noqa: BLE001 - a format string that does not fit
+            text = f"unprintable log line: {type(error).__name__}: {error}"
+        if record.exc_info and record.exc_info[1] is not None:
+            text += f": {type(record.exc_info[1]).__name__}"
+        self._lines.send(record.levelno, connection, text)
+
+
+def take_over(lines: Lines, running: Callable[[], str]) -> None:
+    """From now on, what is printed or logged without a logger of ours goes through `lines`."""
+    sys.stdout = Printed(lines, logging.INFO, 1)
+    sys.stderr = Printed(lines, logging.WARNING, 2)
+    logging.getLogger().addHandler(Handler(lines, None, running))
+
+
+def clean(text: object) -> str:
+    """At most MAX_LINE characters, all of which UTF-8 has."""
+    return str(text)[:MAX_LINE].encode("utf-8", "replace").decode()
