@@ -152,10 +152,14 @@ class BatchDone(Message, frozen=True, array_like=True, tag=20):
 
 
 class Stats(Message, frozen=True, array_like=True, tag=21):
-    """Once a second, and so a heartbeat. `loop_lag_s` is the worst since the last one."""
+    """Once a second, and so a heartbeat. `loop_lag_s` is the worst since the last one.
+
+    `open_files` is how many descriptors the worker has.
+    """
 
     loop_lag_s: float
     tasks: int
+    open_files: int = 0
 
 
 class Log(Message, frozen=True, array_like=True, tag=22):

@@ -11,6 +11,7 @@ import asyncio
 import faulthandler
 import importlib
 import os
+import resource
 import signal
 import socket
 import sys
@@ -283,7 +284,14 @@ class _Worker(asyncio.Protocol):
     def _heartbeat(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        self._send(Stats(max(0.0, now - self._due_s), self._runner.batches))
+        self._send(Stats(max(0.0, now - self._due_s), self._runner.batches, _open_files()))
         self._runner.tell_dropped()
         self._due_s = now + HEARTBEAT_S
         loop.call_at(self._due_s, self._heartbeat)
+
+
+def _open_files() -> int:
+    try:
+        return len(os.listdir("/proc/self/fd")) - 1
+    except OSError:  # not one is left, not even to count them
+        return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

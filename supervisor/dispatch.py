@@ -400,6 +400,7 @@ class PoolShell:
                 self._stray(worker, message)
             case Stats():
                 post.loop_lag_s, post.running_batches = message.loop_lag_s, message.tasks
+                self.guard.told_open_files(worker, message.open_files)
                 self._metrics.loop_lag(worker.label, message.loop_lag_s)
             case Log():
                 if len(message.text) > MAX_DETAIL or len(message.connection) > MAX_DETAIL:

@@ -21,7 +21,7 @@ from supervisor.core.child import State
 from supervisor.core.effects import ExitReason
 from supervisor.core.leak import Leak, LeakWatch
 from supervisor.core.silence import Silence
-from supervisor.workers import Worker
+from supervisor.workers import MAX_PROCESSES, Worker
 
 _log = structlog.get_logger(__name__)
 
@@ -36,6 +36,8 @@ LEAK_SHARE, LEAK_LEAST_BYTES = 1 / 6, 8 * 1024 * 1024
 #: A worker is replaced somewhere in this last share below its soft limit: those that grow alike
 #: shall not all come to it at once.
 SPREAD = 0.05
+#: Share of its open files past which a worker is replaced.
+OPEN_FILES_SHARE = 0.9
 #: How far beyond its hard limit a worker may go that has said that it ran out, to leave evidence.
 #: As much as the jail's rlimits give it.
 EVIDENCE_SHARE, EVIDENCE_BYTES = 0.25, 32 * 1024 * 1024
@@ -122,6 +124,10 @@ class Guard:
                     self._watched[worker.number] = watched
                     self._look_at_loop(worker, watched.silence, now, 2 * every_s)
                     self._look_at_memory(worker, watched)
+                    if worker.descendants > MAX_PROCESSES:
+                        worker.kill(
+                            ExitReason.LIMIT, f"more than {MAX_PROCESSES} processes{_at(worker)}"
+                        )
                 case State.FORKING | State.DOOMED | State.STARTING | State.KILLED | State.GONE:
                     pass
         for number in before:
@@ -154,6 +160,20 @@ class Guard:
         if used > soft * watched.share and not watched.is_replaced:
             self._judge_leaks()
             self._replace_grown(worker, watched, _of(used, soft))
+
+    def told_open_files(self, worker: Worker, count: int) -> None:
+        """It has so many descriptors; near its limit another takes its place, at once.
+
+        Its neighbours could not connect any more.
+        """
+        watched = self._watched.get(worker.number)
+        most = worker.limits.max_open_files
+        if watched is None or watched.is_replaced or count <= most * OPEN_FILES_SHARE:
+            return
+        mark = worker.marked()
+        names = list(worker.worked) if mark is None else [mark.connection]
+        worker.blame(f"{count} of {most} open files{_at(worker)}", names[0] if names else None)
+        watched.is_replaced = self._pool.replace(worker, ExitReason.LIMIT, at_once=False)
 
     def _replace_grown(self, worker: Worker, watched: _Watched, of: str) -> None:
         leaks = [leak for name, leak in self.leaks.items() if worker.worked[name]]

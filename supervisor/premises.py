@@ -7,6 +7,7 @@ gone. What each of them is, is the business of the three modules behind it.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,12 +75,15 @@ class Premises:
         """Whether the kernel has ended a worker for its memory."""
         return self.cgroups.ran_out_of_memory(child)
 
-    def vacate(self, child: int) -> None:
-        """A worker is gone: take back what it had."""
+    def vacate(self, child: int, then: Callable[[], None]) -> None:
+        """A worker is gone: take back what it had, and call `then` when all of it is gone."""
         self.cgroups.remove(child)
-        if self.scratch is not None:
-            # In a thread: it may have left a hundred thousand files.
-            asyncio.get_running_loop().run_in_executor(None, self.scratch.remove, child)
+        if self.scratch is None or self.scratch.remove_empty(child):
+            then()
+            return
+        # In a thread: it may have left a hundred thousand files.
+        removing = asyncio.get_running_loop().run_in_executor(None, self.scratch.remove, child)
+        removing.add_done_callback(lambda _: then())
 
     def sweep(self) -> None:
         """Take back what could not be at once."""

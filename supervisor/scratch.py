@@ -63,6 +63,16 @@ class Scratch:
             return f"{size_bytes} bytes in its scratch folder, {MAX_BYTES} are allowed"
         return ""
 
+    def remove_empty(self, child: int) -> bool:
+        """Remove a worker's folder where nothing is left in it; whether it is gone."""
+        try:
+            self._of(child).rmdir()
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return True
+
     def remove(self, child: int) -> None:
         """Remove a worker's folder and all that it left there."""
         shutil.rmtree(self._of(child), ignore_errors=True)

@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -56,6 +57,10 @@ START_TIMEOUT_S = 30.0
 LAST_WORDS_S = 0.2
 #: Most characters of a worker's report on its sandbox layers, which `/status` shows.
 MAX_LAYERS_TEXT = 4_000
+#: Processes that a worker may have beside itself: copies that write a snapshot, and a few.
+MAX_PROCESSES = 16
+#: Seconds that the supervisor spends at most on one such look; what is left dies in the next one.
+STRAYS_S = 0.05
 #: Seconds between two looks for processes that nobody knows.
 SWEEP_S = 1.0
 #: Seconds that a worker may take to write its stacks and end, before it is killed without them.
@@ -205,6 +210,11 @@ class Worker(asyncio.Protocol):
         if self.pid is None:
             return 0
         return max(0, _own_bytes(self.pid) - self._force.inherited_bytes)
+
+    @property
+    def descendants(self) -> int:
+        """Processes that it has forked and that live, with theirs."""
+        return 0 if self.pid is None else _descendants(self.pid)
 
     def blame(self, detail: str, connection: str | None) -> None:
         """What its certificate is to say where it is retired, and whose name it bears."""
@@ -420,20 +430,21 @@ class Worker(asyncio.Protocol):
         self._output.close()
         mark, stacks = self.marked(), self.box.stacks()
         self.box.close()
-        self._force.forget(self)
-        self._listener.gone(
-            self,
-            Exit(
-                effect.reason,
-                effect.detail,
-                effect.was_ready,
-                time.time(),
-                self._usage,
-                mark,
-                stacks,
-                mark.connection if mark is not None and mark.is_running else self._blamed[1],
-            ),
+        end = Exit(
+            effect.reason,
+            effect.detail,
+            effect.was_ready,
+            time.time(),
+            self._usage,
+            mark,
+            stacks,
+            mark.connection if mark is not None and mark.is_running else self._blamed[1],
         )
+        self._force.clean_up(self, partial(self._report, end))
+
+    def _report(self, end: Exit) -> None:
+        self._listener.gone(self, end)
+        self._force.forget()
 
     def _disarm(self) -> None:
         if self._timer is not None:
@@ -452,6 +463,7 @@ class Workforce:
         """Children of ours that are no workers and no strays either, by process id."""
         self._workers: dict[int, Worker] = {}
         self._connecting: set[asyncio.Task[object]] = set()
+        self._leaving = 0
         self._inherited = (0, 0)
         self._sweeper: asyncio.TimerHandle | None = None
         self._on_empty: Callable[[], None] | None = None
@@ -505,17 +517,22 @@ class Workforce:
         self._kill_strays()
 
     async def _emptied(self) -> None:
-        if self._workers:
+        if self._workers or self._leaving:
             empty = asyncio.Event()
             self._on_empty = empty.set
             await empty.wait()
 
-    def forget(self, worker: Worker) -> None:
-        """A worker is gone; whatever it left behind goes too, before its exit is reported."""
+    def clean_up(self, worker: Worker, then: Callable[[], None]) -> None:
+        """End what a dead worker left running, remove what it left lying, and call `then`."""
         self._workers.pop(worker.number, None)
         self._kill_strays()
-        self.premises.vacate(worker.number)
-        if not self._workers and self._on_empty is not None:
+        self._leaving += 1
+        self.premises.vacate(worker.number, then)
+
+    def forget(self) -> None:
+        """An exit was reported."""
+        self._leaving -= 1
+        if not self._workers and not self._leaving and self._on_empty is not None:
             self._on_empty()
 
     def _answered(self, child: int, pid: int, reason: str) -> None:
@@ -530,19 +547,41 @@ class Workforce:
         self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
 
     def _kill_strays(self) -> None:
-        """End children of ours that no worker is registered for: what workers left behind."""
-        if not self.zygote.is_answering:
-            return  # one of them may be the worker that the zygote is about to name
+        """End children of ours that no worker is registered for: what workers left behind.
+
+        A process that forks without end is outrun: whoever is killed forks no more, and its
+        children become ours at once, so that each round finds fewer of them.
+        """
         known = {worker.pid for worker in self._workers.values()} | {self.zygote.pid} | self.spared
-        for pid in _children():
-            if pid in known:
-                continue
-            try:
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-            except (ProcessLookupError, ChildProcessError):
-                continue  # reaped by whoever started it
-            _log.warning("stray_process_killed", pid=pid)
+        killed = 0
+        until = time.monotonic() + STRAYS_S
+        while time.monotonic() < until:
+            found = [pid for pid in _children() if pid not in known and self._is_stray(pid)]
+            if not found:
+                break
+            for pid in found:
+                killed += _end(pid)
+        if killed:
+            _log.warning("stray_processes_killed", count=killed)
+
+    def _is_stray(self, pid: int) -> bool:
+        """Not the worker that the zygote is about to name: that one has a session of its own,
+        or is still in the zygote's."""
+        if self.zygote.is_answering:
+            return True
+        try:
+            return os.getsid(pid) not in (pid, self.zygote.pid)
+        except ProcessLookupError:
+            return True
+
+
+def _end(pid: int) -> bool:
+    """Kill a child and reap it if it is dead by now; whether it was."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except (ProcessLookupError, ChildProcessError):
+        return False  # reaped by whoever started it
 
 
 def _own_bytes(pid: int) -> int:
@@ -558,11 +597,21 @@ def _own_bytes(pid: int) -> int:
     )
 
 
-def _children() -> list[int]:
+def _descendants(pid: int) -> int:
+    """Processes below `pid`, as far as MAX_PROCESSES."""
+    found = todo = _children(pid)
+    while todo and len(found) <= MAX_PROCESSES:
+        todo = [child for parent in todo for child in _children(parent)]
+        found = found + todo
+    return len(found)
+
+
+def _children(pid: int | str = "self") -> list[int]:
     found: list[int] = []
-    for task in Path("/proc/self/task").iterdir():
-        try:
-            found += map(int, (task / "children").read_bytes().split())
-        except OSError:  # the thread has ended, or this kernel does not keep the list
-            continue
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children", "rb") as file:
+                found += map(int, file.read().split())
+    except OSError:  # it, or a thread of it, has ended; or this kernel does not keep the list
+        pass
     return found

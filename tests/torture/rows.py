@@ -136,4 +136,21 @@ ROWS = (
     Row("prints", exits=None, logs="x{100}", are_delivered=True),
     Row("prints_past_python", exits=None, logs="y{100}", are_delivered=True),
     Row("logs_without_end", exits=None, logs="z{100}", are_delivered=True),
+    # --- files, threads, processes ---
+    Row("writes_a_scratch_file", exits=None, logs="scratch: 3 of 3", are_delivered=True),
+    Row(
+        "fills_its_scratch_folder",
+        exits="limit",
+        detail=r"\d+ bytes in its scratch folder",
+    ),
+    Row(
+        "leaks_files", exits="limit", detail=r"\d+ of 128 open files", pool={"max_open_files": 128}
+    ),
+    Row("starts_threads", exits=None, error="can't start new thread"),
+    Row("forks_without_end", exits="limit", detail="more than 16 processes"),
+    Row("leaves_a_child", exits="crash", detail="exit status 5", is_quarantined=True),
+    # --- outcomes ---
+    Row("too_few_outcomes", exits=None, error=r"\d+ outcomes for \d+ events"),
+    Row("too_many_outcomes", exits=None, error=r"\d+ outcomes for \d+ events"),
+    Row("wrong_outcomes", exits=None, error="is not an outcome"),
 )

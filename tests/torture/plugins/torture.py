@@ -12,10 +12,12 @@ import mmap
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -37,6 +39,12 @@ class Torture(Destination):
         habit: str
 
     async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
+        outcomes = await self._outcomes(events)
+        if any(event.event == "Bad" for event in events):
+            outcomes = _OUTCOMES.get(self.settings.habit, list)(outcomes)
+        return outcomes
+
+    async def _outcomes(self, events: Sequence[Event]) -> list[Outcome]:
         outcomes: list[Outcome] = []
         for index, event in enumerate(events):
             self.at(index)
@@ -327,3 +335,76 @@ async def logs_without_end(self: Torture, event: Event) -> Outcome:
             self.log.info("%s", "z" * 100_000)
         await asyncio.sleep(0)
     return Delivered()
+
+
+# --- files, threads, processes ---
+
+
+@habit
+async def writes_a_scratch_file(self: Torture, event: Event) -> Outcome:
+    with tempfile.NamedTemporaryFile("w+") as file:
+        file.write("abc")
+        file.flush()
+        self.log.info("scratch: %d of 3", os.path.getsize(file.name))
+    return Delivered()
+
+
+@habit
+async def fills_its_scratch_folder(self: Torture, event: Event) -> Outcome:
+    folder = tempfile.mkdtemp()
+    number = 0
+    while True:
+        number += 1
+        with open(f"{folder}/{number}", "wb") as file:
+            file.write(bytes(4 * 1024 * 1024))
+        await asyncio.sleep(0)
+
+
+@habit
+async def leaks_files(self: Torture, event: Event) -> Outcome:
+    while True:
+        _FILES.append(open("/dev/null", "rb"))  # noqa: SIM115 - that is the habit
+
+
+_FILES: list[object] = []
+
+
+@habit
+async def starts_threads(self: Torture, event: Event) -> Outcome:
+    for _ in range(10_000):
+        threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
+    return Delivered()
+
+
+@habit
+async def forks_without_end(self: Torture, event: Event) -> Outcome:
+    while True:
+        try:
+            if os.fork() == 0:
+                continue
+        except OSError:
+            await asyncio.sleep(0.01)
+
+
+@habit
+async def leaves_a_child(self: Torture, event: Event) -> Outcome:
+    if os.fork() == 0:
+        os.setsid()
+        time.sleep(3600)  # noqa: ASYNC251 - that is the habit
+    os._exit(5)
+
+
+# --- outcomes ---
+
+
+async def _fine(self: Torture, event: Event) -> Outcome:
+    return Delivered()
+
+
+HABITS |= dict.fromkeys(("too_few_outcomes", "too_many_outcomes", "wrong_outcomes"), _fine)
+#: What becomes of a batch's outcomes where a bad event is in it. Any: nonsense on purpose.
+_OUTCOMES: dict[str, Callable[[list[Outcome]], Any]] = {
+    "too_few_outcomes": lambda outcomes: outcomes[:-1],
+    "too_many_outcomes": lambda outcomes: [*outcomes, Delivered()],
+    "wrong_outcomes": lambda outcomes: [True for _ in outcomes],
+}
