@@ -31,8 +31,8 @@ def exit_record(pool: str, post: Post, end: Exit) -> ExitRecord:
     connections = sorted({run.connection for run in batches})
     marked = marked_event(end, batches)
     blamed = end.connection
-    if blamed is None and len(connections) == 1:
-        blamed = connections[0]
+    if blamed is None:
+        blamed = connections[0] if len(connections) == 1 else post.only
     lane = None if blamed is None else post.configured.get(blamed)
     event = None if marked is None else _message_id(*marked)
     events = [] if event is None else [event]
