@@ -7,6 +7,7 @@ for a line.
 
 from __future__ import annotations
 
+import mmap
 import resource
 
 #: Bytes of address space that are given up first. They count against the limit and, since nobody
@@ -18,7 +19,9 @@ class Reserve:
     """One a worker."""
 
     def __init__(self) -> None:
-        self._ballast: bytearray | None = bytearray(BALLAST_BYTES)
+        # Not bytes, which would be written to as they are made.
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        self._ballast: mmap.mmap | None = mmap.mmap(-1, BALLAST_BYTES, flags)
 
     @property
     def is_whole(self) -> bool:
@@ -27,7 +30,9 @@ class Reserve:
 
     def release(self) -> None:
         """Make room: give up the ballast, and raise the soft limit to the hard one."""
-        self._ballast = None
+        if self._ballast is not None:
+            self._ballast.close()
+            self._ballast = None
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
 

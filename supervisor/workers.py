@@ -319,11 +319,18 @@ class Worker(asyncio.Protocol):
         elif self._core.state is core.State.STARTING:
             raise ProtocolError("it asks for connections before it is ready")
 
+    def eof_received(self) -> None:
+        # One turn of the loop ahead of connection_lost, and whoever takes its place can begin.
+        self._wire_closed()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._wire_lost = True
+        self._wire_closed()
+        self._bury_if_over()
+
+    def _wire_closed(self) -> None:
         if self._status is None and self._core.state is not core.State.GONE:
             self._apply(self._core.handle(core.WireClosed()))
-        self._bury_if_over()
 
     def _became_ready(self, message: Ready) -> None:
         if sum(len(name) + len(state) for name, state in message.layers.items()) > MAX_LAYERS_TEXT:

@@ -18,6 +18,7 @@ from scripts.benchmarks import (
     escape,
     loss,
     mapping,
+    memory,
     recover,
     report,
     soak,
@@ -103,6 +104,14 @@ def tax_command(seconds: float, pairs: int, workers: int, json_path: Path | None
 def recover_command(kills: int, json_path: Path | None) -> None:
     """Time from SIGKILL of a worker to its replacement's first batch; peers beside it."""
     report.show("recover", recover.run(kills=kills), json_path)
+
+
+@main.command("memory")
+@_workers_option(8)
+@_json_option
+def memory_command(workers: int, json_path: Path | None) -> None:
+    """Private memory of one more idle worker."""
+    report.show("memory", memory.run(workers=workers), json_path)
 
 
 @main.command("mapping")

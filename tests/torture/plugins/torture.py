@@ -260,14 +260,14 @@ async def kills_itself(self: Destination, event: Event) -> Outcome:
 
 
 @habit
-async def exits_in_a_callback(self: Torture, event: Event) -> Outcome:
+async def exits_in_a_callback(self: Destination, event: Event) -> Outcome:
     asyncio.get_running_loop().call_soon(sys.exit, 4)
     await asyncio.sleep(0)
     return Delivered()
 
 
 @habit
-async def stops_the_loop(self: Torture, event: Event) -> Outcome:
+async def stops_the_loop(self: Destination, event: Event) -> Outcome:
     asyncio.get_running_loop().stop()
     await asyncio.sleep(0.01)
     return Delivered()
@@ -279,27 +279,27 @@ _KEPT: list[bytes] = []
 
 
 @habit
-async def leaks(self: Torture, event: Event) -> Outcome:
+async def leaks(self: Destination, event: Event) -> Outcome:
     _KEPT.append(bytes(100 * 1024) + str(event.message_id).encode())
     await asyncio.sleep(0.005)
     return Delivered()
 
 
 @habit
-async def allocates_at_once(self: Torture, event: Event) -> Outcome:
+async def allocates_at_once(self: Destination, event: Event) -> Outcome:
     _KEPT.append(bytes(10 * 1024**3))
     return Delivered()
 
 
 @habit
-async def allocates_without_end(self: Torture, event: Event) -> Outcome:
+async def allocates_without_end(self: Destination, event: Event) -> Outcome:
     mine: list[list[int]] = []
     while True:
         mine.append(list(range(100_000)))
 
 
 @habit
-async def hoards(self: Torture, event: Event) -> Outcome:
+async def hoards(self: Destination, event: Event) -> Outcome:
     # Memory that no RLIMIT_DATA counts, and a destination that would not hear of it.
     mine: list[mmap.mmap] = []
     while True:
@@ -314,14 +314,14 @@ async def hoards(self: Torture, event: Event) -> Outcome:
 
 
 @habit
-async def prints(self: Torture, event: Event) -> Outcome:
+async def prints(self: Destination, event: Event) -> Outcome:
     for number in range(1000):
         print("x" * 100_000, file=sys.stderr if number % 2 else sys.stdout)
     return Delivered()
 
 
 @habit
-async def prints_past_python(self: Torture, event: Event) -> Outcome:
+async def prints_past_python(self: Destination, event: Event) -> Outcome:
     for number in range(1000):
         os.write(1 + number % 2, b"y" * 100_000)
         await asyncio.sleep(0)
@@ -329,7 +329,7 @@ async def prints_past_python(self: Torture, event: Event) -> Outcome:
 
 
 @habit
-async def logs_without_end(self: Torture, event: Event) -> Outcome:
+async def logs_without_end(self: Destination, event: Event) -> Outcome:
     for _ in range(100):
         for _ in range(100):
             self.log.info("%s", "z" * 100_000)
@@ -341,7 +341,7 @@ async def logs_without_end(self: Torture, event: Event) -> Outcome:
 
 
 @habit
-async def writes_a_scratch_file(self: Torture, event: Event) -> Outcome:
+async def writes_a_scratch_file(self: Destination, event: Event) -> Outcome:
     with tempfile.NamedTemporaryFile("w+") as file:
         file.write("abc")
         file.flush()
@@ -350,7 +350,7 @@ async def writes_a_scratch_file(self: Torture, event: Event) -> Outcome:
 
 
 @habit
-async def fills_its_scratch_folder(self: Torture, event: Event) -> Outcome:
+async def fills_its_scratch_folder(self: Destination, event: Event) -> Outcome:
     folder = tempfile.mkdtemp()
     number = 0
     while True:
@@ -361,7 +361,7 @@ async def fills_its_scratch_folder(self: Torture, event: Event) -> Outcome:
 
 
 @habit
-async def leaks_files(self: Torture, event: Event) -> Outcome:
+async def leaks_files(self: Destination, event: Event) -> Outcome:
     while True:
         _FILES.append(open("/dev/null", "rb"))  # noqa: SIM115 - that is the habit
 
@@ -370,14 +370,14 @@ _FILES: list[object] = []
 
 
 @habit
-async def starts_threads(self: Torture, event: Event) -> Outcome:
+async def starts_threads(self: Destination, event: Event) -> Outcome:
     for _ in range(10_000):
         threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
     return Delivered()
 
 
 @habit
-async def forks_without_end(self: Torture, event: Event) -> Outcome:
+async def forks_without_end(self: Destination, event: Event) -> Outcome:
     while True:
         try:
             if os.fork() == 0:
@@ -387,7 +387,7 @@ async def forks_without_end(self: Torture, event: Event) -> Outcome:
 
 
 @habit
-async def leaves_a_child(self: Torture, event: Event) -> Outcome:
+async def leaves_a_child(self: Destination, event: Event) -> Outcome:
     if os.fork() == 0:
         os.setsid()
         time.sleep(3600)  # noqa: ASYNC251 - that is the habit
@@ -397,7 +397,7 @@ async def leaves_a_child(self: Torture, event: Event) -> Outcome:
 # --- outcomes ---
 
 
-async def _fine(self: Torture, event: Event) -> Outcome:
+async def _fine(self: Destination, event: Event) -> Outcome:
     return Delivered()
 
 
