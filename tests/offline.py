@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _inside(arguments: list[str]) -> int:
-    _raise_loopback()
+    raise_loopback()
     _prove_empty()
     started = time.monotonic()
     code = pytest.main(arguments)
@@ -58,7 +58,7 @@ def _inside(arguments: list[str]) -> int:
     return int(code)
 
 
-def _raise_loopback() -> None:
+def raise_loopback() -> None:
     """A new namespace has the interface, but it is down."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sh", b"lo", _IFF_UP))

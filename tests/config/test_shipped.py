@@ -17,7 +17,7 @@ CREDENTIALS = "/run/credentials/bulkhead.service/"
 
 
 def test_demonstration() -> None:
-    """The config that ./scripts/run starts needs nothing but itself."""
+    """The smallest config needs nothing but itself."""
     demo = load(FOLDER / "bulkhead.toml", environ={}, builtin=BUILTIN)
     assert demo.service.state_dir.resolve() == FOLDER.parent / "state"
     assert demo.sources["demo"].write_keys == ("demo-write-key",)
