@@ -40,7 +40,9 @@ def queue_state(
     hold = scheduler.waits_for(connection, now)
     state = _STATES[hold.rule]
     breaker = scheduler.lanes[connection].breaker
-    if state is QueueState.OPEN and not breaker.is_closed:
+    if not breaker.is_closed and (
+        state is QueueState.OPEN or hold.rule in (Rule.PROBATION, Rule.APART)
+    ):
         state = QueueState.TRIPPED
     if state is QueueState.OPEN:
         if hold.rule is Rule.RETRY and depth.retrying and not depth.fresh:

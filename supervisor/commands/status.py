@@ -155,6 +155,17 @@ def _pools(status: Status) -> Iterator[RenderableType]:
                 duration(worker.uptime_s),
                 _exit(worker.last_exit),
             )
+        for one in pool.apart:
+            # It is there since its connection hung or killed another worker.
+            shown.add_row(
+                f"{pool.name}:{one.connection}",
+                str(one.pid or "-"),
+                _state(one.state),
+                size(one.rss_bytes),
+                *("", "", "", ""),
+                duration(one.uptime_s),
+                "apart, until it is proven",
+            )
     yield shown
     yield ""
 

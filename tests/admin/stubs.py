@@ -14,6 +14,7 @@ import msgspec
 
 from supervisor.admin.metrics import Metrics
 from supervisor.admin.status import (
+    ApartStatus,
     LastExit,
     NotFound,
     PoolState,
@@ -92,11 +93,14 @@ def worker_status(worker_id: str = "default-1") -> WorkerStatus:
 def a_status(*queues: QueueStatus, intake: str = "open") -> Status:
     """A service that runs."""
     spare = SpareStatus(pid=4712, state=WorkerState.IDLE, rss_bytes=1, uptime_s=1.0)
+    apart = ApartStatus("website-hook", 4713, WorkerState.IDLE, rss_bytes=1, uptime_s=1.0)
     return Status(
         version="1.2.3",
         state=ServiceState.RUNNING,
         uptime_s=90.0,
-        pools=(PoolStatus("default", PoolState.RUNNING, (worker_status(),), (spare,)),),
+        pools=(
+            PoolStatus("default", PoolState.RUNNING, (worker_status(),), (spare,), "", (apart,)),
+        ),
         queues=queues or (queue_status(),),
         books=BOOKS,
         sandbox={"rlimits": "on", "cgroup": "no delegated cgroup"},

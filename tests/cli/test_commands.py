@@ -23,6 +23,7 @@ def test_status_shows_everything_on_a_page(bulkhead: Bulkhead, admin: str) -> No
     assert ran.code == 0
     for shown in (
         *("bulkhead 1.2.3", "running", "pool default", "default-1", "4711", "20.0 MiB"),
+        *("default:website-hook", "apart, until it is proven"),
         *("SIGSEGV", "website-hook", "7 accepted", "3 delivered first try"),
         *("on: rlimits", "cgroup is off: no delegated cgroup", "2 repeats dropped"),
     ):
