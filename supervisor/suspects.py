@@ -282,14 +282,15 @@ class Suspects:
                 self._of(run.connection).files.append(file)
         for connection in inquest.accused:
             cases = sum(run.connection == connection and run.id in inquest.cases for run in runs)
-            orders = self._court.record(connection).accused(cases, now)
+            is_alone = connection == inquest.culprit
+            orders = self._court.record(connection).accused(cases, now, is_alone=is_alone)
             _log.warning(
                 "connection_on_probation",
                 connection=connection,
                 reason=end.reason,
                 detail=end.detail,
                 deliveries=self.undecided(connection),
-                certain=connection == inquest.culprit,
+                accused=len(inquest.accused),
             )
             self._carry_out(connection, orders)
         if inquest.culprit is not None:
@@ -329,7 +330,7 @@ class Suspects:
         else:
             file.case.died(silent)
             file.end, file.exit_id = end, exit_id
-            self._court.died_on_trial(run.connection)
+            self._court.record(run.connection).died_on_trial(self._clock())
             self._charge(run.connection, end)
         self._advance(run.connection)
 

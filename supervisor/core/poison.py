@@ -109,14 +109,16 @@ class Record:
     #: Who else was there when it was accused on a mere hint.
     witnesses: frozenset[str] = frozenset()
     has_died_on_trial: bool = False
+    #: It alone was accused, or has died on trial: it has something to prove.
+    is_suspect: bool = False
 
-    def accused(self, cases: int, now: float) -> list[Order]:
-        """So many batches of it are under probation from now on."""
-        relapsed = self.accused_at is not None and now - self.accused_at < RELAPSE_S
+    def accused(self, cases: int, now: float, *, is_alone: bool = True) -> list[Order]:
+        """So many batches of it are under probation from now on; `is_alone`: of nobody else."""
         if self.standing is not Standing.PROBATION:
-            self.needed = min(self.needed * 2, PROOF_BATCHES_MOST) if relapsed else PROOF_BATCHES
             self.has_died_on_trial = False
-        self.accused_at = now
+            self.is_suspect = self.standing is Standing.UNPROVEN and not is_alone
+        if is_alone:
+            self._suspect(now)
         self.cases += cases
         self.good, self.batch_events, self.unsolved = 0, 1, 0
         match self.standing:
@@ -129,14 +131,23 @@ class Record:
             case Standing.PROBATION:
                 return []
 
+    def died_on_trial(self, now: float) -> None:
+        """Nobody else was there: it is guilty, whatever the hint was worth."""
+        self.has_died_on_trial = True
+        self._suspect(now)
+
     def case_closed(self, *, is_alone: bool) -> list[Order]:
-        """A case is over; `is_alone`: the pool has no other connection to protect from it."""
+        """A case is over; `is_alone`: the pool has no other connection to protect from it.
+
+        Who was only one of many that might have done it, and has not done it again,
+        runs among the others at once.
+        """
         match self.standing:
             case Standing.PROBATION:
                 self.cases -= 1
                 if self.cases > 0:
                     return []
-                if is_alone:
+                if is_alone or not self.is_suspect:
                     return [Order.LET_GO, *self._rejoin()]
                 self.standing = Standing.UNPROVEN
                 return [Order.LET_GO]
@@ -153,6 +164,12 @@ class Record:
                 return self._rejoin() if self.good >= self.needed else []
             case Standing.TRUSTED | Standing.PROBATION:
                 return []
+
+    def _suspect(self, now: float) -> None:
+        if not self.is_suspect:
+            relapsed = self.accused_at is not None and now - self.accused_at < RELAPSE_S
+            self.needed = min(self.needed * 2, PROOF_BATCHES_MOST) if relapsed else PROOF_BATCHES
+        self.is_suspect, self.accused_at = True, now
 
     def _rejoin(self) -> list[Order]:
         self.standing = Standing.TRUSTED
@@ -220,10 +237,6 @@ class Court:
         """Events that a batch of it may hold; None: whatever its terms say."""
         known = self.records.get(connection)
         return None if known is None else known.batch_events
-
-    def died_on_trial(self, connection: str) -> None:
-        """Nobody else was there: it is guilty, whatever the hint was worth."""
-        self.record(connection).has_died_on_trial = True
 
     def case_closed(self, connection: str, *, is_alone: bool) -> list[Order]:
         """One of its batches has all its verdicts."""

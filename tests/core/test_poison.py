@@ -107,7 +107,7 @@ def test_guilty_verdict_clears_the_witnesses() -> None:
         inquest = court.inquest(deaths, Cause.RUNNING, hint=Hint(batch))
         assert inquest.culprit == "guilty"
         court.record("guilty").accused(1, 0.0)
-        court.died_on_trial("guilty")
+        court.record("guilty").died_on_trial(0.0)
         court.case_closed("guilty", is_alone=False)
 
 
@@ -143,13 +143,19 @@ TABLE = {
         Standing.TRUSTED,
         [Order.LET_GO, Order.REJOIN],
     ),
+    (Standing.PROBATION, "case closed, one of many"): (
+        Standing.TRUSTED,
+        [Order.LET_GO, Order.REJOIN],
+    ),
+    (Standing.TRUSTED, "case closed, one of many"): (Standing.TRUSTED, []),
+    (Standing.UNPROVEN, "case closed, one of many"): (Standing.UNPROVEN, []),
     (Standing.PROBATION, "went well"): (Standing.PROBATION, []),
     (Standing.UNPROVEN, "accused"): (Standing.PROBATION, [Order.HOLD]),
     (Standing.UNPROVEN, "case closed"): (Standing.UNPROVEN, []),
     (Standing.UNPROVEN, "case closed, alone"): (Standing.UNPROVEN, []),
     (Standing.UNPROVEN, "went well"): (Standing.UNPROVEN, []),
 }
-FACTS = ("accused", "case closed", "case closed, alone", "went well")
+FACTS = ("accused", "case closed", "case closed, alone", "case closed, one of many", "went well")
 
 
 @pytest.mark.parametrize("fact", FACTS)
@@ -157,10 +163,11 @@ FACTS = ("accused", "case closed", "case closed, alone", "went well")
 def test_every_standing_answers_every_fact(standing: Standing, fact: str) -> None:
     """A standing and a fact lead to one standing and its orders."""
     record = Record(standing, cases=1 if standing is Standing.PROBATION else 0, batch_events=1)
+    record.is_suspect = fact != "case closed, one of many"
     match fact:
         case "accused":
             orders = record.accused(1, 0.0)
-        case "case closed":
+        case "case closed" | "case closed, one of many":
             orders = record.case_closed(is_alone=False)
         case "case closed, alone":
             orders = record.case_closed(is_alone=True)
@@ -186,12 +193,35 @@ def test_proof_takes_a_row_of_good_batches_that_grow() -> None:
 def test_relapse_doubles_the_proof() -> None:
     """Soon after the last time it takes twice as much, much later it does not."""
     record = Record()
-    for _ in range(2):
-        record.accused(1, 0.0)
+    for at, needed in (
+        (0.0, PROOF_BATCHES),
+        (1.0, 2 * PROOF_BATCHES),
+        (RELAPSE_S + 2.0, PROOF_BATCHES),
+    ):
+        record.accused(1, at)
+        assert record.needed == needed
         record.case_closed(is_alone=False)
-    assert record.needed == 2 * PROOF_BATCHES
-    record.accused(1, RELAPSE_S + 1)
-    assert record.needed == PROOF_BATCHES
+        for _ in range(needed):
+            record.went_well()
+        assert record.standing is Standing.TRUSTED
+
+
+def test_relapse_on_the_way_doubles_the_proof() -> None:
+    """Also where it had not proven itself yet."""
+    record = Record()
+    for needed in (PROOF_BATCHES, 2 * PROOF_BATCHES, 4 * PROOF_BATCHES):
+        record.accused(1, 0.0)
+        assert record.case_closed(is_alone=False) == [Order.LET_GO]
+        assert record.needed == needed
+
+
+def test_one_of_many_accused_that_dies_on_trial_has_to_prove_itself() -> None:
+    """Then it is known who did it."""
+    record = Record()
+    record.accused(1, 0.0, is_alone=False)
+    record.died_on_trial(0.0)
+    assert record.case_closed(is_alone=False) == [Order.LET_GO]
+    assert record.standing is Standing.UNPROVEN
 
 
 def test_standing_waits_for_the_last_case() -> None:
