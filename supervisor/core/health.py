@@ -19,7 +19,7 @@ MILD_MOST = 2.0
 #: Where the score stands after a trip: a probe that dies twice trips again.
 AFTER_TRIP = TRIP_AT - 2.0
 #: Deaths that a connection may cause at once, and seconds in which it earns one back.
-DEATHS_MOST = 12.0
+DEATHS_MOST = 6.0
 DEATH_EARNED_S = 10.0
 
 

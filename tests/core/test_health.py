@@ -70,7 +70,7 @@ def test_too_many_deaths_in_a_while_trip_whatever_is_delivered() -> None:
             break
         for _ in range(10):
             health.went_well()
-    assert 10 < n < 20
+    assert 6 < n < 10
     assert told is not None
     assert "in a short while" in told
 
