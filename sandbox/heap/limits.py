@@ -24,8 +24,8 @@ class Limits:
     file_bytes: largest file; past it it fails.
     """
 
-    walk_s: float = 30.0
-    total_s: float = 60.0
+    walk_s: float = 60.0
+    total_s: float = 120.0
     table_bytes: int = 1024 * MIB
     file_bytes: int = 2048 * MIB
 

@@ -20,6 +20,8 @@ from typing import Any
 _MAX_THREADS = 256
 _MAX_FRAMES = 128
 _CO_OPTIMIZED = 1
+#: Where asyncio keeps its tasks: in Python 3.11, and from 3.12 on.
+_TASK_SETS = ("_all_tasks", "_scheduled_tasks")
 _MRO = type.__dict__["__mro__"].__get__
 _NAMESPACE = vars(types.ModuleType)["__dict__"].__get__
 #: Types that tell nothing of who made an object.
@@ -119,12 +121,15 @@ def context() -> Iterator[tuple[str, object]]:
 
 def tasks() -> list[object]:
     """All asyncio tasks of this process, running or not, of any loop."""
-    # `all_tasks` wants a running loop; what it reads is this set of weak references.
     found: list[object] = []
-    for reference in list(asyncio.tasks._all_tasks.data):  # type: ignore[attr-defined]  # private
-        task = reference()
-        if task is not None and not task.done():
-            found.append(task)
+    for name in _TASK_SETS:
+        # `all_tasks` wants a running loop; what it reads are these sets of weak references.
+        references = getattr(getattr(asyncio.tasks, name, None), "data", ())
+        for reference in list(references):
+            task = reference()
+            # Its own `done` may be code of the program.
+            if isinstance(task, asyncio.Future) and not asyncio.Future.done(task):
+                found.append(task)
     return found
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from sandbox.heap import file
-from sandbox.heap.analysis import Heap
+from sandbox.heap.analysis import Heap, report_of
+from sandbox.heap.page import report_page
 from tests.heap.reading import Plain
 from tests.heap.taking import take
 
@@ -65,6 +66,38 @@ def test_chrome_devtools_agrees(path: Path, heap: Heap, tmp_path: Path) -> None:
     """Its loader finds as many nodes, the same sizes, kept alive and in all, and the retainer."""
     bundle = tmp_path / "devtools.mjs"
     found = opened("devtools.mjs", "chrome-devtools-frontend", [str(path), str(bundle)])
+    _assert_agreed(found, heap)
+
+
+def test_the_devtools_of_an_installed_chromium_agree(path: Path, heap: Heap) -> None:
+    """So does the loader that Debian's Chromium has in it, run in that browser."""
+    _assert_agreed(in_chromium("snapshot", path), heap)
+
+
+def test_a_page_works_in_a_browser(path: Path, heap: Heap, tmp_path: Path) -> None:
+    """It draws suspects, picture and classes, is gone into and out of by clicks, asks nothing."""
+    page = tmp_path / "heap.html"
+    report = report_of(heap)
+    page.write_text(report_page(heap, report, "known"))
+    found = in_chromium("page", page)
+    assert found["errors"] == []
+    assert set(found["requests"]) == {"file:"}
+    assert found["paths"] == [suspect.path for suspect in report.suspects]
+    assert found["cells"] > 20
+    assert found["classes"] > 20
+    assert len(found["inside"]) == 2
+    assert found["inside"][1] in found["detail"]
+    assert found["outside"] == ["heap"]
+
+
+def in_chromium(what: str, path: Path) -> dict[str, Any]:
+    """What is seen of a file there. Any: its JSON."""
+    if shutil.which("chromium") is None:
+        pytest.skip("chromium is not installed")
+    return opened("chromium.mjs", "puppeteer-core", [what, str(path)])
+
+
+def _assert_agreed(found: dict[str, Any], heap: Heap) -> None:
     assert found["nodes"] == len(heap.snapshot)
     assert found["total"] == heap.total
     node = held(heap)

@@ -10,7 +10,7 @@ from pathlib import Path
 from sandbox import jail
 from sandbox.protocol import Limits, Spawn, Withheld
 
-LIMIT_BYTES = 64 << 20
+LIMIT_BYTES = 24 << 20
 ROWS: list[dict[str, object]] = []
 
 
