@@ -172,6 +172,7 @@ class Operator:
         shell = self._openable(connection)
         self._service.paused.remove(connection)
         shell.scheduler.resumed(connection)
+        self._service.holds.forget(connection)
         shell.pump_soon()
 
     async def probe(self, connection: str) -> None:

@@ -48,6 +48,7 @@ from supervisor.egress.policy import Reach
 from supervisor.exits import ExitStore
 from supervisor.gatherer import Gatherer
 from supervisor.guard import Guard
+from supervisor.holds import Holds
 from supervisor.orders import PoolPlan
 from supervisor.output import Printed
 from supervisor.posts import Lane, Post, SlotRecord
@@ -84,6 +85,7 @@ class PoolShell:
         clock: Clock,
         retry: RetryPolicy,
         broker: Broker,
+        holds: Holds,
     ) -> None:
         self.plan = plan
         self.lanes: dict[str, Lane] = {}
@@ -96,6 +98,7 @@ class PoolShell:
         self._clock = clock
         self._broker = broker
         self.gatherer = Gatherer()
+        self._holds = holds
         self.scheduler = Scheduler(self._look)
         self._core = Pool(force.numbers, plan.workers, plan.spares)
         self._posts: dict[int, Post] = {}
@@ -107,7 +110,7 @@ class PoolShell:
             metrics=metrics,
             clock=clock,
             retry=retry,
-            asked_to_wait=self.scheduler.asked_to_wait,
+            asked_to_wait=self._asked_to_wait,
             on_settled=self._tell_if_idle,
         )
         self.suspects = Suspects(
@@ -160,7 +163,13 @@ class PoolShell:
         self.lanes |= wanted
         for lane in wanted.values():
             self.scheduler.opened(lane.name, lane.terms, lane.closed)
+            # What a destination asked for before a restart still holds.
+            self.scheduler.asked_to_wait(lane.name, self._holds.until(lane.name))
         self.pump_soon()
+
+    def _asked_to_wait(self, connection: str, until: float) -> None:
+        self.scheduler.asked_to_wait(connection, until)
+        self._holds.asked(connection, until)
 
     def recycle(self, slot: int) -> bool:
         """Drain and replace the worker of a slot; False where it has none."""

@@ -35,6 +35,7 @@ from supervisor.egress.broker import Broker
 from supervisor.egress.names import Resolver
 from supervisor.evidence import Evidence
 from supervisor.exits import ExitStore
+from supervisor.holds import Holds
 from supervisor.ingest import TrackingApi
 from supervisor.jailtrial import Attempt
 from supervisor.paused import Paused
@@ -169,6 +170,7 @@ class Service:
         self.clock: Clock
         self.queue: Queue
         self.paused: Paused
+        self.holds: Holds
         self.exits: ExitStore
         self.broker: Broker
         self.evidence: Evidence
@@ -208,6 +210,7 @@ class Service:
         # Not before the queue is open: that is how we know that no other service lives here.
         self.force.premises.prepare()
         self.paused = Paused(state_dir)
+        self.holds = Holds(state_dir, self.clock)
         self.exits = ExitStore(state_dir)
         self._start_broker(sockets.values())
         self.evidence = Evidence(
@@ -387,6 +390,7 @@ class Service:
                     clock=self.clock,
                     retry=retry,
                     broker=self.broker,
+                    holds=self.holds,
                 )
                 shell.start()
                 renewed.append(name)
@@ -487,6 +491,7 @@ class Service:
         for task in list(self._tasks):
             task.cancel()
         if self._queue_is_open:
+            await self.holds.close()
             await self.queue.close()
             self.exits.close()
         self._notifier.close()

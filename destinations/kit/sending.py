@@ -107,6 +107,19 @@ class Sending(Destination):
         return await exchange(self.http, request, self._limits)
 
 
+class _Hold:
+    """Whether the server has asked to be let alone: then nothing more of this `deliver` is sent."""
+
+    answer: Retry | None = None
+
+    def seen(self, outcome: Outcome) -> Outcome:
+        """The outcome itself; with `Retry-After` in it, `answer` is what the others get."""
+        if isinstance(outcome, Retry) and outcome.after_s and self.answer is None:
+            reason = f"not sent, since another event got {outcome.reason}"
+            self.answer = Retry(reason, outcome.after_s, outcome.cause)
+        return outcome
+
+
 class PerEvent(Sending):
     """One request an event; each outcome is reported as soon as it is there."""
 
@@ -121,11 +134,12 @@ class PerEvent(Sending):
     async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
         outcomes: list[Outcome] = [UNSENT] * len(events)
         queue = iter(enumerate(events))
+        hold = _Hold()
 
         async def send() -> None:
             for index, event in queue:
                 self.at(index)
-                outcome = await self._deliver_one(event)
+                outcome = hold.answer or hold.seen(await self._deliver_one(event))
                 outcomes[index] = outcome
                 self.report(index, outcome)
 
@@ -191,11 +205,15 @@ class Batched(Sending):
         self, items: Sequence[tuple[int, Item]], settle: Callable[[int, Outcome], None]
     ) -> None:
         """Send items, each with the index of its event; `settle` is told each one's outcome."""
+        hold = _Hold()
         for wave in _waves(items):
-            await self._deliver_wave(wave, settle)
+            await self._deliver_wave(wave, settle, hold)
 
     async def _deliver_wave(
-        self, items: Sequence[tuple[int, Item]], settle: Callable[[int, Outcome], None]
+        self,
+        items: Sequence[tuple[int, Item]],
+        settle: Callable[[int, Outcome], None],
+        hold: _Hold,
     ) -> None:
         parts, too_large = split(items)
         for index, failed in too_large:
@@ -205,12 +223,16 @@ class Batched(Sending):
         async def send() -> None:
             while queue:
                 part = queue.popleft()
+                if hold.answer is not None:
+                    for index in part.indices:
+                        settle(index, hold.answer)
+                    continue
                 said = await self._send_part(part)
                 if isinstance(said, Split):
                     queue.extend(_smaller(part))
                     continue
                 for index, outcome in zip(part.indices, said, strict=True):
-                    settle(index, outcome)
+                    settle(index, hold.seen(outcome))
 
         await together(send, min(self.concurrency, len(queue)))
 

@@ -16,11 +16,13 @@ from scripts.benchmarks import (
     deliver,
     durable,
     escape,
+    fair,
     loss,
     mapping,
     memory,
     recover,
     report,
+    scale,
     soak,
     tax,
 )
@@ -112,6 +114,34 @@ def recover_command(kills: int, json_path: Path | None) -> None:
 def memory_command(workers: int, json_path: Path | None) -> None:
     """Private memory of one more idle worker."""
     report.show("memory", memory.run(workers=workers), json_path)
+
+
+@main.command("scale")
+@click.option("--events", type=click.IntRange(1_000), default=200_000, show_default=True)
+@click.option("--backlog", type=click.IntRange(1_000), default=1_000_000, show_default=True)
+@click.option(
+    "--connections",
+    type=click.IntRange(1, 100_000),
+    multiple=True,
+    default=scale.CONNECTIONS,
+    show_default=True,
+)
+@_json_option
+def scale_command(
+    events: int, backlog: int, connections: tuple[int, ...], json_path: Path | None
+) -> None:
+    """CPU an event and memory, by the number of connections and with a backlog."""
+    figures = scale.run(events=events, backlog=backlog, connections=connections)
+    report.show("scale", figures, json_path)
+
+
+@main.command("fair")
+@_seconds_option(15.0)
+@_pairs_option
+@_json_option
+def fair_command(seconds: float, pairs: int, json_path: Path | None) -> None:
+    """p99 of nine healthy connections beside a sick one, of five kinds; and without it."""
+    report.show("fair", fair.run(seconds=seconds, pairs=pairs), json_path)
 
 
 @main.command("mapping")
