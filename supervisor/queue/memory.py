@@ -79,6 +79,7 @@ class Memory:
     chunks: dict[int, Chunk] = field(default_factory=dict)
     unwritten: dict[int, RetryRow] = field(default_factory=dict)
     ended: set[int] = field(default_factory=set)
+    last_lane: int = 0
     totals: list[int] = field(default_factory=lambda: [0] * len(COUNTERS))
     live_bytes: int = 0
     retry_bytes: int = 0
@@ -94,6 +95,7 @@ class Memory:
     def add_lane(self, lane: Lane) -> None:
         """A connection that was unknown. The newest one of a name is the one of this name."""
         self.lanes[lane.id] = lane
+        self.last_lane = max(self.last_lane, lane.id)
         self.by_name[lane.name] = lane
         self.by_source.setdefault(lane.source, []).append(lane)
 

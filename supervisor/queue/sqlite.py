@@ -49,6 +49,7 @@ from supervisor.queue.leases import Leases
 from supervisor.queue.leasing import Leasing
 from supervisor.queue.memory import Memory
 from supervisor.queue.offline import audited
+from supervisor.queue.pressure import Pressure
 from supervisor.queue.schema import COUNTERS, LETTER_BYTES, Lock, last_seen, prepare
 from supervisor.queue.settling import Settling
 from supervisor.queue.store import Store
@@ -105,6 +106,7 @@ class SqliteQueue:
         self._upkeep = Upkeep(
             self._memory, self._store, self._leases, config, clock, self._has_work, self._calling
         )
+        self._pressure = Pressure(self._memory, config.max_pending, clock)
         self._sources: dict[str, int] = {}
         self._route_ids: dict[int, tuple[Route, RouteIds]] = {}
         self._arriving_bytes = 0
@@ -179,7 +181,7 @@ class SqliteQueue:
         return buried
 
     def _new_lane(self, name: str, source: str) -> Lane:
-        number = max(self._memory.lanes, default=0) + 1
+        number = self._memory.last_lane + 1
         lane = Lane(number, name, self._source_id(source), None)
         self._memory.add_lane(lane)
         self._store.journal.connections.append((lane.id, name, lane.source))
@@ -206,7 +208,7 @@ class SqliteQueue:
         routes = {id(event.route): event.route for event in events}
         route_ids = {way: self._ids_of(source, route) for way, route in routes.items()}
         size = sum(len(event.body) for event in events) + EVENT_OVERHEAD * len(events)
-        await self._require_room(size)
+        await self._require_room(self._source_id(source), size)
         answer: asyncio.Future[Sequence[bool]] = self._loop.create_future()
         store.journal.intake.append(
             Intake(self._source_id(source), source, events, received_at, route_ids, size, answer)
@@ -218,19 +220,21 @@ class SqliteQueue:
         finally:
             self._arriving_bytes -= size
 
-    async def _require_room(self, size: int) -> None:
-        while self._is_over_budget(size):
+    async def _require_room(self, source: int, size: int) -> None:
+        while self._is_over_budget(source, size):
             # Room may also have been made by others meanwhile.
-            if not await self._upkeep.take_back() and self._is_over_budget(size):
+            if not await self._upkeep.take_back() and self._is_over_budget(source, size):
                 raise QueueFull(
                     f"the queue holds {self._used_bytes} bytes and may hold "
-                    f"{self._config.max_pending} (queue.max_pending): wait, or raise it",
+                    f"{self._config.max_pending} (queue.max_pending; the last of it is for sources "
+                    "that use less than their part): wait, or raise it",
                     FULL_RETRY_AFTER_S,
                 )
             self._store.require_intake()
 
-    def _is_over_budget(self, more: int) -> bool:
-        return self._used_bytes + self._arriving_bytes + more > self._config.max_pending
+    def _is_over_budget(self, source: int, more: int) -> bool:
+        used = self._used_bytes + self._arriving_bytes + more
+        return used > self._pressure.limit(source, used)
 
     @property
     def _used_bytes(self) -> int:
