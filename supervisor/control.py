@@ -101,7 +101,7 @@ class Operator:
         state, reason, hold = queue_state(shell.scheduler, name, depth, now)
         if hold.rule is Rule.UNKNOWN:
             reason = self._unknown(lane)
-        concurrency = shell.scheduler.lanes[name].concurrency
+        scheduled = shell.scheduler.lanes[name]
         next_at = hold.until if hold.until is not None else depth.next_retry_at
         refusals = self._service.broker.refusals.get(name)
         leak = shell.guard.leaks.get(name)
@@ -117,7 +117,8 @@ class Operator:
             state_reason=reason,
             next_attempt_in_s=None if next_at is None else max(0.0, next_at - now),
             waiting_for=text_of(hold) if depth.pending > depth.leased else "",
-            concurrency=min(int(concurrency.limit), lane.terms.max_concurrency),
+            concurrency=min(int(scheduled.concurrency.limit), lane.terms.max_concurrency),
+            trips=scheduled.breaker.trips,
             egress_refused=0 if refusals is None else refusals.count,
             last_egress_refusal=None if refusals is None else refusals.last,
             blame=_blame(shell, name),

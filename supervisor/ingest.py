@@ -230,8 +230,10 @@ class TrackingApi:
             try:
                 accepted = await self._queue.append(source, reader.events, received_at)
             except QueueFull as error:
+                self._metrics.rejected(source, "queue_full", len(reader.events))
                 return _later(request, 429, "queue_full", str(error), error.retry_after_s)
             except QueueUnavailable as error:
+                self._metrics.rejected(source, "queue_unavailable", len(reader.events))
                 return _later(request, 503, "queue_unavailable", str(error), RETRY_UNAVAILABLE_S)
             self._count(source, reader, accepted.count(False))
         elif reader.rejected:

@@ -10,8 +10,6 @@ from events.
 from __future__ import annotations
 
 import asyncio
-import math
-from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Literal
 
@@ -25,14 +23,14 @@ from prometheus_client import (
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
-    HistogramMetricFamily,
     InfoMetricFamily,
 )
 from prometheus_client.metrics_core import Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from supervisor.admin.status import Status
+from supervisor.admin.histograms import Histograms
+from supervisor.admin.status import QueueState, Status
 
 #: What `Metrics.render` returns.
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -104,36 +102,6 @@ class _Seconds:
             self._histogram.remove(label)
 
 
-class _DeliverySeconds:
-    """A histogram that takes a batch at a time: the library's own costs a lock an observation."""
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(DELIVERY_BUCKETS) + 1)
-        self.sum_s = 0.0
-
-    def observe(self, received_at: Iterable[float], now: float) -> None:
-        counts = self.counts
-        last_at, bucket, age_s, sum_s = math.nan, 0, 0.0, 0.0
-        for at in received_at:
-            # Events of one request share their time of receipt, so most need no search.
-            if at != last_at:
-                last_at = at
-                age_s = now - at if now > at else 0.0  # the wall clock may have been set back
-                bucket = bisect_left(DELIVERY_BUCKETS, age_s)
-            counts[bucket] += 1
-            sum_s += age_s
-        self.sum_s += sum_s
-
-    def buckets(self) -> list[tuple[str, float]]:
-        """Cumulative counts by upper bound, as Prometheus wants them."""
-        total = 0
-        rows: list[tuple[str, float]] = []
-        for bound, count in zip((*map(str, DELIVERY_BUCKETS), "+Inf"), self.counts, strict=True):
-            total += count
-            rows.append((bound, total))
-        return rows
-
-
 class Metrics(Collector):
     """The service's metrics. Counting is for the event loop's thread only."""
 
@@ -142,7 +110,9 @@ class Metrics(Collector):
         self.registry = registry = CollectorRegistry()
         self._snapshot: Callable[[], Status] | None = None
         self._status: Status | None = None
-        self._delivery_seconds: dict[str, _DeliverySeconds] = {}
+        self._delivery_seconds = Histograms(
+            "bulkhead_delivery_seconds", "From receipt to delivery.", DELIVERY_BUCKETS
+        )
         self._loop_lag_s: dict[str, float] = {}
         self._received = _Counts(
             registry,
@@ -174,11 +144,9 @@ class Metrics(Collector):
             "Attempts at a delivery, by what came of them.",
             ("connection", "result"),
         )
-        self._batch_seconds = _Seconds(
-            registry,
+        self._batch_seconds = Histograms(
             "bulkhead_batch_seconds",
             "From handing a batch to a worker to its last outcome.",
-            "connection",
             BATCH_BUCKETS,
         )
         self._egress = _Counts(
@@ -273,10 +241,7 @@ class Metrics(Collector):
 
     def delivery_seconds(self, connection: str, received_at: Iterable[float], now: float) -> None:
         """Deliveries that were received at these epoch seconds were delivered at `now`."""
-        histogram = self._delivery_seconds.get(connection)
-        if histogram is None:
-            histogram = self._delivery_seconds[connection] = _DeliverySeconds()
-        histogram.observe(received_at, now)
+        self._delivery_seconds.observe_ages(connection, received_at, now)
 
     def batch_seconds(self, connection: str, seconds: float) -> None:
         """A batch took `seconds` in its worker."""
@@ -338,8 +303,7 @@ class Metrics(Collector):
         ):
             by_connection.retain(connections)
         self._batch_seconds.retain(connections)
-        for connection in [name for name in self._delivery_seconds if name not in connections]:
-            del self._delivery_seconds[connection]
+        self._delivery_seconds.retain(connections)
         self._worker_exits.retain(pools)
         self._worker_start_seconds.retain(pools)
 
@@ -350,12 +314,16 @@ class Metrics(Collector):
         enough to be missed by the event loop. What is looked at is looked at here.
         """
         self._look()
-        return await asyncio.to_thread(generate_latest, self.registry)
+        return await asyncio.to_thread(self._page)
 
     def render(self) -> bytes:
         """The same page, at once."""
         self._look()
-        return generate_latest(self.registry)
+        return self._page()
+
+    def _page(self) -> bytes:
+        own = "".join((*self._delivery_seconds.text(), *self._batch_seconds.text()))
+        return generate_latest(self.registry) + own.encode()
 
     def _look(self) -> None:
         self._status = None if self._snapshot is None else self._snapshot()
@@ -371,12 +339,6 @@ class Metrics(Collector):
         the event loop goes on counting meanwhile.
         """
         yield InfoMetricFamily("bulkhead", "Version of the service.", {"version": self._version})
-        delivery_seconds = HistogramMetricFamily(
-            "bulkhead_delivery_seconds", "From receipt to delivery.", labels=("connection",)
-        )
-        for connection, histogram in self._delivery_seconds.copy().items():
-            delivery_seconds.add_metric((connection,), histogram.buckets(), histogram.sum_s)
-        yield delivery_seconds
         status = self._status
         if status is not None:
             yield from _queues(status)
@@ -423,13 +385,45 @@ def _queues(status: Status) -> Iterator[Metric]:
         "Bytes that each event leaves behind in its worker, 0 where no leak was found.",
         labels=("connection",),
     )
+    concurrency = GaugeMetricFamily(
+        "bulkhead_queue_concurrency",
+        "Batches that may run at once now: the limit that was found out.",
+        labels=("connection",),
+    )
+    shut = GaugeMetricFamily(
+        "bulkhead_queue_shut",
+        "1 for a queue that may not send now, by its state; open ones are not listed.",
+        labels=("connection", "state"),
+    )
+    held = GaugeMetricFamily(
+        "bulkhead_queue_held_deliveries",
+        "Deliveries that wait behind another event of their user, where there are any.",
+        labels=("connection",),
+    )
+    held_s = GaugeMetricFamily(
+        "bulkhead_queue_held_seconds",
+        "For how long the user that is held back longest is, where there is one.",
+        labels=("connection",),
+    )
+    trips = CounterMetricFamily(
+        "bulkhead_queue_trips",
+        "How often a connection's circuit breaker has opened, where it has.",
+        labels=("connection",),
+    )
     for queue in status.queues:
-        leak.add_metric((queue.connection,), queue.leak_bytes_per_event or 0.0)
-        depth.add_metric((queue.connection,), queue.depth)
-        oldest.add_metric((queue.connection,), queue.oldest_s or 0.0)
-    yield depth
-    yield oldest
-    yield leak
+        name = (queue.connection,)
+        depth.add_metric(name, queue.depth)
+        oldest.add_metric(name, queue.oldest_s or 0.0)
+        leak.add_metric(name, queue.leak_bytes_per_event or 0.0)
+        concurrency.add_metric(name, queue.concurrency)
+        if queue.state is not QueueState.OPEN:
+            shut.add_metric((queue.connection, queue.state.value), 1)
+        if queue.held_s is not None:
+            held.add_metric(name, queue.held_deliveries)
+            held_s.add_metric(name, queue.held_s)
+        if queue.trips:
+            trips.add_metric(name, queue.trips)
+    yield from (depth, oldest, leak, concurrency, shut, held, held_s, trips)
 
 
 def _workers(status: Status) -> Iterator[Metric]:

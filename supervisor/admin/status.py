@@ -166,6 +166,8 @@ class QueueStatus(msgspec.Struct, frozen=True):
     egress_refused: int = 0
     last_egress_refusal: str | None = None
     blame: BlameStatus = BlameStatus()
+    trips: int = 0
+    """How often its circuit breaker has opened since the service started."""
     held_users: int = 0
     """Users of an ordered connection that wait for the retry of one of their events."""
     held_deliveries: int = 0

@@ -253,7 +253,7 @@ async def test_a_full_queue(client: Client, intake: MemoryIntake, counts: Counts
     for retries, after in (("1", "5"), ("3", "20"), ("999", "60"), ("-1", "3"), ("x", "3")):
         answer = await client.post("/v1/track", json=EVENT, headers={"X-Retry-Count": retries})
         assert answer.headers["Retry-After"] == after
-    assert not counts.by_name
+    assert counts.by_name == {("rejected", "web", "queue_full"): 6}
 
 
 async def test_a_broken_store(client: Client, intake: MemoryIntake) -> None:
