@@ -175,6 +175,16 @@ class Lane:
             else:
                 self.window.remove(share)
 
+    def ahead_of(self, chunk: int, index: int) -> int | None:
+        """How many fresh ones go before event `index` of a chunk; None past the window."""
+        n = 0
+        for share in self.window:
+            if share.chunk.id >= chunk:
+                before = share.todo & ((1 << index) - 1)
+                return n + before.bit_count() if share.chunk.id == chunk else None
+            n += share.todo.bit_count()
+        return None
+
     # --- retries ---
 
     def plan(self, entry: Due, window: int) -> int:

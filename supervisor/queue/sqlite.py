@@ -444,11 +444,22 @@ class SqliteQueue:
             record,
             deliveries=[
                 msgspec.structs.replace(
-                    one, is_leased=one.id in leased, held_since=self._held_since(one, leased)
+                    one,
+                    is_leased=one.id in leased,
+                    held_since=self._held_since(one, leased),
+                    ahead=self._ahead(one),
                 )
                 for one in record.deliveries
             ],
         )
+
+    def _ahead(self, record: DeliveryRecord) -> int | None:
+        """How many of its connection go before it, where it was never attempted."""
+        chunk, dot, index = record.id.partition(".")
+        lane = self._memory.lane_of(record.connection)
+        if record.state != "pending" or not dot or lane is None:
+            return None
+        return lane.ahead_of(int(chunk), int(index.partition(".")[0]))
 
     def _held_since(self, record: DeliveryRecord, leased: set[str]) -> float | None:
         """Since when an event waits behind another one of its user."""
