@@ -20,7 +20,6 @@ from typing import IO, cast
 
 import msgspec
 
-from sandbox import process
 from sandbox.heap import file
 from sandbox.heap.analysis import Heap, report_of
 from sandbox.heap.diff import compared
@@ -28,15 +27,13 @@ from sandbox.heap.file import Malformed
 from sandbox.heap.page import difference_page, page_template, report_page
 from sandbox.heap.summary import Row, Summary
 from sandbox.heap.text import difference_text, report_text, summary_text
-from sandbox.jail import descriptors, identity, landlock, paths, seccomp
+from sandbox.jail import alone
 
 #: What one report may use: the largest snapshot that `file` takes needs about 3 GiB.
 MAX_MEMORY_BYTES = 4 << 30
 MAX_CPU_S = 600
 _MAX_SUMMARY_BYTES = 4 << 20
 _READ_BYTES = 1 << 16
-#: Who it is where it was started as root.
-_NOBODY = 65_534
 
 
 def main() -> int:
@@ -83,13 +80,7 @@ def _limit() -> None:
 def _enter_jail(keep: list[int]) -> None:
     """The layers of a worker's jail that this machine has. Raises OSError half-way through."""
     _warm_up()
-    descriptors.scrub(keep)
-    process.set_no_new_privs()
-    # Before the change of user, to whom the folders that are named may be closed.
-    own = paths.allowed([], None, (), resolves_names=False)
-    landlock.restrict(own, may_connect=False)
-    identity.drop(_NOBODY if os.geteuid() == 0 else None, "the service is not root")
-    seccomp.restrict("strict", brokered=True)
+    alone.enter(keep)
 
 
 def _warm_up() -> None:

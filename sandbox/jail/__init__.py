@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from functools import partial
 
 from sandbox import process
@@ -64,17 +64,7 @@ def prepare() -> None:
     paths.shared()
     seccomp.prepare(BROKERED)
     if os.geteuid() == 0:
-        identity.obstacle = _obstacle(paths.code())
-
-
-def _obstacle(wanted: Sequence[str]) -> str:
-    """Why a worker with another uid could not read `wanted`; empty where it can."""
-    try:
-        openings.open_up(wanted)
-    except openings.ClosedError as error:
-        return str(error)
-    unreadable = openings.unreadable(wanted)
-    return "" if unreadable is None else f"{unreadable} can be read by its owner only"
+        identity.obstacle = openings.obstacle(paths.code())
 
 
 def _uid_of(order: Spawn) -> tuple[int | None, str]:
@@ -86,7 +76,7 @@ def _uid_of(order: Spawn) -> tuple[int | None, str]:
             pass
     wanted = [*order.plugin_paths, *order.write_paths]
     wanted += [order.ca_file] if order.ca_file is not None else []
-    if obstacle := identity.obstacle or _obstacle(wanted):
+    if obstacle := identity.obstacle or openings.obstacle(wanted):
         return None, obstacle
     return uid, ""
 

@@ -16,6 +16,7 @@ from sandbox import process
 _PR_CAPBSET_DROP = 24
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 _CAP_VERSION_3 = 0x20080522
+_CAP_SETGID, _CAP_SETUID = 6, 7
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -48,6 +49,12 @@ def drop(uid: int | None, reason: str) -> str:
         os.setresuid(uid, uid, uid)
     _drop_capabilities()
     return "on" if uid is not None else reason
+
+
+def may_change() -> bool:
+    """Whether this process may become another user and group."""
+    effective = _capabilities()[0]
+    return all(effective >> bit & 1 for bit in (_CAP_SETGID, _CAP_SETUID))
 
 
 def faults(uid: int | None) -> str:

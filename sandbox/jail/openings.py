@@ -60,6 +60,17 @@ def open_up(paths: Iterable[str]) -> None:
         raise ClosedError(f"other users may not search {names}: {error.strerror}") from error
 
 
+def obstacle(wanted: Iterable[str]) -> str:
+    """Why another user could not read `wanted`, made reachable where it can be; "" where none."""
+    paths = list(wanted)
+    try:
+        open_up(paths)
+    except ClosedError as error:
+        return str(error)
+    closed = unreadable(paths)
+    return "" if closed is None else f"{closed} can be read by its owner only"
+
+
 def unreadable(paths: Iterable[str]) -> str | None:
     """The first of `paths`, or of the modules in them, that other users may not read, if any."""
     for path in paths:

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 #: Shared libraries that Python and its packages load, and where the loader finds them.
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache")
 _TIME_ZONES = ("/usr/share/zoneinfo", "/etc/localtime", "/etc/timezone")
@@ -90,16 +92,20 @@ def shared() -> tuple[str, ...]:
 def code() -> tuple[str, ...]:
     """Folders of Python itself, of its packages, and of ours.
 
-    A checkout's root is not among them: beside our packages lies whatever the
-    operator keeps there, a config with secrets for one.
+    A checkout's root is not among them, unlike the folder that we are installed
+    into: beside our packages lies whatever the operator keeps there, a config with
+    secrets for one.
     """
     import destinations
     import sandbox
 
     ours = [str(Path(folder)) for package in (destinations, sandbox) for folder in package.__path__]
-    root = str(Path(ours[0]).parent)
+    root = os.path.realpath(Path(ours[0]).parent)
     found = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]
-    found += [entry for entry in sys.path if entry and os.path.realpath(entry) != root]
+    is_installed = root == os.path.realpath(Path(msgspec.__file__).parent.parent)
+    found += [
+        entry for entry in sys.path if entry and (is_installed or os.path.realpath(entry) != root)
+    ]
     return tuple(dict.fromkeys((*found, *ours)))
 
 

@@ -51,9 +51,7 @@ def _print(who: str, results: jailed.Results) -> None:
             name,
             _text(results["none"][name]),
             _text(with_all),
-            ", ".join(
-                layer for layer in jailed.TRIED if results.get(f"only {layer}", {}).get(name)
-            ),
+            "the kernel" if results["none"][name] else _alone(name, results),
             ", ".join(
                 layer
                 for layer in jailed.TRIED
@@ -61,6 +59,10 @@ def _print(who: str, results: jailed.Results) -> None:
             ),
         )
     Console(width=140).print(table)
+
+
+def _alone(name: str, results: jailed.Results) -> str:
+    return ", ".join(layer for layer in jailed.TRIED if results.get(f"only {layer}", {}).get(name))
 
 
 def _text(code: int) -> str:

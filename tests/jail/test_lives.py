@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 
 from tests.conftest import StartService
+from tests.harness.service import RunningService
 from tests.harness.waiting import wait_until
 from tests.process.client import post, track
 
@@ -39,6 +40,13 @@ def test_fork_of_a_worker_does_not_outlive_the_supervisor(running_service: Start
     assert not left
 
 
+def last_exit(service: RunningService) -> dict[str, str] | None:
+    """How the only worker ended last."""
+    (worker,) = service.admin("/status")["pools"][0]["workers"]
+    end: dict[str, str] | None = worker["last_exit"]
+    return end
+
+
 def test_worker_writes_to_its_scratch_folder_alone(
     running_service: StartService, tmp_path: Path
 ) -> None:
@@ -67,13 +75,7 @@ def test_worker_that_fills_its_scratch_folder_is_ended(running_service: StartSer
     """Too many files end it for `limit`, with the reason in its exit."""
     service = running_service(sections("writes", files=1500))
     post(service.url, [track("m1")])
-
-    def last_exit() -> dict[str, str] | None:
-        (worker,) = service.admin("/status")["pools"][0]["workers"]
-        end: dict[str, str] | None = worker["last_exit"]
-        return end
-
-    wait_until(lambda: last_exit() is not None, 20, "an exit of the worker")
-    end = last_exit()
+    wait_until(lambda: last_exit(service) is not None, 20, "an exit of the worker")
+    end = last_exit(service)
     assert end is not None
     assert (end["reason"], end["detail"]) == ("limit", "more than 1000 files in its scratch folder")

@@ -14,14 +14,20 @@ from destinations.kit import Delivered, Destination, Event, Failed, Outcome
 
 
 class Forks(Destination):
-    """Leaves a process behind that waits for better times."""
+    """Leaves processes behind that wait for better times."""
 
     name = "forks"
 
+    class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+        """`times` of them an event."""
+
+        times: int = 1
+
     async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        if os.fork() == 0:
-            time.sleep(600)  # noqa: ASYNC251 - the fork has no loop to block
-            os._exit(0)
+        for _ in range(self.settings.times):
+            if os.fork() == 0:
+                time.sleep(600)  # noqa: ASYNC251 - the fork has no loop to block
+                os._exit(0)
         return [Delivered() for _ in events]
 
 
