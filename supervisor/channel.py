@@ -80,6 +80,8 @@ class Channel:
             _close(descriptor)
         self._waiting.clear()
         self._socket.close()
+        # Those who made us are in these: a dead worker shall not wait for the cycle collector.
+        self._heard = self._broken = _nobody
 
     def send(self, message: ToWorkerChannel, descriptor: Descriptor | None = None) -> None:
         """Send a message, with a descriptor that is ours no longer: it is closed once it is sent.
@@ -169,6 +171,10 @@ class Channel:
             return
         rights = array.array("i", [descriptor.fileno()])
         self._socket.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+
+
+def _nobody(said: object) -> None:
+    """Nobody listens to a closed channel."""
 
 
 def _decode(data: bytes) -> FromWorkerChannel:

@@ -13,6 +13,7 @@ import click
 
 from scripts.benchmarks import (
     blast,
+    connect,
     deliver,
     durable,
     escape,
@@ -88,6 +89,15 @@ def durable_command(seconds: float, pairs: int, workers: int, json_path: Path | 
 def deliver_command(events: int, pairs: int, json_path: Path | None) -> None:
     """Webhooks/s; beside it a bare aiohttp client on the same core."""
     report.show("deliver", deliver.run(events=events, pairs=pairs), json_path)
+
+
+@main.command("connect")
+@click.option("--requests", type=click.IntRange(100), default=20_000, show_default=True)
+@_pairs_option
+@_json_option
+def connect_command(requests: int, pairs: int, json_path: Path | None) -> None:
+    """Requests/s through the broker, kept-alive and on new connections; plain aiohttp beside it."""
+    report.show("connect", connect.run(requests=requests, pairs=pairs), json_path)
 
 
 @main.command("tax")
