@@ -503,6 +503,7 @@ class Workforce:
         task = loop.create_task(loop.create_unix_connection(lambda: worker, sock=ours))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
+        task.add_done_callback(lambda made: _let_go(made, ours))
         order = self.premises.furnished(order)
         self.zygote.fork(
             order, (theirs.detach(), their_channel.detach(), *box.copies(), their_output)
@@ -580,6 +581,19 @@ class Workforce:
             return os.getsid(pid) not in (pid, self.zygote.pid)
         except ProcessLookupError:
             return True
+
+
+def _let_go(
+    made: asyncio.Task[tuple[asyncio.BaseTransport, asyncio.BaseProtocol]], sock: socket.socket
+) -> None:
+    """Keep a socket from closing its number a second time.
+
+    uvloop ties the socket to its transport only after `connection_made`. One that was aborted by
+    then has closed the number already, and the socket would close whatever has that number when
+    it is collected: another worker's wire, most likely.
+    """
+    if not made.cancelled() and made.exception() is None and made.result()[0].is_closing():
+        sock.detach()
 
 
 def _end(pid: int) -> bool:

@@ -56,7 +56,7 @@ async def _measure(
     if end is None:
         connector = aiohttp.TCPConnector(limit=HTTP_CONNECTIONS)
     else:
-        own = worker_channel.Channel(end.detach(), lambda message, fd: egress.heard(message, fd))
+        own = worker_channel.Channel(end.detach(), lambda message, fd: egress.heard(message, fd))  # type: ignore[arg-type]  # no heap is asked for
 
         def ask(message: FromWorkerChannel) -> None:
             own.send(message)

@@ -23,6 +23,7 @@ from pathlib import Path
 import aiohttp
 import click
 import psutil
+import uvloop
 
 from scripts.fuzzing.nursery import LIARS, Nursery, Tally
 from supervisor import log
@@ -39,7 +40,7 @@ MOST_PENDING = 2000
 #: Connections that the liars serve.
 CONNECTIONS = 8
 #: How a liar may end. `signal` is our own doing, when all is said.
-LIARS_END = {"protocol", "egress", "signal", "drain"}
+LIARS_END = {"protocol", "egress", "signal", "drain", "recycle", "timeout"}
 #: Log lines of level error that a liar earns itself.
 BY_THE_WAY = {"destination_log", "delivery_quarantined"}
 CONFIG = """
@@ -238,9 +239,7 @@ def main(cases: int, seconds: float, seed: int | None) -> None:
     """Say hostile frames and datagrams to a service; exit 1 where it does not stand that."""
     if seed is None:
         seed = int.from_bytes(os.urandom(4))
-    # Not uvloop: with both ends of dozens of wires in this process, its libuv was seen to abort in
-    # uv__epoll_ctl_flush where many of them end in one turn. Why is not known yet.
-    faults = asyncio.run(_fuzz(seed, cases, seconds))
+    faults = uvloop.run(_fuzz(seed, cases, seconds))
     for fault in faults[:20]:
         print(f"FAULT: {fault}", file=sys.stderr)
     if faults:

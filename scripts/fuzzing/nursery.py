@@ -27,6 +27,7 @@ from sandbox.protocol import (
     FrameReader,
     Message,
     Outcomes,
+    Proceed,
     Ready,
     Spawn,
     Stats,
@@ -67,6 +68,7 @@ class Nursery:
 
     pid = None
     is_answering = True
+    is_warm = False
     restarts = 0
 
     def __init__(self, answered: Callable[[int, int, str], None], tally: Tally) -> None:
@@ -217,6 +219,8 @@ class Player:
                 self._say(Validated(message.connection, []))
             case Drain():
                 os.kill(self.pid, signal.SIGKILL)
+            case Proceed():
+                return
             case TryJail():
                 raise AssertionError("nobody asked for that")
 
