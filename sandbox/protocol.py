@@ -472,7 +472,7 @@ class FrameReader:
         self._fault: ProtocolError | None = None
         # It delimits frames; how much is buffered is for `feed` to bound, and 0 is no bound.
         # Its first buffer is of `read_size`, a whole megabyte by default; it grows as it must.
-        self._unpacker = msgpack.Unpacker(max_buffer_size=0, read_size=16 * 1024)
+        self._unpacker = msgpack.Unpacker(max_buffer_size=0, read_size=256 * 1024)
         self._end = 0
 
     def feed(self, data: bytes) -> list[Any]:  # Any: instances of `kinds`
