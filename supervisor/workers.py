@@ -414,12 +414,6 @@ class Worker(asyncio.Protocol):
         if self._status is not None and (self._wire_lost or self._transport is None):
             self._disarm()
             status, self._status = self._status, None
-            if status == -signal.SIGKILL and self._force.premises.ran_out_of_memory(self.number):
-                self._apply(
-                    self._core.handle(
-                        core.KillAsked(ExitReason.OOM, "ended by the kernel at memory_limit")
-                    )
-                )
             self._apply(self._core.handle(core.Exited(status)))
 
     def _vacate(self) -> None:
@@ -437,9 +431,13 @@ class Worker(asyncio.Protocol):
         self._output.close()
         mark, stacks = self.marked(), self.box.stacks()
         self.box.close()
+        reason, detail = effect.reason, effect.detail
+        # Known from its group alone: its wire ends first, and SIGKILL is all that its status says.
+        if reason is ExitReason.SIGNAL and self._force.premises.ran_out_of_memory(self.number):
+            reason, detail = ExitReason.OOM, "ended by the kernel at memory_limit"
         end = Exit(
-            effect.reason,
-            effect.detail,
+            reason,
+            detail,
             effect.was_ready,
             time.time(),
             self._usage,
