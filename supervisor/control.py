@@ -174,13 +174,13 @@ class Operator:
         self._service.paused.remove(connection)
         shell.scheduler.resumed(connection)
         self._service.holds.forget(connection)
-        shell.pump_soon()
+        shell.sender.pump_soon()
 
     async def probe(self, connection: str) -> None:
         """Let one batch through now. Raises NotFound or Refused."""
         shell = self._openable(connection)
         shell.scheduler.probed(connection, self._service.clock())
-        shell.pump_soon()
+        shell.sender.pump_soon()
 
     def _shell(self, connection: str) -> PoolShell:
         shell = self._service.pool_of(connection)

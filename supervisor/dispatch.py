@@ -1,16 +1,14 @@
 """One pool at work: its workers, its scheduler, and the batches in between.
 
-The shell around `core/pool.py` and `core/scheduler.py`: leases deliveries from
-the queue, hands them to workers, and turns what comes back, or does not come
-back, into verdicts. A returned batch and a dead worker go through the same
-function: every delivery of a batch gets a verdict, exactly once.
+The shell around `core/pool.py`: has workers forked, placed, replaced and retired, hears
+what they say, and ends those whose batches are past their time. What they are sent is
+`sending.py`'s. A returned batch and a dead worker go through the same function: every
+delivery of a batch gets a verdict, exactly once.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-import random
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -19,7 +17,6 @@ import structlog
 
 from sandbox.protocol import (
     MAX_DETAIL,
-    Batch,
     BatchDone,
     Begun,
     FromWorker,
@@ -36,13 +33,11 @@ from sandbox.protocol import (
 from supervisor.admin.metrics import Metrics
 from supervisor.blame import exit_record
 from supervisor.clock import Clock
-from supervisor.core.child import State
 from supervisor.core.effects import Assign, ExitReason, Isolate, Retire, Wake
 from supervisor.core.effects import Spawn as SpawnEffect
 from supervisor.core.pool import Effect, Pool
 from supervisor.core.retry import RetryPolicy
-from supervisor.core.scheduler import Batch as Told
-from supervisor.core.scheduler import Ready, Scheduler, Take
+from supervisor.core.scheduler import Ready, Scheduler
 from supervisor.egress.broker import Broker, Desk
 from supervisor.egress.policy import Reach
 from supervisor.exits import ExitStore
@@ -52,21 +47,19 @@ from supervisor.holds import Holds
 from supervisor.orders import PoolPlan
 from supervisor.output import Printed
 from supervisor.posts import Lane, Post, SlotRecord
-from supervisor.queue import Queue, QueueUnavailable
+from supervisor.queue import Queue
+from supervisor.sending import Sender
 from supervisor.suspects import Suspects
 from supervisor.verdicts import Judge, Run
-from supervisor.workers import Exit, Worker, Workforce, log_printed
+from supervisor.worker_log import log_line, log_printed, log_stray
+from supervisor.workers import Exit, Worker, Workforce
 
 _log = structlog.get_logger(__name__)
 
-#: Seconds that a batch may run past its soft timeout before its worker is killed.
-GRACE_S = 5.0
 #: Seconds that a worker with nothing left to do may take to exit.
 EXIT_S = 5.0
 #: Seconds between two looks at deadlines.
 TICK_S = 0.5
-#: Seconds past soft timeout and grace for which deliveries stay leased.
-LEASE_SLACK_S = 30.0
 #: A worker that dies within so many seconds of a zygote died of the same cause: of nobody's batch.
 TOGETHER_S = 1.0
 
@@ -102,16 +95,13 @@ class PoolShell:
         self.scheduler = Scheduler(self._look)
         self._core = Pool(force.numbers, plan.workers, plan.spares)
         self._posts: dict[int, Post] = {}
-        self._running: dict[int, Run] = {}
-        self._batch_ids = itertools.count(1)
-        self._leasing = 0
         self._judge = Judge(
             queue=queue,
             metrics=metrics,
             clock=clock,
             retry=retry,
             asked_to_wait=self._asked_to_wait,
-            on_settled=self._tell_if_idle,
+            on_settled=lambda: self.sender.tell_if_idle(),
         )
         self.suspects = Suspects(
             self,
@@ -122,16 +112,23 @@ class PoolShell:
             metrics=metrics,
             clock=clock,
         )
-        self._alarm: asyncio.TimerHandle | None = None
-        self._alarm_at: float | None = None
         self._wake: asyncio.TimerHandle | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self.guard = Guard(self)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._pump_due = False
-        self._draining = False
+        self.sender = Sender(
+            self._posts,
+            self.lanes,
+            self.slots,
+            batch_timeout_s=plan.batch_timeout_s,
+            queue=queue,
+            scheduler=self.scheduler,
+            judge=self._judge,
+            suspects=self.suspects,
+            guard=self.guard,
+            metrics=metrics,
+            clock=clock,
+        )
         self._failure = ""
-        self._idle: asyncio.Event | None = None
 
     # --- life ---
 
@@ -146,6 +143,7 @@ class PoolShell:
         # Destinations are imported, and limits taken on, once in a worker's life.
         renew |= (plan.destinations, plan.limits) != (self.plan.destinations, self.plan.limits)
         self.plan, self._judge.retry = plan, retry
+        self.sender.batch_timeout_s = plan.batch_timeout_s
         now = self._clock()
         self._carry_out(self._core.resized(plan.workers, plan.spares, now))
         if renew:
@@ -165,7 +163,7 @@ class PoolShell:
             self.scheduler.opened(lane.name, lane.terms, lane.closed)
             # What a destination asked for before a restart still holds.
             self.scheduler.asked_to_wait(lane.name, self._holds.until(lane.name))
-        self.pump_soon()
+        self.sender.pump_soon()
 
     def _asked_to_wait(self, connection: str, until: float) -> None:
         self.scheduler.asked_to_wait(connection, until)
@@ -195,22 +193,15 @@ class PoolShell:
 
     def stop_sending(self) -> None:
         """Lease nothing any more."""
-        self._draining = True
+        self.sender.stop()
         self.suspects.draining()
-
-    async def drained(self) -> None:
-        """Return when no batch runs and every verdict is with the queue."""
-        while self._running or self._leasing or not self._judge.is_settled:
-            self._idle = asyncio.Event()
-            await self._idle.wait()
 
     def shut(self) -> None:
         """Tell every worker to finish and exit."""
-        self._draining = True
+        self.sender.stop()
         self._carry_out(self._core.shut())
-        for timer in (self._alarm, self._wake):
-            if timer is not None:
-                timer.cancel()
+        if self._wake is not None:
+            self._wake.cancel()
         self._close_if_over()
 
     def _close_if_over(self) -> None:
@@ -220,11 +211,6 @@ class PoolShell:
             self.guard.stop()
 
     # --- what is to be seen ---
-
-    @property
-    def inflight(self) -> int:
-        """Deliveries that are with workers, unreported."""
-        return sum(run.unreported for run in self._running.values())
 
     @property
     def name(self) -> str:
@@ -280,6 +266,10 @@ class PoolShell:
             for slot, child in sorted(self._core.slots.items())
         }
 
+    def _look(self, connection: str) -> Ready:
+        depth = self._queue.depth(connection)
+        return Ready(depth.fresh, depth.next_retry_at, depth.size_bytes)
+
     # --- decisions carried out ---
 
     def _carry_out(self, effects: list[Effect]) -> None:
@@ -322,7 +312,7 @@ class PoolShell:
         _log.info(
             "worker_serves", pool=self.plan.name, worker=post.worker.label, pid=post.worker.pid
         )
-        self.pump()
+        self.sender.pump()
 
     def _set_apart(self, child: int, connection: str) -> None:
         post = self._posts[child]
@@ -336,7 +326,7 @@ class PoolShell:
             connection=connection,
         )
         self.suspects.came(post)
-        self.pump_soon()
+        self.sender.pump_soon()
 
     def _retire(self, child: int, reason: ExitReason) -> None:
         post = self._posts.get(child)
@@ -366,15 +356,11 @@ class PoolShell:
     def rejoin(self, connection: str) -> None:
         """That worker is not needed any more, or was not yet there."""
         self._carry_out(self._core.rejoined(connection, self._clock()))
-        self.pump_soon()
+        self.sender.pump_soon()
 
     def try_again(self, post: Post, lane: Lane, run: Run, indices: tuple[int, ...]) -> Run:
         """Hand some of a batch to a worker, out of turn, as a batch of their own."""
-        now = self._clock()
-        deadline = now + self.plan.batch_timeout_s + GRACE_S
-        part = run.part(next(self._batch_ids), post.worker.number, indices, now, deadline)
-        self._hand_over(post, lane, part)
-        return part
+        return self.sender.send_part(post, lane, run, indices)
 
     # --- workers.Listener ---
 
@@ -393,9 +379,9 @@ class PoolShell:
         post = self._posts[worker.number]
         match message:
             case Outcomes():
-                self._outcomes(post, message)
+                self.sender.outcomes(post, message)
             case BatchDone():
-                self._batch_done(post, message.batch)
+                self.sender.batch_done(post, message.batch)
             case OutOfMemory():
                 if len(message.text) > MAX_DETAIL or message.connection not in post.configured:
                     raise ProtocolError("out of memory in a connection that it does not have")
@@ -406,7 +392,7 @@ class PoolShell:
                     *post.configured,
                 ):
                     raise ProtocolError("a stray exception of a connection that it does not have")
-                self._stray(worker, message)
+                log_stray(self.name, worker, message, self._metrics)
             case Stats():
                 post.loop_lag_s, post.running_batches = message.loop_lag_s, message.tasks
                 self.guard.told_open_files(worker, message.open_files)
@@ -414,7 +400,7 @@ class PoolShell:
             case Log():
                 if len(message.text) > MAX_DETAIL or len(message.connection) > MAX_DETAIL:
                     raise ProtocolError("a log line longer than any honest one")
-                self._log_line(worker, message)
+                log_line(self.name, worker, message, post.configured, self._metrics)
             case Begun() | Gathered():
                 self.gatherer.said(worker, message)
             case _:
@@ -464,7 +450,7 @@ class PoolShell:
             exit=record.id,
         )
         self._metrics.worker_exit(self.plan.name, end.reason)
-        is_ours = self._draining or self._force.zygote.died_within(TOGETHER_S)
+        is_ours = self.sender.is_stopped or self._force.zygote.died_within(TOGETHER_S)
         if post.slot is not None:
             self.slots[post.slot].last_exit = record
         if not end.was_ready:
@@ -473,204 +459,9 @@ class PoolShell:
             self._failure = f"a worker died: {end.reason} ({end.detail})"
         end = replace(end, connection=record.connection)
         self.suspects.died(post, end, record.id, is_ours=is_ours)
-        for run in batches:
-            del self._running[run.id]
-            self._finished(run)
-        self.pump()
+        self.sender.lost(batches)
+        self.sender.pump()
         self._close_if_over()
-
-    def _stray(self, worker: Worker, message: Stray) -> None:
-        self._metrics.stray_exceptions(message.connection, 1 + max(0, message.dropped))
-        _log.error(
-            "stray_exception",
-            pool=self.plan.name,
-            worker=worker.label,
-            connection=message.connection,
-            text=message.text,
-            dropped_before=message.dropped,
-        )
-
-    def _log_line(self, worker: Worker, message: Log) -> None:
-        known = self._posts[worker.number].configured
-        name = message.connection if message.connection in known else ""
-        self._metrics.log_lines(name, "logged", 1)
-        self._metrics.log_lines(name, "dropped", max(0, message.dropped))
-        _log.log(
-            min(max(message.level // 10 * 10, 10), 50),
-            "destination_log",
-            pool=self.plan.name,
-            worker=worker.label,
-            connection=message.connection,
-            text=message.text,
-            dropped_before=message.dropped,
-        )
-
-    # --- sending ---
-
-    def work_came(self, connection: str) -> None:
-        """The queue has something for a connection of this pool."""
-        self.scheduler.work_came(connection)
-        self.pump_soon()
-
-    def pump_soon(self) -> None:
-        """Pump once in the next turn of the loop, however often this is called before it."""
-        if not self._pump_due:
-            self._pump_due = True
-            asyncio.get_running_loop().call_soon(self.pump)
-
-    def pump(self) -> None:
-        """Send what may be sent now, and come back when something else may be."""
-        self._pump_due = False
-        if self._draining:
-            return
-        now = self._clock()
-        while (take := self.scheduler.next(now)) is not None:
-            self._leasing += 1
-            task = asyncio.get_running_loop().create_task(self._send(take))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        self._set_alarm(now)
-
-    def _set_alarm(self, now: float) -> None:
-        at = self.scheduler.next_alarm()
-        if at == self._alarm_at:
-            return
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm_at, self._alarm = at, None
-        if at is not None:
-            self._alarm = asyncio.get_running_loop().call_later(max(0.0, at - now), self._rang)
-
-    def _rang(self) -> None:
-        self._alarm_at = self._alarm = None
-        self.pump()
-
-    def _look(self, connection: str) -> Ready:
-        depth = self._queue.depth(connection)
-        return Ready(depth.fresh, depth.next_retry_at, depth.size_bytes)
-
-    async def _send(self, take: Take) -> None:
-        most = self.suspects.most_events(take.connection)
-        try:
-            lease = await self._queue.lease(
-                take.connection,
-                max_events=take.max_events if most is None else min(take.max_events, most),
-                max_bytes=take.max_bytes,
-                term_s=self.plan.batch_timeout_s + GRACE_S + LEASE_SLACK_S,
-                retries=take.retries,
-            )
-        except QueueUnavailable as error:
-            _log.error("lease_failed", connection=take.connection, error=str(error))
-            lease = None
-        finally:
-            self._leasing -= 1
-        post = self._posts.get(take.worker)
-        lane = self.lanes.get(take.connection)
-        if lease is None:
-            self.scheduler.nothing_leased(take, self._clock())
-            self.pump_soon()
-        elif (
-            post is None
-            or lane is None
-            or post.worker.state is not State.READY
-            or not self.suspects.may_run(take.connection, post)
-        ):
-            # It died, or the connection went or was accused, while the lease was being read.
-            self._judge.unsent(lease)
-            self.scheduler.sent(take, 0)
-            self.scheduler.finished(
-                take.connection, take.worker, Told(), now=self._clock(), jitter=0.0
-            )
-            self.pump_soon()
-        else:
-            self.scheduler.sent(take, len(lease.deliveries))
-            now = self._clock()
-            run = Run(
-                next(self._batch_ids),
-                lane.name,
-                lane.destination,
-                post.worker.number,
-                lease,
-                started=now,
-                deadline=now + self.plan.batch_timeout_s + GRACE_S,
-                told=bytearray(len(lease.deliveries)),
-                retries=take.retries,
-            )
-            self._hand_over(post, lane, run)
-        self._tell_if_idle()
-
-    def _hand_over(self, post: Post, lane: Lane, run: Run) -> None:
-        if post.configured.get(lane.name) is not lane:
-            before = post.configured.get(lane.name)
-            if before is None or before.settings != lane.settings:
-                post.worker.configure(lane.name, lane.destination, dict(lane.settings))
-            post.configured[lane.name] = lane
-        self._running[run.id] = post.batches[run.id] = run
-        deliveries = run.lease.deliveries
-        if post.slot is not None:
-            record = self.slots[post.slot]
-            record.batches += 1
-            record.events += len(deliveries)
-        post.worker.send_batch(
-            Batch(
-                run.id,
-                lane.name,
-                self.plan.batch_timeout_s,
-                [delivery.body for delivery in deliveries],
-            )
-        )
-
-    # --- what comes back ---
-
-    def _outcomes(self, post: Post, message: Outcomes) -> None:
-        run = post.batches.get(message.batch)
-        if run is None:
-            raise ProtocolError(f"outcomes of batch {message.batch}, which it does not have")
-        self._judge.outcomes(run, message)
-
-    def _batch_done(self, post: Post, batch: int) -> None:
-        run = post.batches.get(batch)
-        if run is None:
-            raise ProtocolError(f"end of batch {batch}, which it does not have")
-        if run.unreported:
-            raise ProtocolError(f"batch {batch} ended with {run.unreported} outcomes untold")
-        now = self._clock()
-        del post.batches[run.id]
-        del self._running[run.id]
-        post.finished += 1
-        post.worker.worked[run.connection] += len(run.told)
-        self.guard.batch_ended(post.worker)
-        if not post.batches:
-            post.idle_since = now
-        seconds = now - run.started
-        self._metrics.batch_seconds(run.connection, seconds)
-        self._finished(run)
-        self.suspects.batch_done(post, run, seconds, self.plan.batch_timeout_s)
-        # A worker that is free again shall not wait for the next turn of the loop.
-        self.pump()
-
-    def _finished(self, run: Run) -> None:
-        now = self._clock()
-        self.scheduler.finished(
-            run.connection,
-            run.worker,
-            Told(
-                delivered=run.delivered,
-                failed=run.failed,
-                retried=run.retried,
-                congested=run.congested,
-                retries=run.retries,
-                started=run.started,
-                why=run.why,
-            ),
-            now=now,
-            jitter=random.random(),  # noqa: S311 - spreads load, guards nothing
-        )
-        self._tell_if_idle()
-
-    def _tell_if_idle(self) -> None:
-        if self._idle is not None:
-            self._idle.set()
 
     # --- deadlines ---
 

@@ -1,7 +1,7 @@
 """A pool's connections and workers as its shell keeps them: who has what.
 
-Owns the records alone; what is done with them is `dispatch.py`'s and
-`suspects.py`'s.
+Owns the records alone; what is done with them is `dispatch.py`'s,
+`sending.py`'s and `suspects.py`'s.
 """
 
 from __future__ import annotations

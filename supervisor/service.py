@@ -410,7 +410,7 @@ class Service:
     async def _close_pool(self, shell: PoolShell) -> None:
         shell.set_lanes(())
         shell.stop_sending()
-        await shell.drained()
+        await shell.sender.drained()
         shell.shut()
 
     def _report(self, config: Config, said: Declarations) -> None:
@@ -433,7 +433,7 @@ class Service:
     def _work_came(self, connection: str) -> None:
         shell = self._pool_of.get(connection)
         if shell is not None:
-            shell.work_came(connection)
+            shell.sender.work_came(connection)
 
     def _summary(self) -> str:
         config = self.config
@@ -472,7 +472,7 @@ class Service:
         counting = asyncio.create_task(self._count_down(until))
         try:
             async with asyncio.timeout(limit_s):
-                await asyncio.gather(*(shell.drained() for shell in self.shells.values()))
+                await asyncio.gather(*(shell.sender.drained() for shell in self.shells.values()))
         except TimeoutError:
             _log.warning("drain_limit_reached", inflight=self._inflight(), limit_s=limit_s)
         if self._queue_is_open:
@@ -480,7 +480,7 @@ class Service:
         for shell in self.shells.values():
             shell.shut()
         await self.force.stop(max(1.0, until - time.monotonic()) if not self._inflight() else 0.0)
-        await asyncio.gather(*(shell.drained() for shell in self.shells.values()))
+        await asyncio.gather(*(shell.sender.drained() for shell in self.shells.values()))
         counting.cancel()
         if self._resolver is not None:
             await self._resolver.close()
@@ -498,7 +498,7 @@ class Service:
         _log.info("service_stopped")
 
     def _inflight(self) -> int:
-        return sum(shell.inflight for shell in self.shells.values())
+        return sum(shell.sender.inflight for shell in self.shells.values())
 
     async def _count_down(self, until: float) -> None:
         while True:

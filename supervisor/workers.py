@@ -110,12 +110,6 @@ class Exit:
     connection: str | None = None
 
 
-def log_printed(worker: Worker, printed: Printed, connection: str | None) -> None:
-    """Its lines, one a line; `connection` is whose step ran when they were read: a guess."""
-    for line in printed.lines:
-        _log.info("worker_printed", worker=worker.label, connection=connection, text=line)
-
-
 class Listener(Protocol):
     """Who asked for a worker hears of its life; `gone` is the last word."""
 

@@ -1,0 +1,274 @@
+"""What one pool sends, and what comes back: from a turn to a batch to its verdicts.
+
+The shell around `core/scheduler.py`: leases deliveries from the queue whenever something
+may be sent, hands them to workers, and has what is said of them judged. Must not decide
+which workers there are: it finds them in the pool's own `posts`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections.abc import Iterable, Mapping
+
+import structlog
+
+from sandbox.protocol import Batch, Outcomes, ProtocolError
+from supervisor.admin.metrics import Metrics
+from supervisor.clock import Clock
+from supervisor.core.child import State
+from supervisor.core.scheduler import Batch as Told
+from supervisor.core.scheduler import Scheduler, Take
+from supervisor.guard import Guard
+from supervisor.posts import Lane, Post, SlotRecord
+from supervisor.queue import Queue, QueueUnavailable
+from supervisor.suspects import Suspects
+from supervisor.verdicts import Judge, Run
+
+_log = structlog.get_logger(__name__)
+
+#: Seconds that a batch may run past its soft timeout before its worker is killed.
+GRACE_S = 5.0
+#: Seconds past soft timeout and grace for which deliveries stay leased.
+LEASE_SLACK_S = 30.0
+
+
+class Sender:
+    """That of one pool; `posts`, `lanes` and `slots` are the pool's own records, as they change.
+
+    `batch_timeout_s` is the soft limit in seconds of batches that are sent from now on.
+    """
+
+    def __init__(
+        self,
+        posts: Mapping[int, Post],
+        lanes: Mapping[str, Lane],
+        slots: Mapping[int, SlotRecord],
+        *,
+        batch_timeout_s: float,
+        queue: Queue,
+        scheduler: Scheduler,
+        judge: Judge,
+        suspects: Suspects,
+        guard: Guard,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self.batch_timeout_s = batch_timeout_s
+        self.is_stopped = False
+        self._posts = posts
+        self._lanes = lanes
+        self._slots = slots
+        self._queue = queue
+        self._scheduler = scheduler
+        self._judge = judge
+        self._suspects = suspects
+        self._guard = guard
+        self._metrics = metrics
+        self._clock = clock
+        self._running: dict[int, Run] = {}
+        self._batch_ids = itertools.count(1)
+        self._leasing = 0
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at: float | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pump_due = False
+        self._idle: asyncio.Event | None = None
+
+    @property
+    def inflight(self) -> int:
+        """Deliveries that are with workers, unreported."""
+        return sum(run.unreported for run in self._running.values())
+
+    def stop(self) -> None:
+        """Lease nothing any more; once more is no error."""
+        self.is_stopped = True
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    async def drained(self) -> None:
+        """Return when no batch runs and every verdict is with the queue."""
+        while self._running or self._leasing or not self._judge.is_settled:
+            self._idle = asyncio.Event()
+            await self._idle.wait()
+
+    def tell_if_idle(self) -> None:
+        """Something has ended: `drained` looks again."""
+        if self._idle is not None:
+            self._idle.set()
+
+    # --- sending ---
+
+    def work_came(self, connection: str) -> None:
+        """The queue has something for a connection of this pool."""
+        self._scheduler.work_came(connection)
+        self.pump_soon()
+
+    def pump_soon(self) -> None:
+        """Pump once in the next turn of the loop, however often this is called before it."""
+        if not self._pump_due:
+            self._pump_due = True
+            asyncio.get_running_loop().call_soon(self.pump)
+
+    def pump(self) -> None:
+        """Send what may be sent now, and come back when something else may be."""
+        self._pump_due = False
+        if self.is_stopped:
+            return
+        now = self._clock()
+        while (take := self._scheduler.next(now)) is not None:
+            self._leasing += 1
+            task = asyncio.get_running_loop().create_task(self._send(take))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        self._set_alarm(now)
+
+    def _set_alarm(self, now: float) -> None:
+        at = self._scheduler.next_alarm()
+        if at == self._alarm_at:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at, self._alarm = at, None
+        if at is not None:
+            self._alarm = asyncio.get_running_loop().call_later(max(0.0, at - now), self._rang)
+
+    def _rang(self) -> None:
+        self._alarm_at = self._alarm = None
+        self.pump()
+
+    async def _send(self, take: Take) -> None:
+        most = self._suspects.most_events(take.connection)
+        try:
+            lease = await self._queue.lease(
+                take.connection,
+                max_events=take.max_events if most is None else min(take.max_events, most),
+                max_bytes=take.max_bytes,
+                term_s=self.batch_timeout_s + GRACE_S + LEASE_SLACK_S,
+                retries=take.retries,
+            )
+        except QueueUnavailable as error:
+            _log.error("lease_failed", connection=take.connection, error=str(error))
+            lease = None
+        finally:
+            self._leasing -= 1
+        post = self._posts.get(take.worker)
+        lane = self._lanes.get(take.connection)
+        if lease is None:
+            self._scheduler.nothing_leased(take, self._clock())
+            self.pump_soon()
+        elif (
+            post is None
+            or lane is None
+            or post.worker.state is not State.READY
+            or not self._suspects.may_run(take.connection, post)
+        ):
+            # It died, or the connection went or was accused, while the lease was being read.
+            self._judge.unsent(lease)
+            self._scheduler.sent(take, 0)
+            self._scheduler.finished(
+                take.connection, take.worker, Told(), now=self._clock(), jitter=0.0
+            )
+            self.pump_soon()
+        else:
+            self._scheduler.sent(take, len(lease.deliveries))
+            now = self._clock()
+            run = Run(
+                next(self._batch_ids),
+                lane.name,
+                lane.destination,
+                post.worker.number,
+                lease,
+                started=now,
+                deadline=now + self.batch_timeout_s + GRACE_S,
+                told=bytearray(len(lease.deliveries)),
+                retries=take.retries,
+            )
+            self._hand_over(post, lane, run)
+        self.tell_if_idle()
+
+    def send_part(self, post: Post, lane: Lane, run: Run, indices: tuple[int, ...]) -> Run:
+        """Hand some of a batch to a worker, out of turn, as a batch of their own."""
+        now = self._clock()
+        deadline = now + self.batch_timeout_s + GRACE_S
+        part = run.part(next(self._batch_ids), post.worker.number, indices, now, deadline)
+        self._hand_over(post, lane, part)
+        return part
+
+    def _hand_over(self, post: Post, lane: Lane, run: Run) -> None:
+        if post.configured.get(lane.name) is not lane:
+            before = post.configured.get(lane.name)
+            if before is None or before.settings != lane.settings:
+                post.worker.configure(lane.name, lane.destination, dict(lane.settings))
+            post.configured[lane.name] = lane
+        self._running[run.id] = post.batches[run.id] = run
+        deliveries = run.lease.deliveries
+        if post.slot is not None:
+            record = self._slots[post.slot]
+            record.batches += 1
+            record.events += len(deliveries)
+        post.worker.send_batch(
+            Batch(
+                run.id,
+                lane.name,
+                self.batch_timeout_s,
+                [delivery.body for delivery in deliveries],
+            )
+        )
+
+    # --- what comes back ---
+
+    def outcomes(self, post: Post, message: Outcomes) -> None:
+        """Some of a batch has ended. Raises ProtocolError for one that the worker does not have."""
+        run = post.batches.get(message.batch)
+        if run is None:
+            raise ProtocolError(f"outcomes of batch {message.batch}, which it does not have")
+        self._judge.outcomes(run, message)
+
+    def batch_done(self, post: Post, batch: int) -> None:
+        """A batch has ended. Raises ProtocolError where it is not the worker's, or not all told."""
+        run = post.batches.get(batch)
+        if run is None:
+            raise ProtocolError(f"end of batch {batch}, which it does not have")
+        if run.unreported:
+            raise ProtocolError(f"batch {batch} ended with {run.unreported} outcomes untold")
+        now = self._clock()
+        del post.batches[run.id]
+        del self._running[run.id]
+        post.finished += 1
+        post.worker.worked[run.connection] += len(run.told)
+        self._guard.batch_ended(post.worker)
+        if not post.batches:
+            post.idle_since = now
+        seconds = now - run.started
+        self._metrics.batch_seconds(run.connection, seconds)
+        self._finished(run)
+        self._suspects.batch_done(post, run, seconds, self.batch_timeout_s)
+        # A worker that is free again shall not wait for the next turn of the loop.
+        self.pump()
+
+    def lost(self, runs: Iterable[Run]) -> None:
+        """Their worker is buried, and what becomes of their deliveries is decided elsewhere."""
+        for run in runs:
+            del self._running[run.id]
+            self._finished(run)
+
+    def _finished(self, run: Run) -> None:
+        now = self._clock()
+        self._scheduler.finished(
+            run.connection,
+            run.worker,
+            Told(
+                delivered=run.delivered,
+                failed=run.failed,
+                retried=run.retried,
+                congested=run.congested,
+                retries=run.retries,
+                started=run.started,
+                why=run.why,
+            ),
+            now=now,
+            jitter=random.random(),  # noqa: S311 - spreads load, guards nothing
+        )
+        self.tell_if_idle()
