@@ -353,7 +353,8 @@ class Spawn(Message, frozen=True, array_like=True, tag=32):
     batches. `profile` and `ca_file` are the config's, of its sandbox; `uid` is
     a user that no other worker has, `cgroup` the path of a control group to
     join, `scratch` the folder for its files, and `write_paths` are others that
-    it may write to. It carries no settings and no secrets.
+    it may write to. `ca_file` and `scratch` are absolute and free of links. It
+    carries no settings and no secrets.
     """
 
     child: int

@@ -50,7 +50,7 @@ def plan_of(config: Config, pool: str, broken: Mapping[str, str]) -> PoolPlan:
             section.block_timeout_s,
         ),
         profile=config.profile_of(pool),
-        ca_file=None if config.sandbox.ca_file is None else str(config.sandbox.ca_file),
+        ca_file=None if config.sandbox.ca_file is None else str(config.sandbox.ca_file.resolve()),
         destinations=destinations,
         plugin_paths=tuple(map(str, config.service.plugin_paths)),
         write_paths=tuple(map(str, section.write_paths)),

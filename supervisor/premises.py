@@ -37,7 +37,8 @@ class Premises:
         return cls(
             identities.available(state_dir),
             cgroups.delegated(),
-            Scratch(state_dir / "scratch"),
+            # No links: workers follow it from a root folder other than their own.
+            Scratch(state_dir.resolve() / "scratch"),
         )
 
     @classmethod

@@ -32,10 +32,13 @@ def enter(
     each of them stops. Raises OSError where a change of identity fails half-way.
     """
     report = {layer: "left out" if layer not in layers else "" for layer in LAYERS}
+    scratch = _hold(order.scratch)
     uid, reason = _uid_of(order) if "uid" in layers else (None, "left out")
+    openings.forget()
     if "descriptors" in layers:
-        report["descriptors"] = descriptors.scrub(keep)
-    keep_paths = [*order.write_paths, *_scratch(order.scratch, uid)]
+        kept = keep if scratch is None else (*keep, scratch)
+        report["descriptors"] = descriptors.scrub(kept)
+    keep_paths = [*order.write_paths, *_scratch(scratch, uid)]
     if "cgroup" in layers:
         report["cgroup"] = cgroup.join(order.cgroup)
     if "rlimits" in layers:
@@ -64,6 +67,7 @@ def prepare() -> None:
     paths.shared()
     seccomp.prepare(BROKERED)
     if os.geteuid() == 0:
+        openings.remember()
         identity.obstacle = openings.obstacle(paths.code())
 
 
@@ -74,8 +78,8 @@ def _uid_of(order: Spawn) -> tuple[int | None, str]:
             return None, reason
         case uid:
             pass
+    # Not `ca_file`, which the zygote has read for all: it may stay in a closed folder.
     wanted = [*order.plugin_paths, *order.write_paths]
-    wanted += [order.ca_file] if order.ca_file is not None else []
     if obstacle := identity.obstacle or openings.obstacle(wanted):
         return None, obstacle
     return uid, ""
@@ -94,23 +98,30 @@ def _egress() -> str:
     return "on"
 
 
-def _scratch(folder: str | Withheld, uid: int | None) -> list[str]:
-    """Make the scratch folder this process's place for temporary files; its path, if any.
+def _hold(folder: str | Withheld) -> int | None:
+    """A descriptor of the scratch folder, if any.
 
-    By descriptor: it lies below the state directory, which is closed to
-    other users, so that its path leads nowhere once the uid is dropped.
+    It lies below the state directory, which is closed to other users: its path
+    leads nowhere once the uid is dropped, or once that folder is laid over to
+    open something else in it.
     """
     match folder:
         case Withheld():
-            tempfile.tempdir = "/nonexistent"  # an error that says so, and no search of a place
-            return []
+            return None
         case path:
-            pass
+            return os.open(openings.outside(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _scratch(held: int | None, uid: int | None) -> list[str]:
+    """Make the scratch folder this process's place for temporary files; its path, if any."""
+    if held is None:
+        tempfile.tempdir = "/nonexistent"  # an error that says so, and no search of a place
+        return []
+    path = f"/proc/self/fd/{held}"
     if uid is None and os.stat(path).st_uid != os.geteuid():
         os.chown(path, os.geteuid(), os.getegid())  # it was made for the uid that we do not get
-    held = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    tempfile.tempdir = os.environ["TMPDIR"] = f"/proc/self/fd/{held}"
-    return [tempfile.tempdir]
+    tempfile.tempdir = os.environ["TMPDIR"] = path
+    return [path]
 
 
 def _no_new_privs() -> str:

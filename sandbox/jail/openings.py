@@ -4,7 +4,8 @@ A worker with a uid of its own cannot reach Python where that was installed
 below /root, or a plugin folder in somebody's home. Loosening the folder is the
 operator's business, not ours. So, in a mount namespace of our own, an empty
 folder is laid over the closed one, with what workers need mounted in it at its
-old place; everybody else sees the file system as it was. Needs CAP_SYS_ADMIN.
+old place; everybody else sees the file system as it was. Needs CAP_SYS_ADMIN,
+and CAP_SYS_CHROOT where a worker needs more of a folder than its zygote.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from __future__ import annotations
 import ctypes
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 _CLONE_NEWNS = 0x20000
@@ -20,6 +22,19 @@ _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 1, 2, 4, 8
 _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_SLAVE = 32, 4096, 16384, 1 << 19
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """Descriptors of the root folder and the mount namespace, before anything was laid over."""
+
+    root: int
+    namespace: int
+
+
+_before: _Before | None = None
+#: What is shown in this process's namespace, in place of the closed folders on the way to it.
+_shown: tuple[str, ...] = ()
 
 
 class ClosedError(Exception):
@@ -39,11 +54,17 @@ def closed_above(path: str | os.PathLike[str]) -> Path | None:
     return None
 
 
-def open_up(paths: Iterable[str]) -> None:
+def open_up(paths: Sequence[str]) -> None:
     """Make `paths` reachable for all users of this process and those that it forks.
 
+    What else is in the closed folders is out of their sight from then on.
     Raises ClosedError where the kernel does not let us.
     """
+    global _shown
+    if _before is not None and any(map(_is_hidden, paths)):
+        # A folder that is laid over already has no room for more: begin anew, with all.
+        paths = (*_shown, *paths)
+        _go_back(_before)
     by_closed: dict[Path, list[Path]] = {}
     for path in dict.fromkeys(_with_targets(paths)):
         closed = closed_above(path)
@@ -58,11 +79,39 @@ def open_up(paths: Iterable[str]) -> None:
     except OSError as error:
         names = ", ".join(map(str, by_closed))
         raise ClosedError(f"other users may not search {names}: {error.strerror}") from error
+    _shown = (*_shown, *paths)
+
+
+def remember() -> None:
+    """Keep the way to all files as they are now: for `outside`, and for a later `open_up`.
+
+    Forks inherit it; they `forget` it before they run code that is not ours.
+    """
+    global _before
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    _before = _Before(root, os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC))
+
+
+def forget() -> None:
+    """Let go of what `remember` keeps, if anything."""
+    global _before
+    if _before is not None:
+        os.close(_before.root)
+        os.close(_before.namespace)
+        _before = None
+
+
+def outside(path: str) -> str:
+    """A path to the same file, whatever has been laid over it since `remember`.
+
+    `path` is absolute, and free of links to absolute places, which would lead inside again.
+    """
+    return path if _before is None else f"/proc/self/fd/{_before.root}{path}"
 
 
 def obstacle(wanted: Iterable[str]) -> str:
     """Why another user could not read `wanted`, made reachable where it can be; "" where none."""
-    paths = list(wanted)
+    paths = tuple(wanted)
     try:
         open_up(paths)
     except ClosedError as error:
@@ -93,6 +142,22 @@ def _with_targets(paths: Iterable[str]) -> Iterator[Path]:
     """Real places: a virtual environment's own folder, and where its links lead."""
     for path in paths:
         yield Path(os.path.realpath(path))
+
+
+def _is_hidden(path: str) -> bool:
+    real = os.path.realpath(path)
+    return not os.path.lexists(real) and os.path.lexists(outside(real))
+
+
+def _go_back(before: _Before) -> None:
+    """Into the namespace that was remembered, and to its root folder."""
+    try:
+        if _libc.setns(before.namespace, _CLONE_NEWNS) != 0:
+            _raise()
+        os.fchdir(before.root)  # where we were in a chroot, it is not the namespace's own
+        os.chroot(".")
+    except OSError as error:
+        raise ClosedError(f"what was laid over cannot be taken away: {error.strerror}") from error
 
 
 def _lay_over(closed: Path, wanted: list[Path]) -> None:

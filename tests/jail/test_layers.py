@@ -143,6 +143,47 @@ def test_code_below_a_closed_folder_is_shown_to_workers_alone(tmp_path: Path) ->
     assert (tmp_path / "closed").stat().st_mode & 0o777 == 0o700
 
 
+AGAIN = """
+import json, os, sys
+from pathlib import Path
+from sandbox.jail import identity, openings
+
+folder = Path(sys.argv[1])
+closed = folder / "closed"
+for name in ("code", "plugins", "state"):
+    (closed / name).mkdir(parents=True)
+    (closed / name / "file").write_text(name)
+closed.chmod(0o700)
+folder.chmod(0o755)
+openings.remember()
+found = {"first": openings.obstacle([str(closed / "code")])}
+found["hidden"] = sorted(os.listdir(closed))
+found["outside"] = Path(openings.outside(str(closed / "state" / "file"))).read_text()
+found["again"] = openings.obstacle([str(closed / "plugins")])
+identity.drop(1_900_000_001, "")
+found["shown"] = [(closed / name / "file").read_text() for name in sorted(os.listdir(closed))]
+print(json.dumps(found))
+"""
+
+
+@needs_root
+def test_a_worker_is_shown_more_of_a_folder_that_the_zygote_has_laid_over(tmp_path: Path) -> None:
+    """Plugins beside our code in a closed folder are found; what is beside both, by us alone."""
+    tmp_path.chmod(0o755)
+    for parent in list(tmp_path.parents)[:-2]:
+        if parent.stat().st_uid == os.geteuid() and "pytest" in parent.name:
+            parent.chmod(0o755)
+    found = run(AGAIN, str(tmp_path))
+    assert found == {
+        "first": "",
+        "hidden": ["code"],
+        "outside": "state",
+        "again": "",
+        "shown": ["code", "plugins"],
+    }
+    assert sorted(os.listdir(tmp_path / "closed")) == ["code", "plugins", "state"]
+
+
 def test_unreadable_code_keeps_the_uid_and_says_so(tmp_path: Path) -> None:
     """A module that only its owner may read would not be found by another user."""
     from sandbox.jail import openings

@@ -128,11 +128,15 @@ def test_names(background: Background, sink: SinkProcess, tmp_path: Path) -> Non
 def test_private_ca_and_proxy(background: Background, tmp_path: Path) -> None:
     """All goes through the proxy with its password, TLS by the private CA, and no worker knows it.
 
-    A connection whose server has another CA's certificate says so.
+    A connection whose server has another CA's certificate says so. The CA's file lies in the
+    state directory, which is closed to all users but the service's, and is its owner's alone.
     """
     password = "proxy-password-of-nobody-else"
     ca, other = trustme.CA(), trustme.CA()
-    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    ca_file = tmp_path / "service" / "state" / "ca.pem"
+    ca_file.parent.mkdir(mode=0o700, parents=True)
+    ca.cert_pem.write_to_path(str(ca_file))
+    ca_file.chmod(0o600)
     sink = Sink()
     servers = [
         background.run(_serve_tls(sink, authority, name))
@@ -146,7 +150,7 @@ def test_private_ca_and_proxy(background: Background, tmp_path: Path) -> None:
     background.run(proxy.start())
     sections: Sections = {
         "sandbox": {
-            "ca_file": str(tmp_path / "ca.pem"),
+            "ca_file": str(ca_file),
             "proxy": f"http://bulkhead:{password}@127.0.0.1:{proxy.port}",
         },
         "connections.good": hook("https://hook.example/in"),
@@ -156,6 +160,8 @@ def test_private_ca_and_proxy(background: Background, tmp_path: Path) -> None:
         post(one.url, [track(f"m{n}") for n in range(20)])
         one.wait_for(lambda books: books["delivered_first_try"] == 20, 30)
         assert dict(sink.received) == {f"m{n}": 1 for n in range(20)}
+        if os.geteuid() == 0:
+            assert one.admin("/status")["sandbox"]["uid"] == "on"
         wait_until(lambda: bool(last_error(one, "m0", "other")), 20, "the other's error")
         assert "its TLS certificate is not trusted" in last_error(one, "m0", "other")
         assert {asked for asked, _ in proxy.asked} == {"hook.example:443", "other.example:443"}
