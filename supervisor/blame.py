@@ -58,6 +58,7 @@ def exit_record(pool: str, post: Post, end: Exit) -> ExitRecord:
         unreported=sum(run.unreported for run in batches),
         uptime_s=round(worker.uptime_s, 3),
         usage=None if end.usage is None else Usage.of(end.usage),
+        snapshot=post.snapshot,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import structlog
@@ -49,6 +49,7 @@ from supervisor.output import Printed
 from supervisor.posts import Lane, Post, SlotRecord
 from supervisor.queue import Queue
 from supervisor.sending import Sender
+from supervisor.snapshots import Snapshot
 from supervisor.suspects import Suspects
 from supervisor.verdicts import Judge, Run
 from supervisor.worker_log import log_line, log_printed, log_stray
@@ -62,6 +63,10 @@ EXIT_S = 5.0
 TICK_S = 0.5
 #: A worker that dies within so many seconds of a zygote died of the same cause: of nobody's batch.
 TOGETHER_S = 1.0
+
+
+#: Begins a snapshot of (pool, worker), kept under (reason, connection to blame).
+TakeSnapshot = Callable[[str, Worker, str, str | None], asyncio.Task[Snapshot | None]]
 
 
 class PoolShell:
@@ -79,6 +84,7 @@ class PoolShell:
         retry: RetryPolicy,
         broker: Broker,
         holds: Holds,
+        take_snapshot: TakeSnapshot,
     ) -> None:
         self.plan = plan
         self.lanes: dict[str, Lane] = {}
@@ -92,6 +98,7 @@ class PoolShell:
         self._broker = broker
         self.gatherer = Gatherer()
         self._holds = holds
+        self._take_snapshot = take_snapshot
         self.scheduler = Scheduler(self._look)
         self._core = Pool(force.numbers, plan.workers, plan.spares)
         self._posts: dict[int, Post] = {}
@@ -176,6 +183,12 @@ class PoolShell:
             return False
         self._carry_out(self._core.recycled(child, self._clock()))
         return True
+
+    def take_evidence(self, worker: Worker, reason: str, connection: str | None) -> None:
+        """Have a snapshot of its heap taken, once; it stays for that long."""
+        post = self._posts[worker.number]
+        if post.evidence is None and not self.sender.is_stopped:
+            post.evidence = self._take_snapshot(self.plan.name, worker, reason, connection)
 
     def replace(self, worker: Worker, reason: ExitReason, *, at_once: bool) -> bool:
         """Put another worker in the place of one that serves, which then finishes and exits.
@@ -334,6 +347,13 @@ class PoolShell:
             return
         self.scheduler.worker_left(child)
         post.is_leaving = True
+        if post.evidence is not None and post.is_giving_evidence:
+            # Its copy would end with it. It gets no work any more, and its place is taken.
+            post.evidence.add_done_callback(lambda _: self._let_go(post, reason))
+        else:
+            self._let_go(post, reason)
+
+    def _let_go(self, post: Post, reason: ExitReason) -> None:
         if not post.batches:
             post.idle_since = self._clock()
         post.worker.retire(reason)
@@ -475,6 +495,7 @@ class PoolShell:
             elif (
                 post.is_leaving
                 and not post.batches
+                and not post.is_giving_evidence
                 and not self.gatherer.is_asking(post.worker)
                 and post.idle_since is not None
                 and now - post.idle_since > EXIT_S

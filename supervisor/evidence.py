@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Coroutine, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import structlog
 
@@ -50,7 +49,7 @@ class Evidence:
         self._reporter = reporter
         self._shells = shells
         self._metrics = metrics
-        self._tasks: set[asyncio.Task[Any]] = set()  # Any: results of background tasks go nowhere
+        self._tasks: set[asyncio.Task[Snapshot | None]] = set()
         self._baselines: set[str] = set()
 
     # --- on demand ---
@@ -124,16 +123,21 @@ class Evidence:
 
     # --- by itself ---
 
-    def take_soon(self, pool: str, worker: Worker, reason: str, connection: str | None) -> None:
-        """Take a snapshot in the background, after what is being taken already."""
-        self._begin(self.take(pool, worker, reason, connection))
+    def take_soon(
+        self, pool: str, worker: Worker, reason: str, connection: str | None
+    ) -> asyncio.Task[Snapshot | None]:
+        """Take a snapshot in the background, after what is being taken already, and keep it under
+        `reason`; None comes of it where it could not be had, which is logged.
+        """
+        work = self._take_by_itself(pool, worker, reason, connection)
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
-    async def take(
+    async def _take_by_itself(
         self, pool: str, worker: Worker, reason: str, connection: str | None
     ) -> Snapshot | None:
-        """Take a snapshot and keep it under `reason`; None where it could not be had, which is
-        logged.
-        """
         shell = self._shells.get(pool)
         if shell is None:
             return None
@@ -276,11 +280,6 @@ class Evidence:
             raise EvidenceFailed(str(error)) from error
         # What a worker says of itself: bounded, so that a lie breaks no figure.
         return min(max(said.pause_s, 0.0), MAX_PAUSE_S)
-
-    def _begin(self, work: Coroutine[Any, Any, Any]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 #: Longest pause that is believed, in seconds.

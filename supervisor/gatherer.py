@@ -37,7 +37,7 @@ Kind = Literal["heapsnapshot", "summary", "hpy", "tasks", "speedscope", "collaps
 #: blocked.
 BEGIN_S, AT_ONCE_S = 5.0, 1.0
 #: Seconds that a copy may take; its own limit is shorter, and says more.
-END_S = 90.0
+END_S = 300.0
 #: What a copy is niced to: the worker that goes on comes first.
 _NICE = 10
 #: Bytes that are moved before it is looked whether somebody still waits.

@@ -21,6 +21,7 @@ from supervisor.core.child import State
 from supervisor.core.effects import ExitReason
 from supervisor.core.leak import Leak, LeakWatch
 from supervisor.core.silence import Silence
+from supervisor.headroom import Headroom
 from supervisor.workers import MAX_PROCESSES, Worker
 
 _log = structlog.get_logger(__name__)
@@ -41,6 +42,8 @@ OPEN_FILES_SHARE = 0.9
 #: How far beyond its hard limit a worker may go that has said that it ran out, to leave evidence.
 #: As much as the jail's rlimits give it.
 EVIDENCE_SHARE, EVIDENCE_BYTES = 0.25, 32 * 1024 * 1024
+#: Seconds for which a loop is silent before it is looked whether it is for want of memory.
+WANT_S = 0.1
 
 
 class Pool(Protocol):
@@ -56,6 +59,9 @@ class Pool(Protocol):
 
     def living(self) -> Iterable[Worker]:
         """All that were asked for and are not gone."""
+
+    def take_evidence(self, worker: Worker, reason: str, connection: str | None) -> None:
+        """Take a snapshot of its heap, once; it stays for that long when it is replaced."""
 
     def replace(self, worker: Worker, reason: ExitReason, *, at_once: bool) -> bool:
         """Put another in its place, then let it finish and exit.
@@ -112,6 +118,7 @@ class Guard:
         watched = self._watched.setdefault(worker.number, _Watched())
         watched.has_run_out = True
         worker.blame(message.text, message.connection)
+        self._pool.take_evidence(worker, "memory_error", message.connection)
         watched.is_replaced = self._pool.replace(worker, ExitReason.OOM, at_once=True)
 
     def _look(self, every_s: float) -> None:
@@ -122,7 +129,9 @@ class Guard:
                 case State.READY | State.DRAINING:
                     watched = before.pop(worker.number, None) or _Watched()
                     self._watched[worker.number] = watched
-                    self._look_at_loop(worker, watched.silence, now, 2 * every_s)
+                    silent_s = self._look_at_loop(worker, watched.silence, now, 2 * every_s)
+                    if silent_s > WANT_S:
+                        self._look_at_headroom(worker, watched)
                     self._look_at_memory(worker, watched)
                     if worker.descendants > MAX_PROCESSES:
                         worker.kill(
@@ -137,12 +146,25 @@ class Guard:
             self._judge_leaks()
         self.start()
 
-    def _look_at_loop(self, worker: Worker, silence: Silence, now: float, most_s: float) -> None:
+    def _look_at_loop(self, worker: Worker, silence: Silence, now: float, most_s: float) -> float:
+        """Seconds for which it has been silent."""
         silent_s = silence.looked(worker.box.beats, worker.waited_s, now, most_s)
         if silent_s >= worker.limits.block_timeout_s:
             worker.kill(
                 ExitReason.TIMEOUT, f"its event loop was blocked for {silent_s:.1f} s{_at(worker)}"
             )
+        return silent_s
+
+    def _look_at_headroom(self, worker: Worker, watched: _Watched) -> None:
+        """One that hangs for want of memory is let go on, once; after that it had all there is."""
+        match worker.headroom:
+            case Headroom.SOME:
+                pass
+            case Headroom.MORE_ON_DEMAND:
+                watched.has_run_out = True
+                worker.give_headroom()
+            case Headroom.NONE:
+                worker.kill(ExitReason.OOM, f"it hung at its limit of memory{_at(worker)}")
 
     def _look_at_memory(self, worker: Worker, watched: _Watched) -> None:
         watched.memory_at = time.monotonic()
@@ -177,6 +199,7 @@ class Guard:
 
     def _replace_grown(self, worker: Worker, watched: _Watched, of: str) -> None:
         leaks = [leak for name, leak in self.leaks.items() if worker.worked[name]]
+        connection = None
         if leaks:
             worst = max(
                 leaks, key=lambda leak: leak.per_event_bytes * worker.worked[leak.connection]
@@ -184,9 +207,11 @@ class Guard:
             detail = (
                 f"{worst.connection} leaks {worst.per_event_bytes:.0f} bytes an event; {of} used"
             )
-            worker.blame(detail, worst.connection)
+            connection = worst.connection
+            worker.blame(detail, connection)
         else:
             worker.blame(f"{of} of memory used, and nobody's in particular", None)
+        self._pool.take_evidence(worker, "soft_limit", connection)
         reason = ExitReason.LEAK if leaks else ExitReason.RECYCLE
         watched.is_replaced = self._pool.replace(worker, reason, at_once=False)
 

@@ -6,6 +6,7 @@ Owns the records alone; what is done with them is `dispatch.py`'s,
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from supervisor.core.scheduler import Rule, Terms
 from supervisor.egress.broker import Desk
 from supervisor.egress.policy import Reach
 from supervisor.exits import ExitRecord
+from supervisor.snapshots import Snapshot
 from supervisor.verdicts import Run
 from supervisor.workers import Worker
 
@@ -46,8 +48,23 @@ class Post:
     loop_lag_s: float = 0.0
     running_batches: int = 0
     is_leaving: bool = False
+    #: a snapshot that was begun by itself, and its name once there is one
+    evidence: asyncio.Task[Snapshot | None] | None = None
     #: batches past their deadline when it was killed for that
     overdue: tuple[int, ...] = ()
+
+    @property
+    def is_giving_evidence(self) -> bool:
+        """Whether its snapshot is being taken, for which it has to stay."""
+        return self.evidence is not None and not self.evidence.done()
+
+    @property
+    def snapshot(self) -> str | None:
+        """The name of the snapshot that was taken of it by itself."""
+        if self.evidence is None or not self.evidence.done() or self.evidence.cancelled():
+            return None
+        kept = self.evidence.result()
+        return None if kept is None else kept.name
 
 
 @dataclass(slots=True)

@@ -391,6 +391,7 @@ class Service:
                     retry=retry,
                     broker=self.broker,
                     holds=self.holds,
+                    take_snapshot=self.evidence.take_soon,
                 )
                 shell.start()
                 renewed.append(name)

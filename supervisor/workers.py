@@ -40,6 +40,7 @@ from sandbox.protocol import (
     Spawn,
     encode,
 )
+from supervisor import headroom
 from supervisor.blackbox import BlackBox
 from supervisor.channel import Channel
 from supervisor.core import child as core
@@ -204,6 +205,18 @@ class Worker(asyncio.Protocol):
         if self.pid is None:
             return 0
         return max(0, _own_bytes(self.pid) - self._force.inherited_bytes)
+
+    @property
+    def headroom(self) -> headroom.Headroom:
+        """How near it is to its limits of memory."""
+        return headroom.Headroom.SOME if self.pid is None else headroom.of(self.pid)
+
+    def give_headroom(self) -> None:
+        """Let it go on beyond its soft limit, so that it can say that it met it. It does the same
+        by itself, where it still can.
+        """
+        if self.pid is not None:
+            headroom.give(self.pid)
 
     @property
     def descendants(self) -> int:

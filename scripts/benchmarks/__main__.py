@@ -21,6 +21,7 @@ from scripts.benchmarks import (
     loss,
     mapping,
     memory,
+    pause,
     recover,
     report,
     scale,
@@ -152,6 +153,14 @@ def scale_command(
 def fair_command(seconds: float, pairs: int, json_path: Path | None) -> None:
     """p99 of nine healthy connections beside a sick one, of five kinds; and without it."""
     report.show("fair", fair.run(seconds=seconds, pairs=pairs), json_path)
+
+
+@main.command("pause")
+@click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True)
+@_json_option
+def pause_command(rounds: int, json_path: Path | None) -> None:
+    """The longest stop of a worker while its heap is dumped; dumps in the process beside it."""
+    report.show("pause", pause.run(rounds=rounds), json_path)
 
 
 @main.command("mapping")

@@ -19,7 +19,7 @@ from supervisor.commands.endpoint import CommandError, Endpoint
 #: Seconds that a request may take; an audit of a full queue takes the longest.
 TIMEOUT_S = 60.0
 #: The same for a heap snapshot, which is taken before the first byte of it is sent.
-DOWNLOAD_TIMEOUT_S = 120.0
+DOWNLOAD_TIMEOUT_S = 330.0
 _PIECE_BYTES = 256 * 1024
 
 
