@@ -71,7 +71,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         code = cli.main(arguments, prog_name="bulkhead", standalone_mode=False)
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx is not None else "bulkhead"
-        message = " ".join(error.format_message().split())
+        # click's own message for this case is the whole help.
+        is_bare = isinstance(error, click.exceptions.NoArgsIsHelpError)
+        message = "say what to do" if is_bare else " ".join(error.format_message().split())
         click.echo(f"{where}: {message} (see `{where} --help`)", err=True)
         return 2
     except click.ClickException as error:

@@ -60,8 +60,9 @@ def heap() -> None:
     """
 
 
-@click.command("heap WORKER")
-@click.argument("worker")
+# The name is what usage shows after `bulkhead heap`, in place of the argument.
+@click.command("WORKER")
+@click.argument("worker", metavar="")
 @click.option(
     "--format",
     "kind",

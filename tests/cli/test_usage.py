@@ -24,6 +24,8 @@ def test_every_command_has_help(bulkhead: Bulkhead, command: list[str]) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
+        [],
+        ["heap"],
         ["frobnicate"],
         ["run"],
         ["status", "--frob"],
@@ -40,6 +42,7 @@ def test_wrong_usage_is_one_line_and_exit_2(bulkhead: Bulkhead, arguments: list[
     assert ran.code == 2
     assert ran.out == ""
     assert len(ran.err.splitlines()) == 1
+    assert len(ran.err) < 200
     assert "--help" in ran.err
 
 
