@@ -27,7 +27,8 @@ from supervisor.orders import PoolPlan
 from supervisor.output import Printed
 from supervisor.router import Declaration
 from supervisor.worker_log import log_printed
-from supervisor.workers import Exit, Worker, Workforce
+from supervisor.workers import Exit, Worker
+from supervisor.workforce import Workforce
 
 #: Seconds that one destination's import, or the check of one connection's settings, may take.
 STEP_TIMEOUT_S = 5.0

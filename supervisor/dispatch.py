@@ -53,7 +53,8 @@ from supervisor.snapshots import Snapshot
 from supervisor.suspects import Suspects
 from supervisor.verdicts import Judge, Run
 from supervisor.worker_log import log_line, log_printed, log_stray
-from supervisor.workers import Exit, Worker, Workforce
+from supervisor.workers import Exit, Worker
+from supervisor.workforce import Workforce
 
 _log = structlog.get_logger(__name__)
 

@@ -19,7 +19,8 @@ from sandbox.protocol import FromWorker, FromWorkerChannel, JailTried, ProtocolE
 from supervisor.core.effects import ExitReason
 from supervisor.orders import PoolPlan
 from supervisor.output import Printed
-from supervisor.workers import Exit, Worker, Workforce
+from supervisor.workers import Exit, Worker
+from supervisor.workforce import Workforce
 
 #: Seconds that all attempts together may take.
 TIMEOUT_S = 60.0

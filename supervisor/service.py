@@ -48,7 +48,7 @@ from supervisor.reports import Reporter
 from supervisor.router import Router
 from supervisor.snapshots import SnapshotStore
 from supervisor.verdicts import MAX_RETRY_AFTER_S
-from supervisor.workers import Workforce
+from supervisor.workforce import Workforce
 from supervisor.zygote import become_subreaper, hide_memory
 
 _log = structlog.get_logger(__name__)

@@ -61,7 +61,8 @@ from supervisor.router import Declaration, Router
 from supervisor.tapes.authority import Authority
 from supervisor.tapes.server import Responder, Server
 from supervisor.tapes.upstream import Assumed, Keeping, Kept, Upstream
-from supervisor.workers import Exit, Worker, Workforce
+from supervisor.workers import Exit, Worker
+from supervisor.workforce import Workforce
 from supervisor.zygote import become_subreaper
 
 #: What is told of a destination that talks without end: log lines and tracebacks, each.

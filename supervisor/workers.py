@@ -1,15 +1,14 @@
-"""Worker processes: forked through the zygote, spoken to over their wire, reaped.
+"""One worker process: spoken to over its wire, looked at, ended, reaped.
 
-Owns every child process of the service and carries out what `core/child.py`
-decides for it. Whatever a worker says is hostile input: a frame that is none,
-or too many of them, costs that worker its life. Must not know queues, leases
-or outcomes: those who asked for a worker hear of it through `Listener`.
+Carries out what `core/child.py` decides for it. Whatever a worker says is
+hostile input: a frame that is none, or too many of them, costs that worker its
+life. Must not know queues, leases or outcomes, nor the other workers, which are
+`workforce.py`'s: those who asked for a worker hear of it through `Listener`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import resource
 import signal
@@ -21,8 +20,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
-
-import structlog
 
 from sandbox.protocol import (
     LAST_STACKS_SIGNAL,
@@ -48,9 +45,7 @@ from supervisor.core.effects import Announce, Bury, ExitReason, Kill, SendDrain,
 from supervisor.core.talk import TalkBudget
 from supervisor.output import Output, Printed
 from supervisor.premises import Premises
-from supervisor.zygote import Zygote
-
-_log = structlog.get_logger(__name__)
+from supervisor.processes import descendants, own_bytes
 
 #: Seconds that a worker may take from fork to `Ready`: jail and imports.
 START_TIMEOUT_S = 30.0
@@ -60,10 +55,6 @@ LAST_WORDS_S = 0.2
 MAX_LAYERS_TEXT = 4_000
 #: Processes that a worker may have beside itself: copies that write a snapshot, and a few.
 MAX_PROCESSES = 16
-#: Seconds that the supervisor spends at most on one such look; what is left dies in the next one.
-STRAYS_S = 0.05
-#: Seconds between two looks for processes that nobody knows.
-SWEEP_S = 1.0
 #: Seconds that a worker may take to write its stacks and end, before it is killed without them.
 STACKS_S = 0.5
 #: Seconds between two looks at stacks that are being written.
@@ -133,6 +124,22 @@ class Listener(Protocol):
         """It is reaped, and every frame that it had sent was heard."""
 
 
+class Force(Protocol):
+    """Where a worker comes from, and who clears up behind it."""
+
+    premises: Premises
+
+    @property
+    def inherited_bytes(self) -> int:
+        """Memory that every worker is forked with: the zygote's own."""
+
+    def clean_up(self, worker: Worker, then: Callable[[], None]) -> None:
+        """End what a dead worker left running, remove what it left lying, and call `then`."""
+
+    def forget(self) -> None:
+        """An exit was reported."""
+
+
 class Worker(asyncio.Protocol):
     """One child process, from the request to its end."""
 
@@ -142,7 +149,7 @@ class Worker(asyncio.Protocol):
         channel: socket.socket,
         box: BlackBox,
         output: int,
-        force: Workforce,
+        force: Force,
         listener: Listener,
     ) -> None:
         self.number = order.child
@@ -204,7 +211,7 @@ class Worker(asyncio.Protocol):
         """
         if self.pid is None:
             return 0
-        return max(0, _own_bytes(self.pid) - self._force.inherited_bytes)
+        return max(0, own_bytes(self.pid) - self._force.inherited_bytes)
 
     @property
     def headroom(self) -> headroom.Headroom:
@@ -221,7 +228,7 @@ class Worker(asyncio.Protocol):
     @property
     def descendants(self) -> int:
         """Processes that it has forked and that live, with theirs."""
-        return 0 if self.pid is None else _descendants(self.pid)
+        return 0 if self.pid is None else descendants(self.pid, MAX_PROCESSES)
 
     def blame(self, detail: str, connection: str | None) -> None:
         """What its certificate is to say where it is retired, and whose name it bears."""
@@ -283,7 +290,7 @@ class Worker(asyncio.Protocol):
         """SIGKILL it."""
         self._apply(self._core.handle(core.KillAsked(reason, detail)))
 
-    # --- facts, from Workforce ---
+    # --- facts, from whoever had it forked ---
 
     def forked(self, pid: int, reason: str) -> None:
         """The zygote's answer: its pid, or 0 and the reason why there is none."""
@@ -462,182 +469,3 @@ class Worker(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-class Workforce:
-    """All workers of the service, and the zygote that they come from."""
-
-    def __init__(self, premises: Premises) -> None:
-        self.numbers = itertools.count(1)
-        self.premises = premises
-        self.zygote = Zygote(self._answered)
-        self.spared: set[int] = set()
-        """Children of ours that are no workers and no strays either, by process id."""
-        self._workers: dict[int, Worker] = {}
-        self._connecting: set[asyncio.Task[object]] = set()
-        self._leaving = 0
-        self._inherited = (0, 0)
-        self._sweeper: asyncio.TimerHandle | None = None
-        self._on_empty: Callable[[], None] | None = None
-
-    @property
-    def inherited_bytes(self) -> int:
-        """Memory that every worker is forked with: the zygote's own."""
-        pid = self.zygote.pid
-        if pid is not None and pid != self._inherited[0]:
-            self._inherited = pid, 0
-        if pid is not None and self.zygote.is_warm and not self._inherited[1]:
-            self._inherited = pid, _own_bytes(pid)
-        return self._inherited[1]
-
-    def start(self) -> None:
-        """Start the zygote, and begin to look for strays."""
-        self.zygote.start()
-        self._sweep()
-
-    def spawn(self, order: Spawn, listener: Listener) -> Worker:
-        """Ask for a worker; what becomes of it is told to `listener`."""
-        loop = asyncio.get_running_loop()
-        channel, their_channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        box = BlackBox()
-        output, their_output = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        os.set_blocking(their_output, True)
-        worker = Worker(order, channel, box, output, self, listener)
-        self._workers[order.child] = worker
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        task = loop.create_task(loop.create_unix_connection(lambda: worker, sock=ours))
-        self._connecting.add(task)
-        task.add_done_callback(self._connecting.discard)
-        task.add_done_callback(lambda made: _let_go(made, ours))
-        order = self.premises.furnished(order)
-        self.zygote.fork(
-            order, (theirs.detach(), their_channel.detach(), *box.copies(), their_output)
-        )
-        return worker
-
-    async def stop(self, kill_after_s: float) -> None:
-        """Wait for the workers, kill those that take longer, then end the zygote."""
-        try:
-            async with asyncio.timeout(kill_after_s):
-                await self._emptied()
-        except TimeoutError:
-            for worker in list(self._workers.values()):
-                worker.kill(ExitReason.DRAIN, "still running when the drain limit was reached")
-            await self._emptied()
-        self.zygote.stop()
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-        self._kill_strays()
-
-    async def _emptied(self) -> None:
-        if self._workers or self._leaving:
-            empty = asyncio.Event()
-            self._on_empty = empty.set
-            await empty.wait()
-
-    def clean_up(self, worker: Worker, then: Callable[[], None]) -> None:
-        """End what a dead worker left running, remove what it left lying, and call `then`."""
-        self._workers.pop(worker.number, None)
-        self._kill_strays()
-        self._leaving += 1
-        self.premises.vacate(worker.number, then)
-
-    def forget(self) -> None:
-        """An exit was reported."""
-        self._leaving -= 1
-        if not self._workers and not self._leaving and self._on_empty is not None:
-            self._on_empty()
-
-    def _answered(self, child: int, pid: int, reason: str) -> None:
-        self._workers[child].forked(pid, reason)
-
-    def _sweep(self) -> None:
-        self._kill_strays()
-        self.premises.sweep()
-        for worker in list(self._workers.values()):
-            if excess := self.premises.excess(worker.number):
-                worker.kill(ExitReason.LIMIT, excess)
-        self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
-
-    def _kill_strays(self) -> None:
-        """End children of ours that no worker is registered for: what workers left behind.
-
-        A process that forks without end is outrun: whoever is killed forks no more, and its
-        children become ours at once, so that each round finds fewer of them.
-        """
-        known = {worker.pid for worker in self._workers.values()} | {self.zygote.pid} | self.spared
-        killed = 0
-        until = time.monotonic() + STRAYS_S
-        while time.monotonic() < until:
-            found = [pid for pid in _children() if pid not in known and self._is_stray(pid)]
-            if not found:
-                break
-            for pid in found:
-                killed += _end(pid)
-        if killed:
-            _log.warning("stray_processes_killed", count=killed)
-
-    def _is_stray(self, pid: int) -> bool:
-        """Not the worker that the zygote is about to name: that one has a session of its own,
-        or is still in the zygote's."""
-        if self.zygote.is_answering:
-            return True
-        try:
-            return os.getsid(pid) not in (pid, self.zygote.pid)
-        except ProcessLookupError:
-            return True
-
-
-def _let_go(
-    made: asyncio.Task[tuple[asyncio.BaseTransport, asyncio.BaseProtocol]], sock: socket.socket
-) -> None:
-    """Keep a socket from closing its number a second time.
-
-    uvloop ties the socket to its transport only after `connection_made`. One that was aborted by
-    then has closed the number already, and the socket would close whatever has that number when
-    it is collected: another worker's wire, most likely.
-    """
-    if not made.cancelled() and made.exception() is None and made.result()[0].is_closing():
-        sock.detach()
-
-
-def _end(pid: int) -> bool:
-    """Kill a child and reap it if it is dead by now; whether it was."""
-    try:
-        os.kill(pid, signal.SIGKILL)
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except (ProcessLookupError, ChildProcessError):
-        return False  # reaped by whoever started it
-
-
-def _own_bytes(pid: int) -> int:
-    """Anonymous and shared memory of a process, in bytes; 0 where it is gone."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_bytes()
-    except OSError:
-        return 0
-    return 1024 * sum(
-        int(line.split()[1])
-        for line in status.splitlines()
-        if line.startswith((b"RssAnon:", b"RssShmem:"))
-    )
-
-
-def _descendants(pid: int) -> int:
-    """Processes below `pid`, as far as MAX_PROCESSES."""
-    found = todo = _children(pid)
-    while todo and len(found) <= MAX_PROCESSES:
-        todo = [child for parent in todo for child in _children(parent)]
-        found = found + todo
-    return len(found)
-
-
-def _children(pid: int | str = "self") -> list[int]:
-    found: list[int] = []
-    try:
-        for task in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{task}/children", "rb") as file:
-                found += map(int, file.read().split())
-    except OSError:  # it, or a thread of it, has ended; or this kernel does not keep the list
-        pass
-    return found
