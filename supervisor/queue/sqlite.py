@@ -16,8 +16,6 @@ from heapq import heappop, heappush
 from operator import add
 from pathlib import Path
 
-import msgspec
-
 from supervisor.clock import Clock
 from supervisor.config import QueueConfig
 from supervisor.queue import (
@@ -26,7 +24,6 @@ from supervisor.queue import (
     DeadLetter,
     DeadLetterFilter,
     DedupeStats,
-    DeliveryRecord,
     Depth,
     EventRecord,
     Lease,
@@ -43,7 +40,7 @@ from supervisor.queue.backlog import Lane, books_of
 from supervisor.queue.calling import Calling
 from supervisor.queue.chunks import EVENT_OVERHEAD, RouteIds
 from supervisor.queue.dedupe import DedupeIndex
-from supervisor.queue.find import find, retry_id
+from supervisor.queue.find import find
 from supervisor.queue.journal import Committed, Intake, Journal
 from supervisor.queue.leases import Leases
 from supervisor.queue.leasing import Leasing
@@ -54,6 +51,7 @@ from supervisor.queue.schema import COUNTERS, LETTER_BYTES, Lock, last_seen, pre
 from supervisor.queue.settling import Settling
 from supervisor.queue.store import Store
 from supervisor.queue.upkeep import Upkeep
+from supervisor.queue.whereabouts import with_whereabouts
 
 __all__ = ["SqliteQueue", "last_seen"]
 
@@ -427,50 +425,10 @@ class SqliteQueue:
                 names={lane.id: lane.name for lane in self._memory.lanes.values()},
             )
         )
-        return [self._with_leases(record) for record in records]
-
-    def _with_leases(self, record: EventRecord) -> EventRecord:
-        """Add what only memory knows."""
-        leased: set[str] = set()
-        for one in record.deliveries:
-            lane = self._memory.lane_of(one.connection)
-            if one.state == "pending" and lane is not None and lane.leased:
-                leased.update(retry_id(row_id) for row_id in lane.leased_retries)
-                chunk, _, index = one.id.partition(".")
-                mask = self._leases.leased_of(lane).get(int(chunk), 0) if index else 0
-                if index and mask >> int(index.partition(".")[0]) & 1:
-                    leased.add(one.id)
-        return msgspec.structs.replace(
-            record,
-            deliveries=[
-                msgspec.structs.replace(
-                    one,
-                    is_leased=one.id in leased,
-                    held_since=self._held_since(one, leased),
-                    ahead=self._ahead(one),
-                )
-                for one in record.deliveries
-            ],
-        )
-
-    def _ahead(self, record: DeliveryRecord) -> int | None:
-        """How many of its connection go before it, where it was never attempted."""
-        chunk, dot, index = record.id.partition(".")
-        lane = self._memory.lane_of(record.connection)
-        if record.state != "pending" or not dot or lane is None:
-            return None
-        return lane.ahead_of(int(chunk), int(index.partition(".")[0]))
-
-    def _held_since(self, record: DeliveryRecord, leased: set[str]) -> float | None:
-        """Since when an event waits behind another one of its user."""
-        lane = self._memory.lane_of(record.connection)
-        if lane is None or lane.order is None or record.id in leased or record.attempts:
-            return None
-        if record.state != "pending" or record.next_attempt_at is not None:
-            return None
-        if record.user in lane.order.running:
-            return self._clock()
-        return lane.order.heads.get(record.user)
+        return [
+            with_whereabouts(record, self._memory, self._leases, self._clock())
+            for record in records
+        ]
 
     # --- dead letters ---
 
