@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from destinations.kit import JSON_HEADERS, Event, Failed, Outcome, Request, Unsupported
+from destinations.kit.contacts import Person
 from destinations.kit.paths import normal
 from destinations.kit.tokens import Token
 
@@ -28,23 +29,6 @@ _NOT_SENT = frozenset(
 
 _encode = msgspec.json.Encoder().encode
 Fields = dict[str, Any]  # Any: JSON
-
-
-class Person(msgspec.Struct, frozen=True):
-    """A contact to find, make or change: by `external_id`, else by `email`; one of them is there.
-
-    `body` is what of the contact is to be set, as JSON: what cannot be sent is
-    known before the first call.
-    """
-
-    external_id: str | None
-    email: str | None
-    body: bytes
-
-    @property
-    def key(self) -> str:
-        """What tells people apart."""
-        return f"id:{self.external_id}" if self.external_id else f"email:{self.email}".casefold()
 
 
 class Identified(msgspec.Struct, frozen=True):

@@ -21,11 +21,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from destinations.drift.mapping import Access, Person
+from destinations.drift.mapping import Access
 from destinations.kit import Cause, Delivered, Failed, Outcome, Response, Retry
+from destinations.kit.contacts import Person
 from destinations.kit.paths import find
 
-_HTML = (b"<!doctype html", b"<html")
 #: What may stand in a header: a token with a line break would end it.
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
 #: Types of errors that pass by themselves, whatever the status.
@@ -65,7 +65,7 @@ def token(response: Response) -> Access | Outcome:
 def outcome(response: Response) -> Outcome:
     """What an answer means where its words do not matter."""
     if response.is_success:
-        if response.body[:64].lstrip().lower().startswith(_HTML):
+        if response.is_html:
             return response.not_json()
         return DELIVERED
     by_status = response.outcome()

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from destinations.drift import outcomes
-from destinations.drift.mapping import Api, Identified, Person, Plan, Tracked
+from destinations.drift.mapping import Api, Identified, Plan, Tracked
 from destinations.kit import Failed, Outcome, Request, Response, Retry, Steps
+from destinations.kit.contacts import Person
 from destinations.kit.memory import Memory
 
 #: Contacts whose ids are remembered, about 200 bytes each.

@@ -73,7 +73,6 @@ _GOOGLE = ("google.com", "googleadservices.com", "doubleclick.net")
 _DURATION = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,9})?)s", re.ASCII)
 #: What may stand in a header: a token with a line break would end it.
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
-_HTML = (b"<!doctype html", b"<html")
 
 _DELIVERED = Delivered()
 
@@ -110,7 +109,7 @@ def pinged(response: Response) -> Outcome:
     """
     if response.status in (302, 303, 307) and _is_google(response.headers.get("Location")):
         return _DELIVERED
-    if response.is_success and response.body[:64].lstrip().lower().startswith(_HTML):
+    if response.is_success and response.is_html:
         return response.not_json()
     return response.outcome()
 

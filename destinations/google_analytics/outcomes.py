@@ -25,8 +25,6 @@ from __future__ import annotations
 from destinations.kit import Outcome, Response, Retry, Split
 from destinations.kit.outcomes import outcome_of_status
 
-_HTML = (b"<!doctype html", b"<html")
-
 
 def collected(response: Response) -> Outcome | Split:
     """What `/mp/collect` answers, for all events of a request alike.
@@ -36,6 +34,6 @@ def collected(response: Response) -> Outcome | Split:
     """
     if response.status == 413:
         return Split("413: Google Analytics found the request too large")
-    if response.is_success and response.body[:64].lstrip().lower().startswith(_HTML):
+    if response.is_success and response.is_html:
         return Retry(f"{response.status}, but the answer is an HTML page, as of a proxy or a login")
     return outcome_of_status(response.status, response.headers, "")

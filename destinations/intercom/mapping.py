@@ -16,6 +16,7 @@ import msgspec
 
 from destinations.kit import JSON_HEADERS, Event, Failed, Outcome, Request, Unsupported, to_datetime
 from destinations.kit.commerce import amount
+from destinations.kit.contacts import Person
 from destinations.kit.paths import find, normal
 
 #: Every call is made in this version, whatever the workspace's own is set to.
@@ -36,23 +37,6 @@ _TIME_SUFFIX = "date"
 
 _encode = msgspec.json.Encoder().encode
 Fields = dict[str, Any]  # Any: JSON
-
-
-class Person(msgspec.Struct, frozen=True):
-    """A contact to find, make or change: by `external_id`, else by `email`; one of them is there.
-
-    `body` is what of the contact is to be set, as JSON: what cannot be sent is
-    known before the first call.
-    """
-
-    external_id: str | None
-    email: str | None
-    body: bytes
-
-    @property
-    def key(self) -> str:
-        """What tells people apart."""
-        return f"id:{self.external_id}" if self.external_id else f"email:{self.email}".casefold()
 
 
 class Company(msgspec.Struct, frozen=True):

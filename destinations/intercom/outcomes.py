@@ -22,8 +22,8 @@ import re
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from destinations.intercom.mapping import Person
 from destinations.kit import Cause, Delivered, Failed, Outcome, Response, Retry
+from destinations.kit.contacts import Person
 from destinations.kit.outcomes import MAX_RETRY_AFTER_S, retry_after_s
 
 #: Codes of errors that pass by themselves, whatever the status.
@@ -41,7 +41,6 @@ _PASSING = frozenset(
 _TOO_MUCH = frozenset({"rate_limit_exceeded", "too_many_requests"})
 #: What the page of the call gives as its answer to a contact that exists already.
 _EXISTING = re.compile(r"already exists with id=([0-9A-Za-z-]+)")
-_HTML = (b"<!doctype html", b"<html")
 
 DELIVERED = Delivered()
 
@@ -49,7 +48,7 @@ DELIVERED = Delivered()
 def outcome(response: Response) -> Outcome:
     """What an answer means where its words do not matter: that of a data event is empty."""
     if response.is_success:
-        if response.body[:64].lstrip().lower().startswith(_HTML):
+        if response.is_html:
             return response.not_json()
         return DELIVERED
     by_status = response.outcome()

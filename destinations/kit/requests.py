@@ -61,6 +61,11 @@ class Response(msgspec.Struct, frozen=True, gc=False):
         """Whether the status is 2xx."""
         return 200 <= self.status < 300
 
+    @property
+    def is_html(self) -> bool:
+        """Whether the body begins as an HTML page does: a proxy or a login has answered."""
+        return self.body[:64].lstrip().lower().startswith((b"<!doctype html", b"<html"))
+
     def json(self) -> Any:  # Any: whatever the server sent
         """The decoded body; None where it is cut short or no JSON. `not_json` says so in words."""
         if self.flaw:
@@ -88,8 +93,7 @@ class Response(msgspec.Struct, frozen=True, gc=False):
         if not self.is_success:
             return self.outcome()
         what = f"is {self.flaw}" if self.flaw else "is not what the API documents"
-        start = self.body[:64].lstrip().lower()
-        if not self.flaw and start.startswith((b"<!doctype html", b"<html")):
+        if not self.flaw and self.is_html:
             what = "is an HTML page, as of a proxy or a login"
         return Retry(f"{self.status}, but the answer {what}: {self.excerpt()}".rstrip(": "))
 

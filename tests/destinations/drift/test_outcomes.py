@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from destinations.drift.mapping import Access, Person
+from destinations.drift.mapping import Access
 from destinations.drift.outcomes import found, made, needs_token, outcome, token
 from destinations.kit import Delivered, Failed, Outcome, Response, Retry
+from destinations.kit.contacts import Person
 from tests.harness.vendors import answer
 
 PERSON = Person("u", "a@b.de", b"")

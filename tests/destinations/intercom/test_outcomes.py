@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from destinations.intercom.mapping import Person
 from destinations.intercom.outcomes import conflicting_id, found, made, outcome
 from destinations.kit import Delivered, Failed, Outcome, Response, Retry
+from destinations.kit.contacts import Person
 from tests.harness.vendors import answer
 
 PERSON = Person("u", "a@b.de", b"")
