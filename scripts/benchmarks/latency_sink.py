@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 import sys
 import time
 import urllib.request
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Self, cast
+from typing import cast
 
 import uvloop
+
+from tests.harness.own_process import OwnProcess
 
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"
 #: Resolution of ages, in milliseconds.
@@ -52,18 +53,11 @@ def percentile_ms(ages: Counter[int], share: float) -> float:
     raise ValueError("no events")
 
 
-class LatencySink:
+class LatencySink(OwnProcess):
     """The sink in a process of its own; a context manager. `url` ends in a slash."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "scripts.benchmarks.latency_sink"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stdout is not None
-        self.url = f"http://127.0.0.1:{int(self._process.stdout.readline())}/"
+        super().__init__("scripts.benchmarks.latency_sink")
 
     def take(self) -> dict[str, Received]:
         """What came since the last time, by name."""
@@ -73,12 +67,6 @@ class LatencySink:
             name: Received(Counter({int(age): n for age, n in ages.items()}), last_at)
             for name, (ages, last_at) in found.items()
         }
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._process.communicate()  # closes its input, which ends it
 
 
 class _Sink(asyncio.Protocol):

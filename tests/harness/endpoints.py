@@ -10,17 +10,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
-import subprocess
 import sys
 import time
 import urllib.request
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Self
 
 import msgspec
 import uvloop
 from aiohttp import web
+
+from tests.harness.own_process import OwnProcess
 
 #: Seconds that a healthy endpoint takes.
 ANSWER_S = 0.005
@@ -118,18 +118,11 @@ class Endpoints:
         return 200, {}
 
 
-class EndpointsProcess:
+class EndpointsProcess(OwnProcess):
     """Endpoints in a process of their own; a context manager. `url` ends in a slash."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.harness.endpoints"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stdout is not None
-        self.url = f"http://127.0.0.1:{int(self._process.stdout.readline())}/"
+        super().__init__("tests.harness.endpoints")
 
     @property
     def address(self) -> str:
@@ -142,12 +135,6 @@ class EndpointsProcess:
             f"{self.url}seen/{path}?since={since}", timeout=30
         ) as answer:
             return msgspec.json.decode(answer.read(), type=list[Seen])
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._process.communicate()  # closes its input, which ends it
 
 
 async def _serve() -> None:

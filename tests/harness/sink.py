@@ -12,15 +12,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import subprocess
 import sys
 import urllib.request
 from collections import Counter
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import msgspec
 import uvloop
 from aiohttp import web
+
+from tests.harness.own_process import OwnProcess
 
 #: Statuses that `POST /control` may have the sink answer with.
 ANSWERS = range(200, 600)
@@ -94,23 +95,11 @@ class LightSink(asyncio.Protocol):
             self._transport.write(self.answer)
 
 
-class SinkProcess:
+class SinkProcess(OwnProcess):
     """A sink in a process of its own; a context manager. `url` ends in a slash."""
 
     def __init__(self, *, light: bool = False) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.harness.sink", *(["--light"] if light else [])],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stdout is not None
-        self.url = f"http://127.0.0.1:{int(self._process.stdout.readline())}/"
-
-    @property
-    def pid(self) -> int:
-        """The sink's process id."""
-        return self._process.pid
+        super().__init__("tests.harness.sink", *(["--light"] if light else []))
 
     def received(self) -> dict[str, int]:
         """How often each message id was received in a request that was answered with 200."""
@@ -123,12 +112,6 @@ class SinkProcess:
         body = json.dumps({"status": status}).encode()
         with urllib.request.urlopen(self.url + "control", data=body, timeout=30):  # noqa: S310 - http
             pass
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._process.communicate()  # closes its input, which ends it
 
 
 async def _serve(light: bool) -> None:
