@@ -205,6 +205,13 @@ class PoolShell:
         self._carry_out(effects)
         return bool(effects)
 
+    def narrow(self, worker: Worker, *, is_narrow: bool) -> None:
+        """Give a worker one batch at a time, or as many as it takes."""
+        post = self._posts.get(worker.number)
+        if post is not None:
+            self.scheduler.worker_granted(worker.number, 1 if is_narrow else post.credits)
+            self.sender.pump_soon()
+
     def stop_sending(self) -> None:
         """Lease nothing any more."""
         self.sender.stop()

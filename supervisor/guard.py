@@ -19,7 +19,7 @@ import structlog
 from sandbox.protocol import Limits, OutOfMemory
 from supervisor.core.child import State
 from supervisor.core.effects import ExitReason
-from supervisor.core.leak import Leak, LeakWatch
+from supervisor.core.leak import Leak, LeakWatch, Together
 from supervisor.core.silence import Silence
 from supervisor.headroom import Headroom
 from supervisor.workers import MAX_PROCESSES, Worker
@@ -32,6 +32,11 @@ LOOKS, SHORTEST_S, LONGEST_S = 4, 0.02, 0.25
 MEMORY_S = 0.05
 #: Seconds between two judgements over who leaks.
 LEAKS_S = 2.0
+#: Where nobody can tell which of some connections leaks, one worker gets its batches one at a time
+#: for so many seconds, so that each is seen alone; and seconds until that is done again.
+NARROW_S, WIDE_S = 10.0, 60.0
+#: Connections of a group that are named in a text.
+NAMED = 5
 #: Growth of a worker that is judged: this share of the soft limit, and so many bytes at least.
 LEAK_SHARE, LEAK_LEAST_BYTES = 1 / 6, 8 * 1024 * 1024
 #: A worker is replaced somewhere in this last share below its soft limit: those that grow alike
@@ -70,6 +75,9 @@ class Pool(Protocol):
         was done; False for good for one that does not serve.
         """
 
+    def narrow(self, worker: Worker, *, is_narrow: bool) -> None:
+        """Give it one batch at a time, or again as many as it takes."""
+
 
 @dataclass(slots=True)
 class _Watched:
@@ -86,7 +94,11 @@ class Guard:
     def __init__(self, pool: Pool) -> None:
         self.leaks: dict[str, Leak] = {}
         """Connections that leak, by name."""
+        self.together: tuple[Together, ...] = ()
+        """Connections of which some leak, and nobody can tell which."""
         self._pool = pool
+        self._narrowed: Worker | None = None
+        self._narrow_until = self._wide_until = 0.0
         self._watched: dict[int, _Watched] = {}
         self._leak_watch = LeakWatch()
         self._judged_at = 0.0
@@ -106,11 +118,18 @@ class Guard:
         """Workers run other code from now on: who leaked may do so no more."""
         self._leak_watch.forgotten()
         self.leaks.clear()
+        self.together = ()
 
     def batch_ended(self, worker: Worker) -> None:
-        """Look at its memory at once: a batch may have left much behind."""
+        """Look at its memory at once: a batch may have left much behind.
+
+        Where it is to be seen what a batch alone leaves behind, after each at whose end it rests.
+        """
         watched = self._watched.get(worker.number)
-        if watched is not None and time.monotonic() - watched.memory_at > MEMORY_S:
+        if watched is None:
+            return
+        is_telling = bool(self.together) and not worker.running.total()
+        if is_telling or time.monotonic() - watched.memory_at > MEMORY_S:
             self._look_at_memory(worker, watched)
 
     def ran_out(self, worker: Worker, message: OutOfMemory) -> None:
@@ -144,6 +163,7 @@ class Guard:
         if now - self._judged_at >= LEAKS_S:
             self._judged_at = now
             self._judge_leaks()
+            self._look_closer(now)
         self.start()
 
     def _look_at_loop(self, worker: Worker, silence: Silence, now: float, most_s: float) -> float:
@@ -177,7 +197,7 @@ class Guard:
             return
         if worker.state is not State.READY or not worker.worked:
             return  # what it took to start is nobody's fault, and the next would take as much
-        self._leak_watch.sampled(worker.number, used, worker.worked)
+        self._leak_watch.sampled(worker.number, used, worker.worked, +worker.running)
         soft = worker.limits.memory_soft_limit
         if used > soft * watched.share and not watched.is_replaced:
             self._judge_leaks()
@@ -199,6 +219,11 @@ class Guard:
 
     def _replace_grown(self, worker: Worker, watched: _Watched, of: str) -> None:
         leaks = [leak for name, leak in self.leaks.items() if worker.worked[name]]
+        together = [
+            group
+            for group in self.together
+            if any(worker.worked[name] for name in group.connections)
+        ]
         connection = None
         if leaks:
             worst = max(
@@ -208,17 +233,19 @@ class Guard:
                 f"{worst.connection} leaks {worst.per_event_bytes:.0f} bytes an event; {of} used"
             )
             connection = worst.connection
-            worker.blame(detail, connection)
+        elif together:
+            detail = f"one of {_names(together[0])} leaks, unknown which; {of} used"
         else:
-            worker.blame(f"{of} of memory used, and nobody's in particular", None)
+            detail = f"{of} of memory used, and nobody's in particular"
+        worker.blame(detail, connection)
         self._pool.take_evidence(worker, "soft_limit", connection)
-        reason = ExitReason.LEAK if leaks else ExitReason.RECYCLE
+        reason = ExitReason.LEAK if leaks or together else ExitReason.RECYCLE
         watched.is_replaced = self._pool.replace(worker, reason, at_once=False)
 
     def _judge_leaks(self) -> None:
         soft = self._pool.limits.memory_soft_limit
-        found = self._leak_watch.leaks(max(LEAK_LEAST_BYTES, soft * LEAK_SHARE))
-        for leak in found:
+        found = self._leak_watch.findings(max(LEAK_LEAST_BYTES, soft * LEAK_SHARE))
+        for leak in found.leaks:
             if leak.connection not in self.leaks:
                 _log.warning(
                     "connection_leaks",
@@ -227,7 +254,40 @@ class Guard:
                     bytes_per_event=round(leak.per_event_bytes),
                     grown_bytes=round(leak.grown_bytes),
                 )
-        self.leaks = {leak.connection: leak for leak in found}
+        known = {group.connections for group in self.together}
+        for group in found.together:
+            if group.connections not in known:
+                _log.warning(
+                    "connections_leak_together",
+                    pool=self._pool.name,
+                    connections=_names(group),
+                    bytes_per_event=round(group.per_event_bytes),
+                    hint="they always get the same events; with one of them in a pool of its own"
+                    " it shows whose memory grows",
+                )
+        self.leaks = {leak.connection: leak for leak in found.leaks}
+        self.together = found.together
+
+    def _look_closer(self, now: float) -> None:
+        """Let the worker with most memory work on one batch at a time, for a while."""
+        if self._narrowed is not None and self._narrowed.state is not State.READY:
+            self._narrowed = None  # it was replaced: its successor is as good
+        if self._narrowed is not None and (not self.together or now >= self._narrow_until):
+            self._pool.narrow(self._narrowed, is_narrow=False)
+            self._narrowed, self._wide_until = None, now + WIDE_S
+        if self._narrowed is None and self.together and now >= self._wide_until:
+            serving = [worker for worker in self._pool.living() if worker.state is State.READY]
+            if serving:
+                self._narrowed = max(serving, key=lambda worker: worker.private_bytes)
+                self._narrow_until = now + NARROW_S
+                self._pool.narrow(self._narrowed, is_narrow=True)
+
+
+def _names(group: Together) -> str:
+    """Some of its connections, for a text."""
+    names = group.connections
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def _at(worker: Worker) -> str:

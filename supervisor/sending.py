@@ -208,6 +208,7 @@ class Sender:
             record = self._slots[post.slot]
             record.batches += 1
             record.events += len(deliveries)
+        post.worker.running[run.connection] += len(deliveries)
         post.worker.send_batch(
             Batch(
                 run.id,
@@ -238,6 +239,7 @@ class Sender:
         del self._running[run.id]
         post.finished += 1
         post.worker.worked[run.connection] += len(run.told)
+        post.worker.running[run.connection] -= len(run.told)
         self._guard.batch_ended(post.worker)
         if not post.batches:
             post.idle_since = now

@@ -176,6 +176,8 @@ class Worker(asyncio.Protocol):
         self._blamed: tuple[str, str | None] = ("", None)
         self.worked: Counter[str] = Counter()
         """Events of each connection in batches that it has ended."""
+        self.running: Counter[str] = Counter()
+        """Events of each connection in batches that it has."""
         self._connections: list[str] = []
         self._pidfd: int | None = None
         self._status: int | None = None

@@ -41,6 +41,14 @@ class Crew:
             self.total += credits
             self.free += credits
 
+    def granted(self, worker: int, credits: int) -> None:
+        """It takes so many batches at once from now on; it may have more, which finish."""
+        if worker in self.credits:
+            self._share_out(worker, -1)
+            self.credits[worker] += credits - self._granted[worker]
+            self._granted[worker] = credits
+            self._share_out(worker, 1)
+
     def left(self, worker: int) -> None:
         """It takes no more batches. It stays reserved for whom it was, until that is undone."""
         if worker in self.credits:
@@ -64,21 +72,22 @@ class Crew:
     def _share_out(self, worker: int, sign: int) -> None:
         if worker not in self.homes:
             self.total += sign * self._granted[worker]
-            self.free += sign * self.credits[worker]
+            self.free += sign * max(0, self.credits[worker])
 
     def take(self, worker: int) -> None:
         """A batch goes to a worker."""
+        # One that has more than it is granted has nothing left, and takes nothing from the others.
+        if worker not in self.homes and self.credits[worker] > 0:
+            self.free -= 1
         self.credits[worker] -= 1
         self._turn += 1
         self._used[worker] = self._turn
-        if worker not in self.homes:
-            self.free -= 1
 
     def give_back(self, worker: int) -> None:
         """A batch is over; of a worker that has left it means nothing."""
         if worker in self.credits:
             self.credits[worker] += 1
-            if worker not in self.homes:
+            if worker not in self.homes and self.credits[worker] > 0:
                 self.free += 1
 
     def freest(self) -> int | None:

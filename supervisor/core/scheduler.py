@@ -150,6 +150,13 @@ class Scheduler:
         if (name := self.crew.homes.get(worker)) is not None:
             self.work_came(name)
 
+    def worker_granted(self, worker: int, credits: int) -> None:
+        """A worker takes `credits` batches at once from now on; what it runs finishes."""
+        self.crew.granted(worker, credits)
+        self._uncrowd()
+        if (name := self.crew.homes.get(worker)) is not None:
+            self.work_came(name)
+
     def worker_left(self, worker: int) -> None:
         """It takes no more batches; those in flight are reported by `finished` as ever.
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supervisor.core.leak import POINTS, LeakWatch, Life, Point
+from supervisor.core.leak import POINTS, Findings, LeakWatch, Life, Point
 
 MIB = 1024 * 1024
 LEAST = 32 * MIB
@@ -43,7 +45,7 @@ def watched(
 
 
 def named(watch: LeakWatch) -> list[str]:
-    return [leak.connection for leak in watch.leaks(LEAST)]
+    return [leak.connection for leak in watch.findings(LEAST).leaks]
 
 
 def leak_of(name: str, per_event_bytes: float) -> Grows:
@@ -54,7 +56,7 @@ def leak_of(name: str, per_event_bytes: float) -> Grows:
 def test_leak_is_named_with_its_rate(seed: int) -> None:
     """Of three connections whose batches overlap in one worker, the one that leaks is named."""
     looks = [watched(leak_of("b", 20_000), seed=seed, samples=n) for n in range(200, 401, 50)]
-    leak = next(leak for watch in looks for leak in watch.leaks(LEAST))
+    leak = next(leak for watch in looks for leak in watch.findings(LEAST).leaks)
     assert leak.connection == "b"
     assert leak.per_event_bytes == pytest.approx(20_000, rel=0.3)
     assert leak.grown_bytes >= LEAST / 2
@@ -76,7 +78,7 @@ def test_one_megabyte_a_batch_is_named_long_before_the_limit() -> None:
     for batch in range(1000):
         used = START + batch * MIB
         watch.sampled(1, used, {"a": batch * 10})
-        if watch.leaks(LEAST):
+        if watch.findings(LEAST).leaks:
             break
     assert used <= START + 64 * MIB
 
@@ -143,3 +145,131 @@ def test_what_a_worker_showed_outlives_it_for_a_while() -> None:
     assert named(watch) == ["b"]
     watch.forgotten()
     assert named(watch) == []
+
+
+@dataclass
+class Worker:
+    """A worker of which two connections get the same events, looked at whenever one has ended."""
+
+    watch: LeakWatch
+    rates: dict[str, float]
+    chance: random.Random
+    garbage_bytes: float = 0.0
+    #: Bytes that a batch of each needs while it runs, and that it leaves to others when it ends.
+    needs: dict[str, int] = field(default_factory=dict)
+    done: Counter[str] = field(default_factory=Counter)
+    kept: float = 0.0
+    touched: float = 0.0
+
+    def look(self, **running: int) -> None:
+        """A sample, while those are `running`."""
+        garbage = abs(self.chance.gauss(0, self.garbage_bytes))
+        self.watch.sampled(0, int(START + self.touched + garbage), self.done, running)
+
+    def work(self, name: str, events: int) -> None:
+        """A batch of one connection from its begin to its end."""
+        self.kept += self.rates[name] * events
+        self.touched = max(self.touched, self.kept + self.needs.get(name, 0))
+        self.done[name] += events
+
+    def both_at_once(self, events: int) -> None:
+        """Batches of the same events, which run beside one another."""
+        first, then = self.chance.sample(["a", "b"], 2)
+        part = self.chance.random()
+        self.kept += self.rates[then] * events * part  # before the other has ended
+        self.work(first, events)
+        self.look(**{then: events})
+        self.kept -= self.rates[then] * events * part
+        self.work(then, events)
+        self.look()
+
+    def one_by_one(self, events: int, times: int = 1) -> None:
+        """The same, so that each is seen alone."""
+        for name in self.chance.sample(["a", "b"], 2):
+            for _ in range(times):
+                self.work(name, events)
+                self.look()
+
+
+def sizes(chance: random.Random, times: int) -> list[int]:
+    return [chance.randrange(1, 40) for _ in range(times)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from(["a", "b"]), st.floats(0, 2 * MIB))
+def test_of_the_same_events_nobody_is_named_until_seen_alone(
+    seed: int, leaky: str, garbage: float
+) -> None:
+    """Two connections of one source: both are told of, none is named; then the one that leaks."""
+    chance = random.Random(seed)
+    rates = {"a": 0.0, "b": 0.0} | {leaky: 300_000.0}
+    worker = Worker(LeakWatch(), rates, chance, garbage)
+    told = set()
+    for events in sizes(chance, 100):
+        worker.both_at_once(events)
+        findings = worker.watch.findings(LEAST)
+        assert findings.leaks == ()
+        told |= {group.connections for group in findings.together}
+    assert told == {("a", "b")}
+    named = set()
+    for events in sizes(chance, 100):
+        worker.one_by_one(events)
+        findings = worker.watch.findings(LEAST)
+        named |= {leak.connection for leak in findings.leaks}
+    assert named == {leaky}
+    assert findings.together == ()
+    (leak,) = findings.leaks
+    assert leak.per_event_bytes == pytest.approx(300_000, rel=0.2)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32), st.floats(0, MIB))
+def test_two_that_leak_alike_are_both_named(seed: int, garbage: float) -> None:
+    """Of the same events both leave as much behind."""
+    chance = random.Random(seed)
+    worker = Worker(LeakWatch(), {"a": 200_000.0, "b": 200_000.0}, chance, garbage)
+    for events in sizes(chance, 60):
+        worker.both_at_once(events)
+    for events in sizes(chance, 60):
+        worker.one_by_one(events)
+    findings = worker.watch.findings(LEAST)
+    assert [leak.connection for leak in findings.leaks] == ["a", "b"]
+    assert findings.together == ()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32), st.floats(0, 4 * MIB), st.booleans())
+def test_garbage_of_the_same_events_is_nobodys(seed: int, garbage: float, is_alone: bool) -> None:
+    """Memory that comes and goes makes neither a leak nor a group."""
+    chance = random.Random(seed)
+    worker = Worker(LeakWatch(), {"a": 0.0, "b": 0.0}, chance, garbage)
+    for events in sizes(chance, 100):
+        worker.one_by_one(events) if is_alone else worker.both_at_once(events)
+        assert worker.watch.findings(LEAST) == Findings()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_who_needs_more_memory_is_not_blamed_for_what_others_keep(seed: int) -> None:
+    """All growth shows while the innocent works, until it is seen twice in a row."""
+    chance = random.Random(seed)
+    worker = Worker(LeakWatch(), {"a": 15_000.0, "b": 0.0}, chance, needs={"b": 4 * MIB})
+    for events in sizes(chance, 200):
+        worker.one_by_one(events)
+        assert worker.watch.findings(LEAST).leaks == ()
+    for events in sizes(chance, 100):
+        worker.one_by_one(events, times=20)
+        assert all(leak.connection == "a" for leak in worker.watch.findings(LEAST).leaks)
+    assert [leak.connection for leak in worker.watch.findings(LEAST).leaks] == ["a"]
+
+
+def test_many_connections_are_judged_in_bounded_time() -> None:
+    """However many a pool has, the busiest are told apart, and the others are one group."""
+    names = [f"c{n}" for n in range(1000)]
+    watch = LeakWatch()
+    events = dict.fromkeys(names, 0)
+    for look in range(60):
+        for n, name in enumerate(names):
+            events[name] += 1 + (n + look) % 7
+        watch.sampled(0, START + look * 4 * MIB, events, {"c0": 1})
+    findings = watch.findings(LEAST)
+    assert findings.leaks == ()

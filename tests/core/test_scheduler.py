@@ -278,6 +278,27 @@ def test_queue_that_has_nothing_after_all_does_not_spin() -> None:
     assert b.s.next(0.0) is not None
 
 
+def test_worker_that_is_granted_less_gets_nothing_until_it_has_less() -> None:
+    """What it runs finishes, and the others lose no place by it."""
+    b = bench(TERMS, 4, **dict.fromkeys("abcdefgh", 10**6))
+
+    def taken() -> list[Take]:
+        return [take for _ in range(9) if (take := b.take())]
+
+    before = taken()
+    assert len(before) == 4
+    b.s.worker_granted(1, 1)
+    b.s.worker_came(2, 2)
+    assert [take.worker for take in taken()] == [2, 2]
+    for take in before[:3]:
+        b.finish(take)
+        assert not taken()
+    b.finish(before[3])
+    assert [take.worker for take in taken()] == [1]
+    b.s.worker_granted(1, 4)
+    assert [take.worker for take in taken()] == [1, 1, 1]
+
+
 def test_removed_connection_is_forgotten() -> None:
     """Batches of a connection that left the config still free their credit."""
     b = bench(credits=1, a=100)
