@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
@@ -37,7 +38,7 @@ from supervisor.core.effects import Assign, ExitReason, Isolate, Retire, Wake
 from supervisor.core.effects import Spawn as SpawnEffect
 from supervisor.core.pool import Effect, Pool
 from supervisor.core.retry import RetryPolicy
-from supervisor.core.scheduler import Ready, Scheduler
+from supervisor.core.scheduler import Scheduler
 from supervisor.egress.broker import Broker, Desk
 from supervisor.egress.policy import Reach
 from supervisor.exits import ExitStore
@@ -48,7 +49,7 @@ from supervisor.orders import PoolPlan
 from supervisor.output import Printed
 from supervisor.posts import Lane, Post, SlotRecord
 from supervisor.queue import Queue
-from supervisor.sending import Sender
+from supervisor.sending import Sender, ready_in
 from supervisor.snapshots import Snapshot
 from supervisor.suspects import Suspects
 from supervisor.verdicts import Judge, Run
@@ -91,7 +92,6 @@ class PoolShell:
         self.lanes: dict[str, Lane] = {}
         self.slots: dict[int, SlotRecord] = {}
         self.layers: dict[str, str] = {}
-        self._queue = queue
         self._force = force
         self._metrics = metrics
         self._exits = exits
@@ -100,7 +100,7 @@ class PoolShell:
         self.gatherer = Gatherer()
         self._holds = holds
         self._take_snapshot = take_snapshot
-        self.scheduler = Scheduler(self._look)
+        self.scheduler = Scheduler(partial(ready_in, queue))
         self._core = Pool(force.numbers, plan.workers, plan.spares)
         self._posts: dict[int, Post] = {}
         self._judge = Judge(
@@ -286,10 +286,6 @@ class PoolShell:
             slot: None if child is None else self._posts.get(child)
             for slot, child in sorted(self._core.slots.items())
         }
-
-    def _look(self, connection: str) -> Ready:
-        depth = self._queue.depth(connection)
-        return Ready(depth.fresh, depth.next_retry_at, depth.size_bytes)
 
     # --- decisions carried out ---
 

@@ -19,7 +19,7 @@ from supervisor.admin.metrics import Metrics
 from supervisor.clock import Clock
 from supervisor.core.child import State
 from supervisor.core.scheduler import Batch as Told
-from supervisor.core.scheduler import Scheduler, Take
+from supervisor.core.scheduler import Ready, Scheduler, Take
 from supervisor.guard import Guard
 from supervisor.posts import Lane, Post, SlotRecord
 from supervisor.queue import Queue, QueueUnavailable
@@ -32,6 +32,12 @@ _log = structlog.get_logger(__name__)
 GRACE_S = 5.0
 #: Seconds past soft timeout and grace for which deliveries stay leased.
 LEASE_SLACK_S = 30.0
+
+
+def ready_in(queue: Queue, connection: str) -> Ready:
+    """What a connection has in the queue, as its scheduler asks for it."""
+    depth = queue.depth(connection)
+    return Ready(depth.fresh, depth.next_retry_at, depth.size_bytes)
 
 
 class Sender:
