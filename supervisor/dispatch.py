@@ -1,9 +1,9 @@
 """One pool at work: its workers, its scheduler, and the batches in between.
 
-The shell around `core/pool.py`: has workers forked, placed, replaced and retired, hears
-what they say, and ends those whose batches are past their time. What they are sent is
-`sending.py`'s. A returned batch and a dead worker go through the same function: every
-delivery of a batch gets a verdict, exactly once.
+The shell around `core/pool.py`: has workers forked, placed, replaced and retired, and
+hears what they say. What they are sent is `sending.py`'s, who is late `deadlines.py`'s. A
+returned batch and a dead worker go through the same function: every delivery of a batch
+gets a verdict, exactly once.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from supervisor.core.effects import Spawn as SpawnEffect
 from supervisor.core.pool import Effect, Pool
 from supervisor.core.retry import RetryPolicy
 from supervisor.core.scheduler import Scheduler
+from supervisor.deadlines import Deadlines
 from supervisor.egress.broker import Broker, Desk
 from supervisor.egress.policy import Reach
 from supervisor.exits import ExitStore
@@ -59,10 +60,6 @@ from supervisor.workforce import Workforce
 
 _log = structlog.get_logger(__name__)
 
-#: Seconds that a worker with nothing left to do may take to exit.
-EXIT_S = 5.0
-#: Seconds between two looks at deadlines.
-TICK_S = 0.5
 #: A worker that dies within so many seconds of a zygote died of the same cause: of nobody's batch.
 TOGETHER_S = 1.0
 
@@ -121,7 +118,13 @@ class PoolShell:
             clock=clock,
         )
         self._wake: asyncio.TimerHandle | None = None
-        self._ticker: asyncio.TimerHandle | None = None
+        self._deadlines = Deadlines(
+            self._posts,
+            suspects=self.suspects,
+            gatherer=self.gatherer,
+            clock=clock,
+            recycle=lambda child, now: self._carry_out(self._core.recycled(child, now)),
+        )
         self.guard = Guard(self)
         self.sender = Sender(
             self._posts,
@@ -143,7 +146,7 @@ class PoolShell:
     def start(self) -> None:
         """Fork the workers."""
         self._carry_out(self._core.started(self._clock()))
-        self._tick()
+        self._deadlines.start()
         self.guard.start()
 
     def apply(self, plan: PoolPlan, retry: RetryPolicy, *, renew: bool) -> bool:
@@ -227,8 +230,8 @@ class PoolShell:
 
     def _close_if_over(self) -> None:
         """Stop looking at deadlines once the pool is shut and its workers are gone."""
-        if self._core.closed and not self._posts and self._ticker is not None:
-            self._ticker.cancel()
+        if self._core.closed and not self._posts:
+            self._deadlines.stop()
             self.guard.stop()
 
     # --- what is to be seen ---
@@ -486,40 +489,3 @@ class PoolShell:
         self.sender.lost(batches)
         self.sender.pump()
         self._close_if_over()
-
-    # --- deadlines ---
-
-    def _tick(self) -> None:
-        now = self._clock()
-        for post in list(self._posts.values()):
-            overdue = [run for run in post.batches.values() if run.deadline < now]
-            if overdue:
-                post.overdue = tuple(run.id for run in overdue)
-                self._overdue(post, overdue, now)
-            elif (
-                post.is_leaving
-                and not post.batches
-                and not post.is_giving_evidence
-                and not self.gatherer.is_asking(post.worker)
-                and post.idle_since is not None
-                and now - post.idle_since > EXIT_S
-            ):
-                post.worker.kill(ExitReason.TIMEOUT, f"did not exit {EXIT_S:g} s after its drain")
-        self.suspects.tick()
-        self._ticker = asyncio.get_running_loop().call_later(TICK_S, self._tick)
-
-    def _overdue(self, post: Post, overdue: list[Run], now: float) -> None:
-        """Kill a worker whose batch is past its time; its other batches may end before that.
-
-        They can: where its event loop does not run, the guard kills it at once.
-        """
-        run = overdue[0]
-        if len(overdue) < len(post.batches):
-            self._carry_out(self._core.recycled(post.worker.number, now))
-            return
-        how = "ended" if run.unreported else "ended, since it does not end when it is cancelled,"
-        post.worker.kill(
-            ExitReason.TIMEOUT,
-            f"batch of {run.connection} not {how}"
-            f" {now - run.started:.0f} s after it was handed over",
-        )
