@@ -210,7 +210,7 @@ def test_abuse_of_the_channel_costs_only_its_worker(
     diary = tmp_path / "diary"
     service = running_service(
         {
-            "service": {"plugin_paths": [PLUGINS]},
+            "service": {"plugin_paths": [PLUGINS], "drain_timeout": "1s"},
             "retry": {"first_delay": "10s"},
             "pools.default": {
                 "destinations": ["*"],
