@@ -180,10 +180,9 @@ class Guard:
         match worker.headroom:
             case Headroom.SOME:
                 pass
-            case Headroom.MORE_ON_DEMAND:
+            case Headroom.MORE_ON_DEMAND if worker.give_headroom():
                 watched.has_run_out = True
-                worker.give_headroom()
-            case Headroom.NONE:
+            case Headroom.MORE_ON_DEMAND | Headroom.NONE:
                 worker.kill(ExitReason.OOM, f"it hung at its limit of memory{_at(worker)}")
 
     def _look_at_memory(self, worker: Worker, watched: _Watched) -> None:

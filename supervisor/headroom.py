@@ -8,7 +8,7 @@ the worker never gets to tell that it ran out. It is let go on from here.
 
 from __future__ import annotations
 
-import contextlib
+import re
 import resource
 from enum import Enum, auto
 from pathlib import Path
@@ -16,6 +16,11 @@ from pathlib import Path
 #: A worker whose data comes so near to a limit has met it: the interpreter takes memory by the
 #: mebibyte.
 NEAR_BYTES = 2 * 1024 * 1024
+
+
+#: Lines of /proc/PID/limits and /proc/PID/status; "unlimited" is no number, and no limit.
+_LIMIT = re.compile(rb"^Max data size +(\d+) +(\d+) ", re.M)
+_DATA = re.compile(rb"^VmData:\s+(\d+) kB", re.M)
 
 
 class Headroom(Enum):
@@ -30,18 +35,26 @@ class Headroom(Enum):
 def of(pid: int) -> Headroom:
     """Of a process; SOME where it is gone, or has no limit."""
     try:
-        soft, hard = resource.prlimit(pid, resource.RLIMIT_DATA)
+        limits = Path(f"/proc/{pid}/limits").read_bytes()
         status = Path(f"/proc/{pid}/status").read_bytes()
     except OSError:
         return Headroom.SOME
-    data = next((line for line in status.splitlines() if line.startswith(b"VmData:")), b"_ 0")
-    if soft == resource.RLIM_INFINITY or int(data.split()[1]) * 1024 < soft - NEAR_BYTES:
+    limit, data = _LIMIT.search(limits), _DATA.search(status)
+    if limit is None or data is None:
         return Headroom.SOME
-    return Headroom.NONE if soft == hard else Headroom.MORE_ON_DEMAND
+    if int(data[1]) * 1024 < int(limit[1]) - NEAR_BYTES:
+        return Headroom.SOME
+    return Headroom.NONE if limit[1] == limit[2] else Headroom.MORE_ON_DEMAND
 
 
-def give(pid: int) -> None:
-    """Raise the soft limit to the hard one; nothing where it is gone."""
-    with contextlib.suppress(OSError):
+def give(pid: int) -> bool:
+    """Raise the soft limit to the hard one; whether we may.
+
+    A process of another user takes CAP_SYS_RESOURCE, which not every root has.
+    """
+    try:
         _, hard = resource.prlimit(pid, resource.RLIMIT_DATA)
         resource.prlimit(pid, resource.RLIMIT_DATA, (hard, hard))
+    except OSError:
+        return False
+    return True

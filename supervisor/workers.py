@@ -220,12 +220,12 @@ class Worker(asyncio.Protocol):
         """How near it is to its limits of memory."""
         return headroom.Headroom.SOME if self.pid is None else headroom.of(self.pid)
 
-    def give_headroom(self) -> None:
-        """Let it go on beyond its soft limit, so that it can say that it met it. It does the same
-        by itself, where it still can.
+    def give_headroom(self) -> bool:
+        """Let it go on beyond its soft limit, so that it can say that it met it; whether we may.
+
+        It does the same by itself, where it still can.
         """
-        if self.pid is not None:
-            headroom.give(self.pid)
+        return self.pid is not None and headroom.give(self.pid)
 
     @property
     def descendants(self) -> int:

@@ -42,7 +42,7 @@ CONNECTIONS = 8
 #: How a liar may end. `signal` is our own doing, when all is said.
 LIARS_END = {"protocol", "egress", "signal", "drain", "recycle", "timeout"}
 #: Log lines of level error that a liar earns itself.
-BY_THE_WAY = {"destination_log", "delivery_quarantined"}
+BY_THE_WAY = {"destination_log", "delivery_quarantined", "connection_tripped"}
 CONFIG = """
 [service]
 state_dir = "{state}"

@@ -72,9 +72,9 @@ def test_a_worker_at_its_soft_limit_leaves_a_snapshot_and_no_gap(
 
 def test_a_worker_that_runs_out_of_memory_leaves_a_snapshot(running_service: StartService) -> None:
     """It met a MemoryError: what filled it can be read after it is gone."""
-    service = running_service(hoarding(2_000_000, soft="96MiB", hard="128MiB"))
+    service = running_service(hoarding(10_000, soft="96MiB", hard="128MiB"))
     wait_until(lambda: len(service.worker_pids()) == 1, 20, "the worker serves")
-    post(service.url, [track("m1")])
+    post(service.url, [track("m1", "Gulp")])
     wait_until(lambda: bool(kept_as(service, "memory_error")), 120, "there is a snapshot")
     wait_until(lambda: bool(exits(service, "oom")), 60, "the worker has gone")
     end = exits(service, "oom")[-1]

@@ -15,7 +15,10 @@ HOARD: list[dict[str, object]] = []
 
 
 class Hoarder(Destination):
-    """Adds `objects` to a list for each event; those called "Spin", "Wait" and "Die" do that."""
+    """Adds `objects` to a list for each event.
+
+    Those called "Spin", "Wait" and "Die" do that, and "Gulp" wants a terabyte.
+    """
 
     name = "hoarder"
 
@@ -36,6 +39,8 @@ class Hoarder(Destination):
                     await asyncio.sleep(self.settings.seconds)
                 case "Die":
                     os._exit(3)
+                case "Gulp":
+                    bytearray(1 << 40)
                 case _:
                     HOARD.extend(
                         {"n": n, "text": f"hoarded {n}"} for n in range(self.settings.objects)
