@@ -312,6 +312,36 @@ async def test_split_finds_the_bad_one(serve: Serve, http: aiohttp.ClientSession
     assert outcomes == [Delivered(), Delivered(), Failed("400"), Delivered(), Delivered()]
 
 
+class Large(Many):
+    """A hundred events a request."""
+
+    name = "large"
+
+    async def start(self) -> None:
+        self.endpoint = Endpoint(self.settings.url, 100, 1_000_000)
+
+
+async def test_split_takes_few_requests(serve: Serve, http: aiohttp.ClientSession) -> None:
+    """One bad event of many is found by halves, and no event is sent where it was taken before."""
+    sizes: list[int] = []
+    taken: list[int] = []
+
+    async def refuse_one(request: web.Request) -> web.Response:
+        numbers = [event["n"] for event in await request.json()]
+        sizes.append(len(numbers))
+        if 37 in numbers:
+            return web.Response(status=400)
+        taken.extend(numbers)
+        return web.Response()
+
+    large = Large(Target(await serve(refuse_one)), http, LOG)
+    await large.start()
+    outcomes = await large.deliver(events(64))
+    assert [n for n, outcome in enumerate(outcomes) if outcome != Delivered()] == [37]
+    assert sorted(taken) == [n for n in range(64) if n != 37]
+    assert sorted(sizes, reverse=True) == [64, 32, 32, 16, 16, 8, 8, 4, 4, 1, 1, 1, 1]
+
+
 class Keyed(Many):
     """Items whose key the event says."""
 
