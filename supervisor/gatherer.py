@@ -75,11 +75,6 @@ class Gatherer:
         self._free = asyncio.Event()
         self._free.set()
 
-    @property
-    def copy(self) -> int | None:
-        """The process id of the copy that is at work, which is no stray."""
-        return None if self._pending is None else self._pending.copy
-
     def is_asking(self, worker: Worker) -> bool:
         """Whether this worker gives evidence now."""
         return self._pending is not None and self._pending.worker is worker
