@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import errno
 import logging
 import threading
 import traceback
@@ -80,7 +81,8 @@ class Runner:
     """All batches of one worker.
 
     `send` writes a message to the supervisor; what runs is marked in `page`;
-    `connector` makes what a connection's HTTP session connects with.
+    `connector` makes what a connection's HTTP session connects with; `on_want_of_files` is called
+    where a destination met EMFILE.
     """
 
     def __init__(
@@ -88,8 +90,10 @@ class Runner:
         send: Callable[[Message], None],
         page: Page,
         connector: Callable[[str], aiohttp.BaseConnector],
+        on_want_of_files: Callable[[], None],
     ) -> None:
         self._send = send
+        self._on_want_of_files = on_want_of_files
         self._page = page
         self._reserve = Reserve()
         self._thread = threading.get_ident()
@@ -253,6 +257,8 @@ class Runner:
             current_raised.get()(error)
             if is_want_of_memory(error):
                 self._out_of_memory(connection.name, error)
+            elif isinstance(error, OSError) and error.errno == errno.EMFILE:
+                self._on_want_of_files()
             code, reason = protocol.RETRY_ALONE, f"deliver raised {_describe(error)}"
         finally:
             if stuck is not None:

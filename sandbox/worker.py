@@ -62,6 +62,10 @@ CREDITS = 16
 HEARTBEAT_S = 1.0
 #: Beats of the event loop within its block timeout, and the shortest time between two.
 BEATS_A_TIMEOUT, SHORTEST_BEAT_S = 5, 0.002
+#: Seconds between two while it has batches, at most.
+BUSY_BEAT_S = 0.02
+#: Seconds between two reports that no descriptor is left, at least.
+WANT_S = 0.1
 #: Seconds that the supervisor may take to adopt us; in practice it is microseconds.
 ADOPTION_S = 5.0
 
@@ -112,13 +116,15 @@ class _Worker(asyncio.Protocol):
         self._layers = layers
         self._page = page
         self._frames = FrameReader(ToWorker, MAX_FRAME_TO_WORKER)
-        self._egress = Egress(self._ask, tls.context(order.ca_file))
-        self._runner = Runner(self._send, page, self._egress.connector)
+        self._egress = Egress(self._ask, tls.context(order.ca_file), self._want_of_files)
+        self._runner = Runner(self._send, page, self._egress.connector, self._want_of_files)
         self._evidence = Evidence(self._send)
         self._channel: Channel | None = None
         self._ended: asyncio.Future[None] | None = None
         self._transport: asyncio.Transport | None = None
-        self._lag_s = 0.0
+        self._next_beat: asyncio.TimerHandle | None = None
+        self._is_beating_fast = False
+        self._want_told_s = 0.0
         self._due_s = 0.0
 
     def serve(self, wire: int, channel: int) -> None:
@@ -191,6 +197,7 @@ class _Worker(asyncio.Protocol):
             case Try():
                 self._runner.start(message, is_trial=True)
             case Batch():
+                self._beat_soon()
                 self._runner.start(message)
             case Configure():
                 self._runner.configure(message)
@@ -279,7 +286,25 @@ class _Worker(asyncio.Protocol):
         """Through the page, which costs nobody anything; a `Stats` frame says more, seldom."""
         self._page.beat()
         every_s = max(self._order.limits.block_timeout_s / BEATS_A_TIMEOUT, SHORTEST_BEAT_S)
-        asyncio.get_running_loop().call_later(every_s, self._beat)
+        self._is_beating_fast = self._runner.batches > 0
+        if self._is_beating_fast:
+            every_s = min(every_s, BUSY_BEAT_S)
+        self._next_beat = asyncio.get_running_loop().call_later(every_s, self._beat)
+
+    def _beat_soon(self) -> None:
+        """There is work, and the next beat may be far."""
+        # Once: put off again at every batch, it would never come.
+        if self._next_beat is not None and not self._is_beating_fast:
+            self._is_beating_fast = True
+            self._next_beat.cancel()
+            self._next_beat = asyncio.get_running_loop().call_later(BUSY_BEAT_S, self._beat)
+
+    def _want_of_files(self) -> None:
+        """No descriptor is left: the supervisor shall not hear of it in a second only."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._want_told_s + WANT_S:
+            self._want_told_s = now
+            self._send(Stats(0.0, self._runner.batches, _open_files()))
 
     def _heartbeat(self) -> None:
         loop = asyncio.get_running_loop()

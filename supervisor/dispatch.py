@@ -208,11 +208,16 @@ class PoolShell:
         self._carry_out(effects)
         return bool(effects)
 
+    def used_up(self, connection: str, reason: ExitReason, detail: str) -> None:
+        """This connection has left a worker with nothing of what all need."""
+        self.suspects.used_up(connection, reason, detail)
+
     def narrow(self, worker: Worker, *, is_narrow: bool) -> None:
         """Give a worker one batch at a time, or as many as it takes."""
         post = self._posts.get(worker.number)
         if post is not None:
-            self.scheduler.worker_granted(worker.number, 1 if is_narrow else post.credits)
+            post.is_narrow = is_narrow
+            self.scheduler.worker_granted(worker.number, post.granted)
             self.sender.pump_soon()
 
     def stop_sending(self) -> None:
@@ -337,6 +342,7 @@ class PoolShell:
     def _set_apart(self, child: int, connection: str) -> None:
         post = self._posts[child]
         post.only = connection
+        post.worker.give_way()
         post.worker.label = f"{self.plan.name}:{connection}"
         _log.info(
             "worker_serves_apart",

@@ -15,6 +15,7 @@ _STATES = {
     Rule.CREDIT: QueueState.OPEN,
     Rule.HOME: QueueState.OPEN,
     Rule.SHARE: QueueState.OPEN,
+    Rule.UNPROVEN: QueueState.OPEN,
     Rule.KEPT: QueueState.OPEN,
     Rule.LINGER: QueueState.OPEN,
     Rule.CONCURRENCY: QueueState.OPEN,

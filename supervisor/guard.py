@@ -75,6 +75,9 @@ class Pool(Protocol):
         was done; False for good for one that does not serve.
         """
 
+    def used_up(self, connection: str, reason: ExitReason, detail: str) -> None:
+        """This connection has left a worker with nothing of what all need."""
+
     def narrow(self, worker: Worker, *, is_narrow: bool) -> None:
         """Give it one batch at a time, or again as many as it takes."""
 
@@ -139,6 +142,7 @@ class Guard:
         worker.blame(message.text, message.connection)
         self._pool.take_evidence(worker, "memory_error", message.connection)
         watched.is_replaced = self._pool.replace(worker, ExitReason.OOM, at_once=True)
+        self._pool.used_up(message.connection, ExitReason.OOM, message.text)
 
     def _look(self, every_s: float) -> None:
         now = time.monotonic()
@@ -213,8 +217,15 @@ class Guard:
             return
         mark = worker.marked()
         names = list(worker.worked) if mark is None else [mark.connection]
-        worker.blame(f"{count} of {most} open files{_at(worker)}", names[0] if names else None)
-        watched.is_replaced = self._pool.replace(worker, ExitReason.LIMIT, at_once=False)
+        connection = names[0] if len(names) == 1 else None
+        detail = f"{count} of {most} open files{_at(worker)}"
+        worker.blame(detail, connection)
+        watched.is_replaced = self._pool.replace(worker, ExitReason.LIMIT, at_once=True)
+        if not watched.is_replaced:
+            # It is one connection's own: whatever it has left is of no use, and it shows who did it.
+            worker.kill(ExitReason.LIMIT, detail)
+        elif connection is not None:
+            self._pool.used_up(connection, ExitReason.LIMIT, detail)
 
     def _replace_grown(self, worker: Worker, watched: _Watched, of: str) -> None:
         leaks = [leak for name, leak in self.leaks.items() if worker.worked[name]]
@@ -240,6 +251,8 @@ class Guard:
         self._pool.take_evidence(worker, "soft_limit", connection)
         reason = ExitReason.LEAK if leaks or together else ExitReason.RECYCLE
         watched.is_replaced = self._pool.replace(worker, reason, at_once=False)
+        if watched.is_replaced and leaks and connection is not None:
+            self._pool.used_up(connection, reason, detail)
 
     def _judge_leaks(self) -> None:
         soft = self._pool.limits.memory_soft_limit

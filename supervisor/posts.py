@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from supervisor.core.attention import Attention
 from supervisor.core.scheduler import Rule, Terms
 from supervisor.egress.broker import Desk
 from supervisor.egress.policy import Reach
@@ -48,10 +49,20 @@ class Post:
     loop_lag_s: float = 0.0
     running_batches: int = 0
     is_leaving: bool = False
+    #: it gets one batch at a time
+    is_narrow: bool = False
+    attention: Attention = field(default_factory=Attention)
     #: a snapshot that was begun by itself, and its name once there is one
     evidence: asyncio.Task[Snapshot | None] | None = None
     #: batches past their deadline when it was killed for that
     overdue: tuple[int, ...] = ()
+
+    @property
+    def granted(self) -> int:
+        """Batches that it may have at once, now."""
+        if self.attention.is_away:
+            return 0
+        return 1 if self.is_narrow else self.credits
 
     @property
     def is_giving_evidence(self) -> bool:

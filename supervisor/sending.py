@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import structlog
@@ -32,6 +33,8 @@ _log = structlog.get_logger(__name__)
 GRACE_S = 5.0
 #: Seconds past soft timeout and grace for which deliveries stay leased.
 LEASE_SLACK_S = 30.0
+#: Seconds between two looks at which workers come round.
+LOOK_S = 0.02
 
 
 def ready_in(queue: Queue, connection: str) -> Ready:
@@ -80,6 +83,7 @@ class Sender:
         self._alarm_at: float | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._pump_due = False
+        self._look: asyncio.TimerHandle | None = None
         self._idle: asyncio.Event | None = None
 
     @property
@@ -129,6 +133,32 @@ class Sender:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         self._set_alarm(now)
+
+    def _look_who_is_away(self) -> None:
+        """Who does not come round gets nothing more until it does."""
+        self._look = None
+        now = self._clock()
+        for post in self._posts.values():
+            if post.worker.state is not State.READY:
+                continue  # it gets nothing anyway
+            attention = post.attention
+            if attention.looked(post.worker.box.beats, now) if post.batches else attention.rested():
+                self._grant(post)
+        self._look_soon()
+
+    def _look_soon(self) -> None:
+        if self._look is None and self._running:
+            self._look = asyncio.get_running_loop().call_later(LOOK_S, self._look_who_is_away)
+
+    def _grant(self, post: Post) -> None:
+        number = post.worker.number
+        if post.attention.is_away:
+            held = Counter(run.connection for run in post.batches.values())
+            mark = post.worker.marked()
+            self._scheduler.worker_away(number, held, None if mark is None else mark.connection)
+        else:
+            self._scheduler.worker_granted(number, post.granted)
+        self.pump_soon()
 
     def _set_alarm(self, now: float) -> None:
         at = self._scheduler.next_alarm()
@@ -209,6 +239,7 @@ class Sender:
                 post.worker.configure(lane.name, lane.destination, dict(lane.settings))
             post.configured[lane.name] = lane
         self._running[run.id] = post.batches[run.id] = run
+        self._look_soon()
         deliveries = run.lease.deliveries
         if post.slot is not None:
             record = self._slots[post.slot]

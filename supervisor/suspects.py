@@ -210,6 +210,17 @@ class Suspects:
             # Nothing was to be told any more: something that an earlier batch left behind did it.
             self._charge_last(post, end, cause)
 
+    def used_up(self, connection: str, reason: ExitReason, detail: str) -> None:
+        """It has left a worker with no memory or files, which need not die of it.
+
+        It is charged, and runs apart until it is proven, so that the next one is its own.
+        """
+        if connection not in self._lanes or self._draining:
+            return
+        self._carry_out(connection, self._court.record(connection).accused(1, self._clock()))
+        self._charge_health(connection, reason, _said(reason, detail))
+        self._close(connection)
+
     def draining(self) -> None:
         """Nobody is tried any more; what was not decided is pending, uncharged."""
         self._draining = True
@@ -335,16 +346,20 @@ class Suspects:
         self._advance(run.connection)
 
     def _charge(self, connection: str, end: Exit) -> None:
-        known = self._of(connection)
-        known.blame.deaths += 1
+        """A worker died of it."""
+        self._of(connection).blame.deaths += 1
         self._metrics.connection_death(connection)
+        self._charge_health(connection, end.reason, _said(end.reason, end.detail))
+
+    def _charge_health(self, connection: str, reason: ExitReason, said: str) -> None:
+        known = self._of(connection)
         fault = Fault.DEATH
-        if end.reason in _MEMORY:
+        if reason in _MEMORY:
             fault = Fault.MEMORY
-        elif end.reason is ExitReason.TIMEOUT:
+        elif reason is ExitReason.TIMEOUT:
             fault = Fault.HANG
         now = self._clock()
-        why = known.health.charged(fault, _said(end), now)
+        why = known.health.charged(fault, said, now)
         if why is None:
             return
         known.blame.trips += 1
@@ -356,7 +371,7 @@ class Suspects:
             random.random(),  # noqa: S311 - spreads load, guards nothing
         )
         for file in known.files:
-            self._judge.postponed(file.run, file.case.give_up(), f"worker exited: {_said(end)}")
+            self._judge.postponed(file.run, file.case.give_up(), f"worker exited: {said}")
 
     # --- trials ---
 
@@ -394,7 +409,10 @@ class Suspects:
     def _quarantine(self, known: _Known, file: File, index: int) -> None:
         known.blame.quarantined += 1
         self._judge.quarantined(
-            file.run, index, f"it kills its worker: {_said(file.end)}", file.exit_id
+            file.run,
+            index,
+            f"it kills its worker: {_said(file.end.reason, file.end.detail)}",
+            file.exit_id,
         )
         _log.error(
             "delivery_quarantined",
@@ -466,5 +484,5 @@ def _held(run: Run) -> Held:
     return Held(run.id, run.connection, len(run.told), suspects, keys)
 
 
-def _said(end: Exit) -> str:
-    return f"{end.reason} ({end.detail})" if end.detail else str(end.reason)
+def _said(reason: ExitReason, detail: str) -> str:
+    return f"{reason} ({detail})" if detail else str(reason)

@@ -21,6 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+import structlog
+
 from sandbox.protocol import (
     LAST_STACKS_SIGNAL,
     MAX_FRAME_FROM_WORKER,
@@ -47,10 +49,14 @@ from supervisor.output import Output, Printed
 from supervisor.premises import Premises
 from supervisor.processes import descendants, own_bytes
 
+_log = structlog.get_logger(__name__)
+
 #: Seconds that a worker may take from fork to `Ready`: jail and imports.
 START_TIMEOUT_S = 30.0
 #: Seconds that a dead worker's wire is read on, where somebody still holds its other end.
 LAST_WORDS_S = 0.2
+#: Niceness of a worker whose connection may misbehave: a tenth of what others get.
+NICE = 10
 #: Most characters of a worker's report on its sandbox layers, which `/status` shows.
 MAX_LAYERS_TEXT = 4_000
 #: Processes that a worker may have beside itself: copies that write a snapshot, and a few.
@@ -287,6 +293,16 @@ class Worker(asyncio.Protocol):
     def retire(self, reason: ExitReason) -> None:
         """Let it finish what it has and exit."""
         self._apply(self._core.handle(core.RetireAsked(reason, self._blamed[0])))
+
+    def give_way(self) -> None:
+        """From now on it has what the others leave of the CPUs."""
+        if not self.pid:
+            return
+        try:
+            # It leads a process group: all its threads, and whatever it forks.
+            os.setpriority(os.PRIO_PGRP, self.pid, NICE)
+        except OSError as error:  # it is dead, or its uid is another and we lack CAP_SYS_NICE
+            _log.info("worker_keeps_priority", worker=self.label, reason=error.strerror)
 
     def kill(self, reason: ExitReason, detail: str) -> None:
         """SIGKILL it."""

@@ -52,10 +52,19 @@ class Unresolved(OSError):
 
 
 class Egress:
-    """Asks for connections over the channel; `send` writes to it."""
+    """Asks for connections over the channel; `send` writes to it.
 
-    def __init__(self, send: Callable[[FromWorkerChannel], None], tls: ssl.SSLContext) -> None:
+    `on_want_of_files` is called where this process has no descriptor left for one.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[FromWorkerChannel], None],
+        tls: ssl.SSLContext,
+        on_want_of_files: Callable[[], None] = lambda: None,
+    ) -> None:
         self._send = send
+        self._on_want_of_files = on_want_of_files
         self._tls = tls
         self._last_id = 0
         self._asked: dict[int, tuple[str, asyncio.Future[socket.socket]]] = {}
@@ -118,6 +127,7 @@ class Egress:
                 if descriptor is None:
                     error = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
                     _settle(answer, error)
+                    self._on_want_of_files()
                 elif answer.done():
                     os.close(descriptor)
                 else:

@@ -9,14 +9,18 @@ torture list, in the other it has none. Ages are taken at the sink, from receipt
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+
+import click
 
 from scripts.benchmarks import bulkhead
-from scripts.benchmarks.comparison import Figure, difference
-from scripts.benchmarks.latency_sink import LatencySink, percentile_ms
+from scripts.benchmarks.comparison import Beside, Figure, beside
+from scripts.benchmarks.latency_sink import STEP_MS, LatencySink, percentile_ms
 from scripts.benchmarks.load import Load
 from tests.harness.service import RunningService
 from tests.harness.waiting import wait_until
@@ -27,6 +31,8 @@ GOAL_THROUGHPUT = 0.98
 GOAL_P99 = 1.25
 CONNECTIONS = 10
 SHARE_OF_CAPACITY = 0.3
+#: An event that is older when it arrives has waited for the bad one; in milliseconds.
+LATE_MS = 100
 #: Longest wait until the nine have everything, in seconds.
 PATIENCE_S = 60.0
 #: The connection that may misbehave, and how often it does so: one event of so many.
@@ -38,10 +44,12 @@ EVERY = Row("exits", exits="crash")
 
 @dataclass(frozen=True)
 class Run:
-    """What the nine got in one run: events a second, and their ages."""
+    """What the nine got in one run: events a second, and their ages; `late` is a share."""
 
     rate: float
     p99_ms: float
+    worst_ms: int
+    late: float
     story: str
 
 
@@ -51,13 +59,28 @@ def names() -> list[str]:
 
 
 def run(*, rows: Sequence[str], seconds: float, pairs: int) -> Sequence[Figure]:
-    """Each run lasts `seconds`; `rows` are names, none for all."""
-    with LatencySink() as sink:
+    """Each run lasts `seconds`; `rows` are names, none for all.
+
+    Rows whose pool has the same limits are compared with the same runs of ten that behave.
+    """
+    groups: dict[str, list[str]] = {}
+    for name in rows or names():
+        groups.setdefault(str(_row(name)[0].pool), []).append(name)
+    runs = pairs * sum(len(group) + 2 for group in groups.values())
+    with (
+        LatencySink() as sink,
+        click.progressbar(length=runs, label="runs", file=sys.stderr) as bar,
+    ):
         capacity = capacity_of(sink)
-        figures = [_figure("offered load", [capacity * SHARE_OF_CAPACITY], "events/s")]
-        for name in rows or names():
-            row, one_of = _row(name)
-            figures += _compare(name, row, one_of, sink, capacity, seconds, pairs)
+        rate = capacity * SHARE_OF_CAPACITY
+        figures = [Figure("offered load", rate, "events/s", None, True, 0.0)]
+        for group in groups.values():
+            pool = _row(group[0])[0].pool
+            measure = partial(_measure, sink, pool, rate, seconds)
+            many = {name: partial(measure, _row(name)[0].habit, _row(name)[1]) for name in group}
+            good = partial(measure, None, ONE_OF)
+            for name, found in beside(many, good, pairs, lambda: bar.update(1)).items():
+                figures += _figures(name, found)
     return figures
 
 
@@ -68,52 +91,25 @@ def _row(name: str) -> tuple[Row, int]:
     return row, ONE_OF
 
 
-def _compare(
-    name: str,
-    row: Row,
-    one_of: int,
-    sink: LatencySink,
-    capacity: float,
-    seconds: float,
-    pairs: int,
-) -> list[Figure]:
-    rate = capacity * SHARE_OF_CAPACITY
-    bad: list[Run] = []
-    good: list[Run] = []
-    for _ in range(pairs):
-        bad.append(_measure(sink, row.pool, row.habit, one_of, rate, seconds))
-        good.append(_measure(sink, row.pool, None, one_of, rate, seconds))
-    same = [_measure(sink, row.pool, None, one_of, rate, seconds) for _ in range(2)]
-    story = bad[-1].story
+def _figures(name: str, found: Beside[Run]) -> list[Figure]:
+    bad, good = found.a[-1], found.b[-1][1]
+
+    def figure(what: str, of: Callable[[Run], float], goal: float, detail: str) -> Figure:
+        is_more_better = goal < 1
+        return Figure(
+            f"{name}: {what}", found.ratio(of), "x", goal, is_more_better, found.noise(of), detail
+        )
+
     return [
-        _ratio(
-            f"{name}: throughput",
-            [a.rate / b.rate for a, b in zip(bad, good, strict=True)],
-            GOAL_THROUGHPUT,
-            True,
-            difference(same[0].rate, same[1].rate),
-            story,
-        ),
-        _ratio(
-            f"{name}: p99",
-            [a.p99_ms / b.p99_ms for a, b in zip(bad, good, strict=True)],
+        figure("throughput", lambda run: run.rate, GOAL_THROUGHPUT, bad.story),
+        figure(
+            "p99",
+            lambda run: run.p99_ms,
             GOAL_P99,
-            False,
-            difference(same[0].p99_ms, same[1].p99_ms),
-            f"{bad[-1].p99_ms:.0f} ms beside {good[-1].p99_ms:.0f} ms in the last pair",
+            f"{bad.p99_ms:.0f} ms beside {good.p99_ms:.0f} ms in the last round, the oldest"
+            f" {bad.worst_ms} beside {good.worst_ms}; {bad.late:.2%} above {LATE_MS} ms",
         ),
     ]
-
-
-def _ratio(
-    name: str, ratios: list[float], goal: float, is_more_better: bool, noise: float, detail: str
-) -> Figure:
-    middle = sorted(ratios)[len(ratios) // 2]
-    return Figure(name, middle, "x", goal, is_more_better, noise, detail)
-
-
-def _figure(name: str, values: list[float], unit: str) -> Figure:
-    return Figure(name, values[0], unit, None, True, 0.0)
 
 
 @contextlib.contextmanager
@@ -158,10 +154,10 @@ def capacity_of(sink: LatencySink) -> float:
 def _measure(
     sink: LatencySink,
     pool: Mapping[str, object],
-    habit: str | None,
-    one_of: int,
     rate: float,
     seconds: float,
+    habit: str | None,
+    one_of: int,
 ) -> Run:
     with service(sink, pool, {BAD: habit, **dict.fromkeys(NINE)}, one_of) as running:
         sink.take()
@@ -190,4 +186,10 @@ def _measure(
             f"{BAD}: {queue['state']}, {blame['worker_deaths']} deaths, {blame['trips']} trips,"
             f" {blame['quarantined']} quarantined; {exits} restarts"
         )
-        return Run(sum(seen.values()) / (last_at - started), percentile_ms(ages, 0.99), story)
+        return Run(
+            rate=sum(seen.values()) / (last_at - started),
+            p99_ms=percentile_ms(ages, 0.99),
+            worst_ms=max(ages) * STEP_MS,
+            late=sum(n for age, n in ages.items() if age * STEP_MS > LATE_MS) / ages.total(),
+            story=story,
+        )

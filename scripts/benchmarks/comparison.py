@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import enum
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 #: One run; returns its figure.
 Measurement = Callable[[], float]
@@ -99,6 +100,51 @@ def interleave(a: Measurement, b: Measurement, pairs: int = PAIRS) -> Pairs:
         figures_a.append(a())
         figures_b.append(b())
     return Pairs(figures_a, figures_b, (a(), a()))
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Beside(Generic[T]):
+    """What A gave, round by round, and what the B before and behind it in its round gave."""
+
+    a: Sequence[T]
+    b: Sequence[tuple[T, T]]
+
+    def ratio(self, figure: Callable[[T], float]) -> float:
+        """Median of A over the mean of both B of its round."""
+        return statistics.median(
+            figure(a) / statistics.mean(map(figure, pair))
+            for a, pair in zip(self.a, self.b, strict=True)
+        )
+
+    def noise(self, figure: Callable[[T], float]) -> float:
+        """How much two runs of B differ, as a share: the median over rounds."""
+        return statistics.median(difference(*map(figure, pair)) for pair in self.b)
+
+
+def beside(
+    many: Mapping[str, Callable[[], T]], b: Callable[[], T], rounds: int, done: Callable[[], None]
+) -> dict[str, Beside[T]]:
+    """B A1 A2 ... B, again and again: many to compare with one, which is not run for each anew.
+
+    `done` is called after each run. Whatever a measurement raises ends it all.
+    """
+    figures: dict[str, list[T]] = {name: [] for name in many}
+    pairs: list[tuple[T, T]] = []
+
+    def run(measure: Callable[[], T]) -> T:
+        figure = measure()
+        done()
+        return figure
+
+    for _ in range(rounds):
+        first = run(b)
+        for name, measure in many.items():
+            figures[name].append(run(measure))
+        pairs.append((first, run(b)))
+    return {name: Beside(found, pairs) for name, found in figures.items()}
 
 
 def percentile(figures: Sequence[float], share: float) -> float:

@@ -105,6 +105,10 @@ class Crew:
         )
         return worker if worker is not None and self.credits[worker] > 0 else None
 
+    def has_place(self, worker: int) -> bool:
+        """Whether a worker that all connections share takes another batch."""
+        return worker not in self.homes and self.credits.get(worker, 0) > 0
+
     @property
     def kept(self) -> int:
         """Credits that are for connections which hold none."""

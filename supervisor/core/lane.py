@@ -19,6 +19,9 @@ from supervisor.core.governor import Governor
 FRESH_TURNS = 8
 #: Most events in the batch that asks whether a destination is well again.
 PROBE_EVENTS = 10
+#: Events that have to end well, after a start or after workers died of it, before a connection
+#: may be in several workers at once: if it blocks or kills them, it shall not be all of them.
+PROVEN_EVENTS = 1000
 
 
 _POLICY = BreakerPolicy()
@@ -31,6 +34,7 @@ class Rule(StrEnum):
     CREDIT = "a free worker"
     HOME = "the worker of its own that it runs in"
     SHARE = "its own batches to finish: it holds its share of the pool"
+    UNPROVEN = "the worker that has its batches: until it is proven, it keeps to one at a time"
     KEPT = "a place in the pool: the last ones are for connections that hold none"
     PROBES = "the probes of other connections to finish"
     CONCURRENCY = "one of its own batches to finish (max_concurrency)"
@@ -100,7 +104,13 @@ class Lane:
     concurrency: Concurrency = field(default_factory=Concurrency)
     governor: Governor = field(default_factory=Governor)
     inflight: int = 0
+    #: of those, batches with workers that do not read what they are sent: they wait for a worker
+    #: and not for the destination
+    stuck: int = 0
     home: int | None = None
+    #: the worker of its last batch; and events that ended, up to what proves it
+    where: int | None = None
+    proven: int = 0
     is_paused: bool = False
     closed: Rule | None = None
     held: Rule | None = None
@@ -116,6 +126,16 @@ class Lane:
     _fresh_turns: int = 0
     _linger_until: float | None = None
     _rate: Bucket = field(default_factory=Bucket)
+
+    @property
+    def moving(self) -> int:
+        """Batches in flight that are not stuck."""
+        return self.inflight - self.stuck
+
+    @property
+    def keeps_to(self) -> int | None:
+        """The worker that its next batch has to go to, None where any will do."""
+        return self.where if self.inflight and self.proven < PROVEN_EVENTS else None
 
     def offer(self, ready: Ready, now: float) -> Offer | Hold:
         """What may go now of what is `ready`, or the first rule that forbids it.
@@ -165,7 +185,7 @@ class Lane:
             # While it is not known whether a destination is well again, one batch asks.
             return Hold(Rule.TRIPPED, None, self.breaker.reason) if self.inflight else None
         most = self.terms.max_concurrency
-        if not self.concurrency.allows(self.inflight, most):
+        if self.inflight >= most or not self.concurrency.allows(self.moving, most):
             rule = Rule.CONCURRENCY if self.inflight >= most else Rule.ADAPTIVE
             return Hold(rule, None, f"{self.inflight} at once")
         return None
@@ -174,7 +194,7 @@ class Lane:
         """Whether a batch is worth waiting for: only while another one is under way."""
         terms = self.terms
         if (
-            not self.inflight
+            not self.moving
             or terms.linger_s <= 0
             or ready.fresh >= terms.batch_events
             or ready.size_bytes >= terms.batch_bytes

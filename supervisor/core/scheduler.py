@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from supervisor.core.breaker import State
 from supervisor.core.crew import Crew
-from supervisor.core.lane import Hold, Lane, Offer, Ready, Rule, Terms
+from supervisor.core.lane import PROVEN_EVENTS, Hold, Lane, Offer, Ready, Rule, Terms
 from supervisor.core.turns import Turns
 
 #: Seconds until a queue that said it had a retry, and had none, is asked again.
@@ -69,6 +69,8 @@ class Scheduler:
     _probers: dict[str, None] = field(default_factory=dict)
     _busy_weight: int = 0
     _probing: int = 0
+    #: of workers that do not read, their batches by connection
+    _stuck: dict[int, dict[str, int]] = field(default_factory=dict)
     _alarms: list[tuple[float, str]] = field(default_factory=list)
 
     # --- connections ---
@@ -90,6 +92,8 @@ class Scheduler:
         if lane is None:
             return
         self._turns.leave(lane)
+        for stuck in self._stuck.values():
+            stuck.pop(connection, None)
         if lane.inflight:
             self._busy_weight -= lane.terms.weight
             self._probing -= not lane.breaker.is_closed and lane.home is None
@@ -139,6 +143,8 @@ class Scheduler:
         lane = self.lanes.get(connection)
         if lane is not None:
             lane.held = rule
+            if rule is not None:
+                lane.proven = 0
             self._enter(lane)
 
     # --- workers ---
@@ -152,10 +158,29 @@ class Scheduler:
 
     def worker_granted(self, worker: int, credits: int) -> None:
         """A worker takes `credits` batches at once from now on; what it runs finishes."""
+        self._unstick(worker)
         self.crew.granted(worker, credits)
         self._uncrowd()
         if (name := self.crew.homes.get(worker)) is not None:
             self.work_came(name)
+
+    def worker_away(self, worker: int, batches: Mapping[str, int], suspect: str | None) -> None:
+        """A worker does not read what it is sent: it gets nothing more until `worker_granted`.
+
+        `batches` are those that it has, by connection. They hold back nothing else of their
+        connections, whose further batches others can take; but for that of the `suspect`, whose
+        step it seems to be in, where that is not proven.
+        """
+        self.crew.granted(worker, 0)
+        self._unstick(worker)
+        for connection, count in batches.items():
+            lane = self.lanes.get(connection)
+            if lane is not None:
+                self._stuck.setdefault(worker, {})[connection] = count
+                lane.stuck += count
+                if connection != suspect:
+                    lane.where = None
+                self._enter(lane)
 
     def worker_left(self, worker: int) -> None:
         """It takes no more batches; those in flight are reported by `finished` as ever.
@@ -213,7 +238,8 @@ class Scheduler:
                 continue
             held = self._crowds(waiting)
             if held is None:
-                return self._begin(waiting, worker, offer, now)
+                keeps_to = waiting.keeps_to
+                return self._begin(waiting, worker if keeps_to is None else keeps_to, offer, now)
             if held is Rule.KEPT and now < waiting.moved_at + STUCK_S:
                 # It goes next, and nobody before it: else small weights would get what is kept
                 # turn after turn. Who comes back from a quiet while is earlier all the same.
@@ -221,7 +247,7 @@ class Scheduler:
                 return None
             if held is Rule.PROBES:
                 self._probers[waiting.name] = None
-            else:  # its share: when any batch is over it asks again
+            else:  # its share, its worker: when any batch is over it asks again
                 self._crowded.append(waiting)
         return None
 
@@ -250,8 +276,10 @@ class Scheduler:
         if not lane.breaker.is_closed and self._probing >= crew.probes:
             return Rule.PROBES
         if lane.inflight:
-            if lane.inflight >= crew.share(lane.terms.weight, self._busy_weight):
+            if lane.moving >= crew.share(lane.terms.weight, self._busy_weight):
                 return Rule.SHARE
+            if lane.keeps_to is not None and not crew.has_place(lane.keeps_to):
+                return Rule.UNPROVEN
             if crew.free <= crew.kept:
                 return Rule.KEPT
         return None
@@ -261,6 +289,7 @@ class Scheduler:
         self._turns.begin(lane)
         lane.began(offer, now)
         self._probing += self._is_probe(lane) and lane.inflight == 1
+        lane.where = worker
         self.crew.take(worker)
         self._enter(lane)
         terms = lane.terms
@@ -318,6 +347,7 @@ class Scheduler:
             started=batch.started,
             now=now,
         )
+        lane.proven = min(PROVEN_EVENTS, lane.proven + answered)
         if answered:
             if lane.breaker.succeeded(batch.started, now):
                 lane.concurrency.ramp()
@@ -393,9 +423,21 @@ class Scheduler:
             return lane
         was_probe = self._is_probe(lane)
         lane.inflight -= 1
+        stuck = self._stuck.get(worker)
+        if stuck is not None and connection in stuck:
+            lane.stuck -= 1
+            stuck[connection] -= 1
+            if not stuck[connection]:
+                del stuck[connection]
+            if not stuck:
+                del self._stuck[worker]
         self._count(lane, -1)
         self._probing += self._is_probe(lane) - was_probe
         return lane
+
+    def _unstick(self, worker: int) -> None:
+        for connection, count in self._stuck.pop(worker, {}).items():
+            self.lanes[connection].stuck -= count
 
     def _uncrowd(self) -> None:
         """A place is free, or there are more: whoever waited for that asks again."""

@@ -68,7 +68,10 @@ class Bench:
         self.threads: set[int] = set()
         self.done = asyncio.Event()
         self.runner = Runner(
-            lambda message: self.hear(message), Page(), lambda _: aiohttp.TCPConnector()
+            lambda message: self.hear(message),
+            Page(),
+            lambda _: aiohttp.TCPConnector(),
+            lambda: None,
         )
         kind = type("Trial", (Trial,), {"habit": staticmethod(habit)})
         self.runner.add("trial", kind)
