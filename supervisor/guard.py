@@ -222,7 +222,7 @@ class Guard:
         worker.blame(detail, connection)
         watched.is_replaced = self._pool.replace(worker, ExitReason.LIMIT, at_once=True)
         if not watched.is_replaced:
-            # It is one connection's own: whatever it has left is of no use, and it shows who did it.
+            # It is one connection's own: what it has left is of no use, and it shows who did it.
             worker.kill(ExitReason.LIMIT, detail)
         elif connection is not None:
             self._pool.used_up(connection, ExitReason.LIMIT, detail)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supervisor.core.lane import PROBE_EVENTS
+from supervisor.core.lane import PROBE_EVENTS, PROVEN_EVENTS
 from supervisor.core.scheduler import Batch, Hold, Ready, Rule, Scheduler, Take, Terms
 
 TERMS = Terms(batch_events=10, batch_bytes=1000, max_concurrency=2)
@@ -297,6 +297,110 @@ def test_worker_that_is_granted_less_gets_nothing_until_it_has_less() -> None:
     assert [take.worker for take in taken()] == [1]
     b.s.worker_granted(1, 4)
     assert [take.worker for take in taken()] == [1, 1, 1]
+
+
+def proven(b: Bench, *names: str) -> Bench:
+    for name in names:
+        b.s.lanes[name].proven = PROVEN_EVENTS
+    return b
+
+
+def test_worker_that_is_away_gets_nothing_and_holds_back_nobody() -> None:
+    """Batches that are stuck in it count against no limit but `max_concurrency`."""
+    b = proven(bench(Terms(10, 1000, 3), 2, a=10**6), "a")
+    stuck = [b.take(), b.take()]
+    assert all(stuck)
+    assert b.take() is None
+    assert b.s.waits_for("a", 0.0).rule is Rule.ADAPTIVE
+    b.s.worker_away(1, {"a": 2}, None)
+    b.s.worker_came(2, 8)
+    took = b.take()
+    assert took is not None
+    assert took.worker == 2
+    assert b.take() is None
+    assert b.s.waits_for("a", 0.0).rule is Rule.CONCURRENCY
+
+
+def test_worker_that_is_back_takes_batches_as_before() -> None:
+    """Those that finish afterwards, or were lost with it, count once."""
+    b = proven(bench(Terms(10, 1000, 8), 4, a=10**6), "a")
+    first, second = b.take(), b.take()
+    assert first is not None
+    assert second is not None
+    b.s.worker_away(1, {"a": 2}, None)
+    assert b.s.lanes["a"].stuck == 2
+    assert b.take() is None
+    b.finish(first)
+    assert b.s.lanes["a"].stuck == 1
+    b.s.worker_granted(1, 4)
+    assert (b.s.lanes["a"].stuck, b.s.lanes["a"].inflight) == (0, 1)
+    b.s.worker_away(1, {"a": 1}, None)
+    b.s.worker_left(1)
+    b.finish(second)
+    assert (b.s.lanes["a"].stuck, b.s.lanes["a"].inflight) == (0, 0)
+    b.s.worker_came(2, 4)
+    assert b.take() is not None
+
+
+def test_connection_that_is_away_and_removed_comes_back_as_new() -> None:
+    """What is stuck of the old one is not the new one's."""
+    b = bench(TERMS, 4, a=10**6)
+    old = b.take()
+    assert old is not None
+    b.s.worker_away(1, {"a": 1}, None)
+    b.s.removed("a")
+    b.s.opened("a", TERMS)
+    b.s.worker_came(2, 4)
+    assert b.take() is not None
+    b.finish(old)
+    b.s.worker_granted(1, 4)
+    assert b.s.lanes["a"].stuck == 0
+
+
+def test_unproven_connection_keeps_to_one_worker_at_a_time() -> None:
+    """If it blocks or kills its workers, it shall not be all of them; others spread."""
+    b = bench(Terms(10, 1000, 8), 4, a=10**6)
+    b.s.worker_came(2, 4)
+    first, second = b.take(), b.take()
+    assert first is not None
+    assert second is not None
+    assert first.worker == second.worker
+    b.s.worker_away(first.worker, {"a": 2}, "a")
+    assert b.take() is None
+    assert b.s.waits_for("a", 0.0).rule is Rule.UNPROVEN
+    b.s.worker_left(first.worker)
+    b.finish(first)
+    assert b.take() is None
+    b.finish(second)
+    other = b.take()
+    assert other is not None
+    assert other.worker != first.worker
+
+
+def test_whoever_is_stuck_behind_a_suspect_goes_elsewhere() -> None:
+    """Unproven or not: it is somebody else's step that keeps the worker."""
+    b = bench(TERMS, 4, a=10**6)
+    b.s.worker_came(2, 4)
+    stuck = b.take()
+    assert stuck is not None
+    b.s.worker_away(stuck.worker, {"a": 1}, "b")
+    other = b.take()
+    assert other is not None
+    assert other.worker != stuck.worker
+
+
+def test_connection_is_proven_by_events_that_end_and_no_more_after_an_accusation() -> None:
+    """A thousand of them; what it had proven is void when a worker died of it."""
+    b = bench(TERMS, 4, a=10**6)
+    b.s.worker_came(2, 4)
+    take = b.take()
+    assert take is not None
+    b.finish(take, delivered=PROVEN_EVENTS)
+    assert b.s.lanes["a"].proven == PROVEN_EVENTS
+    workers = {take.worker for _ in range(2) if (take := b.take())}
+    assert workers == {1, 2}
+    b.s.held("a", Rule.PROBATION)
+    assert b.s.lanes["a"].proven == 0
 
 
 def test_removed_connection_is_forgotten() -> None:

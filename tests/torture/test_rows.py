@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import closing
@@ -115,7 +116,7 @@ def _check(service: RunningService, row: Row) -> None:
         return
     wait_until(lambda: bool(_exits(service, row.name)), PATIENCE_S, "an exit of its worker")
     for end in _exits(service, row.name):
-        assert end["reason"] == row.exits, end
+        assert end["reason"] == row.exits, json.dumps(end)
         assert re.search(row.detail, end["detail"]), end
         assert end["connection"] == f"{row.name}-bad", end
         assert end["usage"]["max_rss_bytes"] > 0

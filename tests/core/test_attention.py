@@ -1,0 +1,35 @@
+"""A worker that has work and does not come round to it is away, until it does."""
+
+from __future__ import annotations
+
+from supervisor.core.attention import AWAY_S, Attention
+
+
+def test_worker_that_beats_is_not_away() -> None:
+    """However long its batches take."""
+    attention = Attention()
+    assert not any(attention.looked(beats, beats * 0.8 * AWAY_S) for beats in range(100))
+    assert not attention.is_away
+
+
+def test_worker_that_does_not_beat_is_away_until_it_does() -> None:
+    """Each change is told once."""
+    attention = Attention()
+    assert not attention.looked(7, 10.0)
+    assert not attention.looked(7, 10.0 + 0.9 * AWAY_S)
+    assert attention.looked(7, 10.0 + 2 * AWAY_S)
+    assert not attention.looked(7, 10.0 + 3 * AWAY_S)
+    assert attention.is_away
+    assert attention.looked(8, 10.0 + 4 * AWAY_S)
+    assert not attention.is_away
+
+
+def test_rest_does_not_count() -> None:
+    """A worker without batches need not beat; its silence begins with the next batch."""
+    attention = Attention()
+    attention.looked(7, 10.0)
+    attention.looked(7, 11.0)
+    assert attention.rested()
+    assert not attention.rested()
+    assert not attention.looked(7, 20.0)
+    assert not attention.is_away
