@@ -175,6 +175,33 @@ def test_invalid_config_changes_nothing_and_says_so(
     assert service.worker_pids() == workers
 
 
+def test_required_layer_that_is_missing_refuses_the_reload(
+    running_service: StartService, tmp_path: Path
+) -> None:
+    """The log names the layer and why this machine lacks it; workers and config stay."""
+    sections = base(tmp_path / "one")
+    service = running_service(sections)
+    workers = serving(service)
+    layers = service.admin("/status")["sandbox"]
+    missing = next((layer for layer, state in layers.items() if state != "on"), None)
+    if missing is None:
+        pytest.skip("this machine lacks no layer")
+    required: Sections = {**sections, "sandbox": {"require": ["descriptors", missing]}}
+    # What comes with it must not be followed either.
+    required["pools.default"] = {**sections["pools.default"], "workers": 2}
+    reload(service, required, outcome="reload_refused")
+    (refused,) = logged(service, "reload_refused")
+    assert refused["error"] == (
+        f"{service.config_path}: sandbox.require: {missing} is not in force here: {layers[missing]}"
+    )
+    assert refused["consequence"] == "the running config stays"
+    post(service.url, [track("m1")])
+    service.wait_for(lambda books: books["delivered_first_try"] == 1, within_s=20)
+    assert service.worker_pids() == workers
+    # A later config that asks for no more than there is, is followed.
+    reload(service, {**sections, "sandbox": {"require": ["descriptors"]}})
+
+
 def test_pending_deliveries_of_a_removed_connection_become_dead_letters(
     running_service: StartService, tmp_path: Path
 ) -> None:
