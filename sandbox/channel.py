@@ -38,6 +38,7 @@ class Channel:
         self._socket.setblocking(False)
         self._heard = heard
         self._waiting: deque[bytes] = deque()
+        self._is_writing = False
 
     def open(self) -> None:
         """Begin to listen, on the running loop."""
@@ -76,11 +77,15 @@ class Channel:
             try:
                 self._socket.send(self._waiting[0])
             except BlockingIOError:
-                loop.add_writer(number, self._flush)
+                if not self._is_writing:
+                    self._is_writing = True
+                    loop.add_writer(number, self._flush)
                 return
             except OSError:
                 self._waiting.clear()  # the same, and nobody hears us any more
                 break
             self._waiting.popleft()
-        if number >= 0:
-            loop.remove_writer(number)
+        if self._is_writing:
+            self._is_writing = False
+            if number >= 0:
+                loop.remove_writer(number)

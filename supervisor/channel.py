@@ -33,6 +33,10 @@ READ_IN_A_ROW = 32
 #: Seconds until a descriptor is sent again that the kernel would not take: too many are under way.
 TRY_AGAIN_S = 0.01
 
+#: A datagram that was cut, or whose descriptors were. A plain number: to combine the enumeration's
+#: members for each datagram costs more than to read one.
+_CUT = int(socket.MSG_TRUNC) | int(socket.MSG_CTRUNC)
+
 #: What may travel to a worker: a connected socket, or the end of a pipe.
 Descriptor = socket.socket | io.FileIO
 
@@ -132,7 +136,7 @@ class Channel:
             asyncio.get_running_loop().remove_reader(self._socket.fileno())
             return False
         try:
-            if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+            if flags & _CUT:
                 raise ProtocolError("a datagram larger than any honest one, or with descriptors")
             self._heard(_decode(data))
         except ProtocolError as error:

@@ -22,6 +22,8 @@ from supervisor.egress.policy import IpAddress, Target, target
 
 #: Seconds of head start for each address before the next is tried beside it (RFC 8305).
 HEAD_START_S = 0.25
+#: As plain numbers: these are used for each connection.
+_STREAM, _TCP, _NONBLOCK = map(int, (socket.SOCK_STREAM, socket.IPPROTO_TCP, socket.SOCK_NONBLOCK))
 #: Most bytes of a proxy's answer to CONNECT.
 MOST_ANSWER_BYTES = 16 * 1024
 
@@ -54,6 +56,8 @@ async def connect(addresses: Sequence[IpAddress], port: int) -> socket.socket:
     Raises Unreachable with the kernel's reason where none does.
     """
     try:
+        if len(addresses) == 1:
+            return await _connect_to_one(addresses[0], port)
         return await aiohappyeyeballs.start_connection(
             [_info(address, port) for address in addresses],
             happy_eyeballs_delay=HEAD_START_S,
@@ -64,13 +68,48 @@ async def connect(addresses: Sequence[IpAddress], port: int) -> socket.socket:
         raise Unreachable(number, os.strerror(number)) from error
 
 
+async def _connect_to_one(address: IpAddress, port: int) -> socket.socket:
+    """The same where there is no race. Raises OSError.
+
+    Not the event loop's `sock_connect`: it asks what the address means, which costs more than
+    all that is left to do.
+    """
+    family, kind, protocol, _, where = _info(address, port)
+    sock = socket.socket(family, kind | _NONBLOCK, protocol)
+    try:
+        number = sock.connect_ex(where)
+        if number == errno.EINPROGRESS:
+            await _until_writable(sock)
+            number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number:
+            raise OSError(number, os.strerror(number))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def _until_writable(sock: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    writable = loop.create_future()
+
+    def tell() -> None:
+        if not writable.done():  # whoever waits may have been cancelled in this very turn
+            writable.set_result(None)
+
+    loop.add_writer(sock.fileno(), tell)
+    try:
+        await writable
+    finally:
+        loop.remove_writer(sock.fileno())
+
+
 def _info(
     address: IpAddress, port: int
 ) -> tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]:
-    kind, protocol = socket.SOCK_STREAM, socket.IPPROTO_TCP
     if isinstance(address, ipaddress.IPv6Address):
-        return socket.AF_INET6, kind, protocol, "", (str(address), port, 0, 0)
-    return socket.AF_INET, kind, protocol, "", (str(address), port)
+        return socket.AF_INET6, _STREAM, _TCP, "", (str(address), port, 0, 0)
+    return socket.AF_INET, _STREAM, _TCP, "", (str(address), port)
 
 
 async def tunnel(sock: socket.socket, asked: Target, authorization: str | None) -> None:

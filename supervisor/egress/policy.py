@@ -7,6 +7,7 @@ connect. A refusal is a text that says what was asked, why not, and what to do.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 import socket
@@ -18,6 +19,10 @@ from yarl import URL
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+#: Spellings of hosts that are remembered: the same few are asked for all the time. A spelling is no
+#: longer than a datagram, so these take two megabytes where somebody makes up as many as he can.
+MOST_TARGETS = 512
 
 #: Ports of a declared host that names none: HTTP and HTTPS.
 DEFAULT_PORTS = frozenset({80, 443})
@@ -148,6 +153,7 @@ class Reach:
         return f'if it should be reached, add "{target}" to pools.{self.pool}.allow'
 
 
+@functools.lru_cache(MOST_TARGETS)
 def target(host: str, port: int) -> Target:
     """The only spelling of a host and port. Raises NotAHost for what is none.
 
