@@ -40,6 +40,8 @@ _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 4, 36
 #: Seconds between the death of a zygote and the next attempt to start one, doubling up to the last.
 _RESTART_FIRST_S, _RESTART_MOST_S = 0.05, 10.0
 
+#: What is started as the zygote, by `python -m`.
+MODULE = "sandbox.zygote"
 #: What a zygote, and so every worker, is started with: nothing of the operator's environment,
 #: since a process's environment is readable in /proc for as long as it lives.
 _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -109,7 +111,7 @@ class Zygote:
         with theirs:
             # Not asyncio's: its child watcher would reap processes that are ours to reap.
             self._process = subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, "-P", "-m", "sandbox.zygote", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", MODULE, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 env=environment,

@@ -18,6 +18,7 @@ from scripts.benchmarks import (
     durable,
     escape,
     fair,
+    jailtax,
     loss,
     mapping,
     memory,
@@ -92,13 +93,24 @@ def deliver_command(events: int, pairs: int, json_path: Path | None) -> None:
     report.show("deliver", deliver.run(events=events, pairs=pairs), json_path)
 
 
-@main.command("connect")
-@click.option("--requests", type=click.IntRange(100), default=20_000, show_default=True)
-@_pairs_option
+@main.command("jailtax")
+@click.option("--events", type=click.IntRange(100), default=8_000, show_default=True)
+@click.option("--starts", type=click.IntRange(1, 100), default=3, show_default=True)
+@click.option("--rounds", type=click.IntRange(1, 100), default=6, show_default=True)
 @_json_option
-def connect_command(requests: int, pairs: int, json_path: Path | None) -> None:
-    """Requests/s through the broker, kept-alive and on new connections; plain aiohttp beside it."""
-    report.show("connect", connect.run(requests=requests, pairs=pairs), json_path)
+def jailtax_command(events: int, starts: int, rounds: int, json_path: Path | None) -> None:
+    """`deliver` with all layers of the jail, and beside it without any."""
+    figures = jailtax.run(events=events, starts=starts, rounds=rounds)
+    report.show("jailtax", figures, json_path)
+
+
+@main.command("connect")
+@click.option("--starts", type=click.IntRange(1, 100), default=3, show_default=True)
+@click.option("--rounds", type=click.IntRange(2, 1_000), default=16, show_default=True)
+@_json_option
+def connect_command(starts: int, rounds: int, json_path: Path | None) -> None:
+    """A worker's HTTP through the broker, kept-alive and new; plain aiohttp beside it."""
+    report.show("connect", connect.run(starts=starts, rounds=rounds), json_path)
 
 
 @main.command("tax")
@@ -113,10 +125,11 @@ def tax_command(seconds: float, pairs: int, workers: int, json_path: Path | None
 
 @main.command("recover")
 @click.option("--kills", type=click.IntRange(4, 10_000), default=100, show_default=True)
+@click.option("--alone", is_flag=True, help="Leave the peers out.")
 @_json_option
-def recover_command(kills: int, json_path: Path | None) -> None:
+def recover_command(kills: int, alone: bool, json_path: Path | None) -> None:
     """Time from SIGKILL of a worker to its replacement's first batch; peers beside it."""
-    report.show("recover", recover.run(kills=kills), json_path)
+    report.show("recover", recover.run(kills=kills, with_peers=not alone), json_path)
 
 
 @main.command("memory")

@@ -7,16 +7,17 @@ rows, goals or peers.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import itertools
+import math
+import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
-from scripts.benchmarks.load import Load
+from scripts.benchmarks.load import BATCH_EVENTS, Load
 from tests.harness.service import RunningService
 from tests.harness.waiting import wait_until
 
@@ -36,11 +37,15 @@ def next_prefix() -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """One load, from its first request until everything was delivered. CPU in seconds."""
+    """One load, from its first request until everything was delivered. CPU in seconds.
+
+    `worker_cpu_s` is that of all workers together, nan where one of them ended meanwhile.
+    """
 
     events: int
     seconds: float
     supervisor_cpu_s: float
+    worker_cpu_s: float
 
     @property
     def rate(self) -> float:
@@ -51,6 +56,11 @@ class Run:
     def cpu_us_per_event(self) -> float:
         """Supervisor CPU (user and system) for one event, in microseconds."""
         return self.supervisor_cpu_s / self.events * 1e6
+
+    @property
+    def worker_cpu_us_per_event(self) -> float:
+        """CPU of the workers for one event, in microseconds."""
+        return self.worker_cpu_s / self.events * 1e6
 
 
 def plugin_sections(
@@ -77,11 +87,16 @@ def plugin_sections(
 
 @contextlib.contextmanager
 def running(
-    sections: Mapping[str, Mapping[str, object]], cores: frozenset[int] | None = None
+    sections: Mapping[str, Mapping[str, object]],
+    cores: frozenset[int] | None = None,
+    module: str = "supervisor",
 ) -> Iterator[RunningService]:
-    """A service on a directory of its own, which is gone afterwards with all its processes."""
+    """A service on a directory of its own, which is gone afterwards with all its processes.
+
+    `module` is what is run in the place of `bulkhead`.
+    """
     with tempfile.TemporaryDirectory(prefix="bulkhead-bench-") as directory:
-        service = RunningService(Path(directory), sections, cores)
+        service = RunningService(Path(directory), sections, cores, module=module)
         try:
             yield service.start()
             service.stop()
@@ -90,26 +105,43 @@ def running(
 
 
 def cpu_s(pid: int) -> float:
-    """User and system time of one process so far, in seconds."""
-    times = psutil.Process(pid).cpu_times()
-    return float(times.user + times.system)
+    """User and system time of one process so far, in seconds. Raises OSError where it is gone.
+
+    By its clock, to the nanosecond, and not by `/proc`, which counts ticks of ten milliseconds:
+    see clock_getcpuclockid(3).
+    """
+    clock = ctypes.c_int()
+    if error := ctypes.CDLL(None).clock_getcpuclockid(pid, ctypes.byref(clock)):
+        raise OSError(error, os.strerror(error))
+    return time.clock_gettime(clock.value)
 
 
 def run_load(
-    service: RunningService, *, seconds: float, connections: int = 16, fan_out: int = 1
+    service: RunningService,
+    *,
+    seconds: float,
+    connections: int = 16,
+    fan_out: int = 1,
+    batch_events: int = BATCH_EVENTS,
 ) -> Run:
     """Send as much as is taken for `seconds`, and wait until all of it is delivered.
 
-    Each event makes `fan_out` deliveries. Raises RuntimeError where not every
-    accepted event was delivered.
+    Each event makes `fan_out` deliveries; a request has `batch_events` events. Raises
+    RuntimeError where not every accepted event was delivered.
     """
     before = _delivered(service)
-    with Load(service.api_port, next_prefix(), seconds=seconds, connections=connections) as load:
-        cpu_before, started = cpu_s(service.pid), time.monotonic()
+    load = Load(
+        service.api_port,
+        next_prefix(),
+        seconds=seconds,
+        connections=connections,
+        batch_events=batch_events,
+    )
+    with load:
+        watch = _Watch(service)
         report = load.start().finish()
         _wait_until_delivered(service, before + report.events * fan_out)
-        seconds = time.monotonic() - started
-        return Run(report.events, seconds, cpu_s(service.pid) - cpu_before)
+        return watch.run(report.events)
 
 
 def run_backlog(service: RunningService, events: int) -> Run:
@@ -118,11 +150,32 @@ def run_backlog(service: RunningService, events: int) -> Run:
     service.admin(f"/connections/{CONNECTION}/pause", "POST")
     with Load(service.api_port, next_prefix(), events=events, connections=4) as load:
         report = load.start().finish()
-    cpu_before, started = cpu_s(service.pid), time.monotonic()
+    watch = _Watch(service)
     service.admin(f"/connections/{CONNECTION}/resume", "POST")
     _wait_until_delivered(service, before + report.events)
-    seconds = time.monotonic() - started
-    return Run(report.events, seconds, cpu_s(service.pid) - cpu_before)
+    return watch.run(report.events)
+
+
+class _Watch:
+    """Looks at the clocks of a service now, and again at the end of a load."""
+
+    def __init__(self, service: RunningService) -> None:
+        self._supervisor, self._workers = service.pid, service.worker_pids()
+        self._cpu_s = self._now()
+        self._started = time.monotonic()
+
+    def run(self, events: int) -> Run:
+        """What has passed since."""
+        seconds = time.monotonic() - self._started
+        before, after = self._cpu_s, self._now()
+        return Run(events, seconds, after[0] - before[0], after[1] - before[1])
+
+    def _now(self) -> tuple[float, float]:
+        try:
+            workers_s = sum(map(cpu_s, self._workers))
+        except OSError:
+            workers_s = math.nan
+        return cpu_s(self._supervisor), workers_s
 
 
 def _delivered(service: RunningService) -> int:

@@ -30,26 +30,15 @@ def run(*, events: int, pairs: int) -> Sequence[Figure]:
     sender, receiver = frozenset(cores[:1]), frozenset(cores[-1:])
     with pinned(receiver):
         sink = SinkProcess(light=True)
-    with sink:
-        address = sink.url.removeprefix("http://").rstrip("/")
-        sections: dict[str, dict[str, object]] = {
-            "pools.default": {"destinations": ["*"], "workers": 1, "allow": [address]},
-            f"connections.{bulkhead.CONNECTION}": {
-                "source": "test",
-                "destination": "webhooks",
-                "settings": {"url": sink.url},
-                "max_concurrency": BATCHES,
-            },
-        }
-        with bulkhead.running(sections, sender) as service:
-            bulkhead.run_backlog(service, events // 4)  # warms connections and caches
-            runs: list[bulkhead.Run] = []
+    with sink, bulkhead.running(sections(sink.url), sender) as service:
+        bulkhead.run_backlog(service, events // 4)  # warms connections and caches
+        runs: list[bulkhead.Run] = []
 
-            def ours() -> float:
-                runs.append(bulkhead.run_backlog(service, events))
-                return runs[-1].rate
+        def ours() -> float:
+            runs.append(bulkhead.run_backlog(service, events))
+            return runs[-1].rate
 
-            result = interleave(ours, lambda: _bare(sink.url, events, sender), pairs)
+        result = interleave(ours, lambda: _bare(sink.url, events, sender), pairs)
     costs = [run.cpu_us_per_event for run in runs]
     return [
         Figure.median("webhooks", result.a, "requests/s", None, True, result.noise),
@@ -57,6 +46,23 @@ def run(*, events: int, pairs: int) -> Sequence[Figure]:
         Figure("ratio", result.ratio, "x", GOAL_RATIO, True, result.noise),
         Figure.median("supervisor CPU", costs, "µs/event", None, False, 0.0),
     ]
+
+
+def sections(url: str) -> dict[str, dict[str, object]]:
+    """Config sections of a service whose only connection delivers to the webhook at `url`."""
+    return {
+        "pools.default": {
+            "destinations": ["*"],
+            "workers": 1,
+            "allow": [url.removeprefix("http://").rstrip("/")],
+        },
+        f"connections.{bulkhead.CONNECTION}": {
+            "source": "test",
+            "destination": "webhooks",
+            "settings": {"url": url},
+            "max_concurrency": BATCHES,
+        },
+    }
 
 
 def _bare(url: str, events: int, cores: frozenset[int]) -> float:

@@ -62,9 +62,13 @@ def numbered(parts: tuple[bytes, bytes], number: int) -> bytes:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What came of a load; `accepted` are the numbers of the first events of accepted batches."""
+    """What came of a load; `accepted` are the numbers of the first events of accepted batches.
+
+    `batch_events` is how many each of these had.
+    """
 
     accepted: list[int]
+    batch_events: int
     refused: int
     broken: int
     seconds: float
@@ -72,14 +76,14 @@ class LoadReport:
     @property
     def events(self) -> int:
         """Accepted events."""
-        return len(self.accepted) * BATCH_EVENTS
+        return len(self.accepted) * self.batch_events
 
     def message_ids(self, prefix: str) -> set[str]:
         """Ids of all accepted events."""
         return {
             message_id(prefix, first + index)
             for first in self.accepted
-            for index in range(BATCH_EVENTS)
+            for index in range(self.batch_events)
         }
 
 
@@ -95,9 +99,10 @@ class Load:
         seconds: float | None = None,
         rate: float | None = None,
         connections: int = 16,
+        batch_events: int = BATCH_EVENTS,
     ) -> None:
         """Until `events` were accepted or `seconds` are over; `rate` is events a second."""
-        options = {"events": events, "seconds": seconds, "rate": rate}
+        options = {"events": events, "seconds": seconds, "rate": rate, "batch": batch_events}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "scripts.benchmarks.load"]
             + [f"--port={port}", f"--prefix={prefix}", f"--connections={connections}"]
@@ -149,10 +154,13 @@ class Load:
 class _Generator:
     """Hands out batches, at the rate and up to the number asked for."""
 
-    def __init__(self, prefix: str, events: int | None, rate: float | None) -> None:
+    def __init__(
+        self, prefix: str, events: int | None, rate: float | None, batch_events: int
+    ) -> None:
         self._before, self._behind = event_parts(prefix)
         self._limit = events
-        self._interval_s = None if rate is None else BATCH_EVENTS / rate
+        self._batch_events = batch_events
+        self._interval_s = None if rate is None else batch_events / rate
         self._next_at = asyncio.get_running_loop().time()
         self._next_number = 0
         self._is_stopped = False
@@ -165,7 +173,7 @@ class _Generator:
         if self._is_stopped or (self._limit is not None and self._next_number >= self._limit):
             return None
         first = self._next_number
-        self._next_number += BATCH_EVENTS
+        self._next_number += self._batch_events
         if self._interval_s is not None:
             now = asyncio.get_running_loop().time()
             due, self._next_at = self._next_at, self._next_at + self._interval_s
@@ -180,7 +188,7 @@ class _Generator:
     def body(self, first: int) -> bytes:
         """The JSON of a batch."""
         between = self._behind + b"," + self._before
-        numbers = [b"%0*d" % (NUMBER_DIGITS, first + index) for index in range(BATCH_EVENTS)]
+        numbers = [b"%0*d" % (NUMBER_DIGITS, first + index) for index in range(self._batch_events)]
         return b'{"batch":[' + self._before + between.join(numbers) + self._behind + b"]}"
 
 
@@ -235,7 +243,7 @@ async def _main(arguments: argparse.Namespace) -> None:
     print("ready", flush=True)
     await loop.run_in_executor(None, sys.stdin.readline)
     started = loop.time()
-    generator = _Generator(arguments.prefix, arguments.events, arguments.rate)
+    generator = _Generator(arguments.prefix, arguments.events, arguments.rate, arguments.batch)
     senders = [
         asyncio.create_task(_send(generator, arguments.port, arguments.key))
         for _ in range(arguments.connections)
@@ -254,6 +262,7 @@ async def _main(arguments: argparse.Namespace) -> None:
         json.dumps(
             {
                 "accepted": generator.accepted,
+                "batch_events": arguments.batch,
                 "refused": generator.refused,
                 "broken": generator.broken,
                 "seconds": loop.time() - started,
@@ -271,4 +280,5 @@ if __name__ == "__main__":
     parser.add_argument("--events", type=int)
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--rate", type=float)
+    parser.add_argument("--batch", type=int, default=BATCH_EVENTS)
     uvloop.run(_main(parser.parse_args()))

@@ -31,6 +31,9 @@ GOAL_P99_MS = 20.0
 WORKERS = 2
 SHARE_OF_CAPACITY = 0.3
 KILLS_A_BLOCK = 10
+#: Events of a batch, and of a request of the load: the next one is never long in coming, and what
+#: is measured is the recovery. With requests of 100 there is nothing to start for most of the time.
+BATCH = 10
 #: Longest wait for a replacement's first batch, in seconds. A peer that takes longer is booked
 #: with this time, and its figures say how often that was.
 RECOVERY_TIMEOUT_S = 5.0
@@ -86,36 +89,41 @@ class Side:
         return (first[0] - killed_at) / 1e6
 
 
-def run(*, kills: int) -> Sequence[Figure]:
+def run(*, kills: int, with_peers: bool) -> Sequence[Figure]:
     """`kills` kills of workers on each side."""
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bulkhead-bench-")))
         directory.chmod(0o755)  # workers have users of their own, and write stamps into it
-        # Before any thread starts, since these two fork this process.
-        pebble = Pebble(WORKERS, directory / "pebble")
-        stack.callback(pebble.close)
-        futures = Futures(WORKERS, directory / "futures")
-        stack.callback(futures.close)
-        celery = stack.enter_context(celery_peer.running(WORKERS, stamps=directory / "celery"))
+        peers = _peers(stack, directory) if with_peers else []
         service = stack.enter_context(_service(directory / "bulkhead"))
-        capacity = bulkhead.run_load(service, seconds=2.0).rate
-        sides = [
-            Side(
-                "Bulkhead",
-                directory / "bulkhead",
-                service.worker_pids,
-                lambda: _paced_load(service, capacity * SHARE_OF_CAPACITY),
-            ),
-            _peer_side("pebble", pebble, directory / "pebble"),
-            _peer_side("concurrent.futures", futures, directory / "futures"),
-            # Its parent prefers one child while that one is free; only a burst reaches both.
-            _peer_side("Celery prefork", celery, directory / "celery", burst=4),
-        ]
+        capacity = bulkhead.run_load(service, seconds=2.0, batch_events=BATCH).rate
+        ours = Side(
+            "Bulkhead",
+            directory / "bulkhead",
+            service.worker_pids,
+            lambda: _paced_load(service, capacity * SHARE_OF_CAPACITY),
+        )
+        sides = [ours, *peers]
         while len(sides[-1].recoveries_ms) < kills:
             block = min(KILLS_A_BLOCK, kills - len(sides[-1].recoveries_ms))
             for side in sides:
                 side.kill_some(block)
     return [figure for side in sides for figure in _figures(side)]
+
+
+def _peers(stack: contextlib.ExitStack, directory: Path) -> list[Side]:
+    """All others, before any thread starts: two of them fork this process."""
+    pebble = Pebble(WORKERS, directory / "pebble")
+    stack.callback(pebble.close)
+    futures = Futures(WORKERS, directory / "futures")
+    stack.callback(futures.close)
+    celery = stack.enter_context(celery_peer.running(WORKERS, stamps=directory / "celery"))
+    return [
+        _peer_side("pebble", pebble, directory / "pebble"),
+        _peer_side("concurrent.futures", futures, directory / "futures"),
+        # Its parent prefers one child while that one is free; only a burst reaches both.
+        _peer_side("Celery prefork", celery, directory / "celery", burst=4),
+    ]
 
 
 def _figures(side: Side) -> Sequence[Figure]:
@@ -140,9 +148,7 @@ def _service(stamps_path: Path) -> Iterator[RunningService]:
     sections = bulkhead.plugin_sections(
         "bench-stamp",
         settings={"path": str(stamps_path)},
-        # Small batches, so that the next one is never long in coming: what is measured is the
-        # recovery, and not the gap between two batches of 100 at 30 % of capacity.
-        connection={"linger": "0s", "batch_events": 10},
+        connection={"linger": "0s", "batch_events": BATCH},
         pool={"workers": WORKERS, "spares": 1, "write_paths": [writable(stamps_path)]},
     )
     with bulkhead.running(sections) as service:
@@ -151,7 +157,8 @@ def _service(stamps_path: Path) -> Iterator[RunningService]:
 
 @contextlib.contextmanager
 def _paced_load(service: RunningService, rate: float) -> Iterator[None]:
-    with Load(service.api_port, bulkhead.next_prefix(), rate=rate, connections=4) as load:
+    load = Load(service.api_port, bulkhead.next_prefix(), rate=rate, batch_events=BATCH)
+    with load:
         load.start()
         yield
         load.stop()

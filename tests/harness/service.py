@@ -90,12 +90,14 @@ class RunningService:
     `sections` are the config's sections beside `service.state_dir`, the
     addresses and the source `test`, which are made here. `cores` pins the
     whole process tree to these CPUs, and `environment` is added to ours.
+    `module` is what is run in the place of `bulkhead`.
     """
 
     directory: Path
     sections: Mapping[str, Mapping[str, object]]
     cores: frozenset[int] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    module: str = "supervisor"
     api_port: int = field(default_factory=free_port)
     admin_port: int = field(default_factory=free_port)
     _process: subprocess.Popen[bytes] | None = None
@@ -144,7 +146,7 @@ class RunningService:
         self.config_path.write_text(config_text(sections))
         with self.log_path.open("ab") as log, pinned(self.cores):
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "supervisor", "run", "--config", str(self.config_path)],
+                [sys.executable, "-m", self.module, "run", "--config", str(self.config_path)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
