@@ -15,7 +15,7 @@ import msgspec
 from supervisor.exits import MAX_EVENTS, ExitRecord, Usage
 from supervisor.posts import Post
 from supervisor.verdicts import Run
-from supervisor.workers import Exit
+from supervisor.workers import Exit, Worker
 
 #: Longest message id in a record, in characters.
 _MAX_ID = 200
@@ -40,10 +40,8 @@ def exit_record(pool: str, post: Post, end: Exit) -> ExitRecord:
         for index, told in enumerate(run.told):
             if len(events) < MAX_EVENTS and not told and marked != (run, index):
                 events.append(_message_id(run, index))
-    when = datetime.fromtimestamp(end.at, UTC)
     return ExitRecord(
-        # Sorts by time, can stand in a path, and is unique: a pid lives once in a millisecond.
-        id=f"{when:%Y%m%dT%H%M%S}.{when.microsecond // 1000:03d}Z-{pool}-{worker.number}",
+        id=_exit_id(pool, worker, end),
         at=end.at,
         pool=pool,
         worker=worker.label,
@@ -60,6 +58,38 @@ def exit_record(pool: str, post: Post, end: Exit) -> ExitRecord:
         usage=None if end.usage is None else Usage.of(end.usage),
         snapshot=post.snapshot,
     )
+
+
+def declarer_record(
+    pool: str, worker: Worker, end: Exit, *, destination: str | None, connection: str | None
+) -> ExitRecord:
+    """The record of a worker that told what destinations are, and had no events.
+
+    `destination` was being imported, or the settings of `connection` checked, when it ended.
+    """
+    return ExitRecord(
+        id=_exit_id(pool, worker, end),
+        at=end.at,
+        pool=pool,
+        worker=worker.label,
+        pid=worker.pid,
+        reason=end.reason.value,
+        detail=end.detail,
+        connection=connection,
+        destination=destination,
+        connections=(),
+        event=None,
+        events=(),
+        unreported=0,
+        uptime_s=round(worker.uptime_s, 3),
+        usage=None if end.usage is None else Usage.of(end.usage),
+    )
+
+
+def _exit_id(pool: str, worker: Worker, end: Exit) -> str:
+    """Sorts by time, can stand in a path, and is unique: a number is given once in a run."""
+    when = datetime.fromtimestamp(end.at, UTC)
+    return f"{when:%Y%m%dT%H%M%S}.{when.microsecond // 1000:03d}Z-{pool}-{worker.number}"
 
 
 def marked_event(end: Exit, batches: Sequence[Run]) -> tuple[Run, int] | None:

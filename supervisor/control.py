@@ -16,6 +16,7 @@ from supervisor.admin.status import (
     ApartStatus,
     BlameStatus,
     LastExit,
+    LeakingGroup,
     NotFound,
     PoolState,
     PoolStatus,
@@ -105,6 +106,7 @@ class Operator:
         next_at = hold.until if hold.until is not None else depth.next_retry_at
         refusals = self._service.broker.refusals.get(name)
         leak = shell.guard.leaks.get(name)
+        group = shell.guard.in_question.get(name)
         return QueueStatus(
             connection=name,
             source=self._service.config.connections[name].source,
@@ -126,6 +128,9 @@ class Operator:
             held_deliveries=depth.aside,
             held_s=None if depth.held_since is None else max(0.0, now - depth.held_since),
             leak_bytes_per_event=None if leak is None else round(leak.per_event_bytes, 1),
+            leaks_together_bytes_per_event=(
+                None if group is None else round(group.per_event_bytes, 1)
+            ),
         )
 
     def _unknown(self, lane: Lane) -> str:
@@ -223,7 +228,19 @@ def _pool(name: str, shell: PoolShell) -> PoolStatus:
         reason = f"{reason}; the next start is in {shell.pause_s:.1f} s"
     spares = [_spare(post) for post in shell.spare_posts()]
     apart = [_apart(post) for post in shell.posts_apart()]
-    return PoolStatus(name, state, workers, spares, reason, apart, loosened=shell.plan.loosenings)
+    return PoolStatus(
+        name,
+        state,
+        workers,
+        spares,
+        reason,
+        apart,
+        loosened=shell.plan.loosenings,
+        leaks_together=[
+            LeakingGroup(group.connections, round(group.per_event_bytes, 1))
+            for group in shell.guard.together
+        ],
+    )
 
 
 def _apart(post: Post) -> ApartStatus:
@@ -244,6 +261,7 @@ def _blame(shell: PoolShell, connection: str) -> BlameStatus:
         extra_executions=blame.executions,
         quarantined=blame.quarantined,
         trips=blame.trips,
+        workers_used_up=blame.used_up,
     )
 
 

@@ -9,12 +9,13 @@ the others are declared without it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sandbox.protocol import (
     LAYERS,
+    MAX_DETAIL,
     Declared,
     FromWorker,
     FromWorkerChannel,
@@ -22,7 +23,9 @@ from sandbox.protocol import (
     Validate,
     Validated,
 )
+from supervisor.blame import declarer_record
 from supervisor.core.effects import ExitReason
+from supervisor.exits import ExitRecord
 from supervisor.orders import PoolPlan
 from supervisor.output import Printed
 from supervisor.router import Declaration
@@ -56,18 +59,32 @@ class Declarations:
     layers: dict[str, str] = field(default_factory=dict)
 
 
-async def declare(force: Workforce, plan: PoolPlan, connections: Sequence[Asked]) -> Declarations:
+#: Hears how a declaring worker ended; the text is that of its stacks, "" where there are none.
+Ended = Callable[[ExitRecord, str], object]
+
+
+def keep_nothing(record: ExitRecord, stacks: str) -> None:
+    """A command shows what became of its workers, and keeps no exits."""
+
+
+async def declare(
+    force: Workforce,
+    plan: PoolPlan,
+    connections: Sequence[Asked],
+    ended: Ended = keep_nothing,
+) -> Declarations:
     """Ask what the destinations of `plan` are, and whether the settings suit them.
 
     Takes as many workers as there are destinations and settings that end one,
-    and one more.
+    and one more; `ended` is told of each of them.
     """
     answers = Declarations()
     to_import = list(plan.destinations)
     to_check = list(connections)
     # Once at least: a pool that has nothing to import yet has layers all the same.
     while to_import or not answers.layers:
-        round_ = _Round(to_import, [ask for ask in to_check if ask.destination in dict(to_import)])
+        to_ask = [ask for ask in to_check if ask.destination in dict(to_import)]
+        round_ = _Round(plan.name, to_import, to_ask, ended)
         force.spawn(
             plan.order(
                 next(force.numbers),
@@ -118,8 +135,14 @@ class _Round:
     """One declaring worker. Implements `workers.Listener`."""
 
     def __init__(
-        self, destinations: Sequence[tuple[str, str | None]], asked: Sequence[Asked]
+        self,
+        pool: str,
+        destinations: Sequence[tuple[str, str | None]],
+        asked: Sequence[Asked],
+        ended: Ended,
     ) -> None:
+        self._pool = pool
+        self._tell = ended
         self._names = [name for name, _ in destinations]
         self._asked = list(asked)
         self.declared: dict[str, Declared] = {}
@@ -202,6 +225,15 @@ class _Round:
         """The last word."""
         if self._timer is not None:
             self._timer.cancel()
+        destination = connection = None
+        if end.was_ready and (destination := self.undeclared) is None:
+            ask = self.unvalidated
+            if ask is not None:
+                destination, connection = ask.destination, ask.connection
+        record = declarer_record(
+            self._pool, worker, end, destination=destination, connection=connection
+        )
+        self._tell(record, end.stacks)
         if not self.ended.done():
             self.ended.set_result(end)
 
@@ -209,9 +241,19 @@ class _Round:
         self._restart_timer()
         ask = self.unvalidated
         if ask is None:
+            worker.blame(self._story()[:MAX_DETAIL], None)
             worker.retire(ExitReason.DRAIN)
         else:
             worker.send(Validate(ask.connection, ask.destination, dict(ask.settings)))
+
+    def _story(self) -> str:
+        broken = [said for said in self.declared.values() if said.error is not None]
+        if not broken:
+            return "it has declared all that there is"
+        failed = "; ".join(
+            f"{said.destination} could not be loaded: {said.error}" for said in broken
+        )
+        return f"it has declared the others: {failed}"
 
     def _restart_timer(self) -> None:
         if self._timer is not None:
@@ -221,4 +263,5 @@ class _Round:
 
     def _too_slow(self) -> None:
         if self._worker is not None:
-            self._worker.kill(ExitReason.TIMEOUT, f"took longer than {STEP_TIMEOUT_S:g} s")
+            what = "the import" if self.undeclared is not None else "the check of settings"
+            self._worker.kill(ExitReason.TIMEOUT, f"{what} took longer than {STEP_TIMEOUT_S:g} s")

@@ -63,6 +63,8 @@ class ExitRecord(msgspec.Struct, frozen=True, kw_only=True):
     had batches in the worker, `events` are message ids of what it had not
     reported (MAX_EVENTS at most, the marked one first), `event` is the one that
     the marked step worked on. `stacks` and `snapshot` name the evidence there is.
+    One that only declared what destinations are had no events; its `destination` is the
+    one that it was importing.
     """
 
     id: str

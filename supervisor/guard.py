@@ -19,7 +19,7 @@ import structlog
 from sandbox.protocol import Limits, OutOfMemory
 from supervisor.core.child import State
 from supervisor.core.effects import ExitReason
-from supervisor.core.leak import Leak, LeakWatch, Together
+from supervisor.core.leak import Findings, Leak, LeakWatch, Together
 from supervisor.core.silence import Silence
 from supervisor.headroom import Headroom
 from supervisor.workers import MAX_PROCESSES, Worker
@@ -99,6 +99,8 @@ class Guard:
         """Connections that leak, by name."""
         self.together: tuple[Together, ...] = ()
         """Connections of which some leak, and nobody can tell which."""
+        self.in_question: dict[str, Together] = {}
+        """The group that each of those is in, by name."""
         self._pool = pool
         self._narrowed: Worker | None = None
         self._narrow_until = self._wide_until = 0.0
@@ -120,8 +122,7 @@ class Guard:
     def renewed(self) -> None:
         """Workers run other code from now on: who leaked may do so no more."""
         self._leak_watch.forgotten()
-        self.leaks.clear()
-        self.together = ()
+        self._found(Findings())
 
     def batch_ended(self, worker: Worker) -> None:
         """Look at its memory at once: a batch may have left much behind.
@@ -277,8 +278,12 @@ class Guard:
                     hint="they always get the same events; with one of them in a pool of its own"
                     " it shows whose memory grows",
                 )
+        self._found(found)
+
+    def _found(self, found: Findings) -> None:
         self.leaks = {leak.connection: leak for leak in found.leaks}
         self.together = found.together
+        self.in_question = {name: group for group in found.together for name in group.connections}
 
     def _look_closer(self, now: float) -> None:
         """Let the worker with most memory work on one batch at a time, for a while."""

@@ -29,7 +29,8 @@ from supervisor.admin.status import ServiceState
 from supervisor.clock import Clock, anchored_clock
 from supervisor.config import Address, Config, ConfigError, load
 from supervisor.control import Operator
-from supervisor.declare import Declarations, declare
+from supervisor.declarations import declare_all, keeper, refuse_impossible
+from supervisor.declare import Declarations, keep_nothing
 from supervisor.dispatch import PoolShell
 from supervisor.egress.broker import Broker
 from supervisor.egress.names import Resolver
@@ -39,7 +40,7 @@ from supervisor.holds import Holds
 from supervisor.ingest import TrackingApi
 from supervisor.jailtrial import Attempt
 from supervisor.paused import Paused
-from supervisor.pools import asked_of, code_of, lanes_of, plan_of, retry_of
+from supervisor.pools import code_of, lanes_of, plan_of, retry_of
 from supervisor.premises import Premises
 from supervisor.queue import ConnectionSpec, Queue
 from supervisor.queue.sqlite import SqliteQueue, last_seen
@@ -100,7 +101,7 @@ async def check_destinations(config: Config) -> Declarations:
     force = Workforce(Premises.of_command(config.service.state_dir))
     force.start()
     try:
-        return await _declare_all(config, force)
+        return await declare_all(config, force, keep_nothing)
     finally:
         await force.stop(5.0)
 
@@ -117,43 +118,6 @@ async def try_jail(config: Config) -> list[Attempt]:
         return await jailtrial.try_jail(force, plan_of(config, next(iter(config.pools)), {}))
     finally:
         await force.stop(5.0)
-
-
-async def _declare_all(config: Config, force: Workforce) -> Declarations:
-    everything = Declarations()
-    answers = await asyncio.gather(
-        *(
-            declare(force, plan_of(config, pool, broken={}), asked_of(config, pool))
-            for pool in config.pools
-        )
-    )
-    for answer in answers:
-        everything.by_destination |= answer.by_destination
-        everything.broken |= answer.broken
-        everything.settings_errors |= answer.settings_errors
-        for layer, state in answer.layers.items():
-            # The weakest pool counts: what is not in force for one is not in force.
-            if everything.layers.get(layer, "on") == "on":
-                everything.layers[layer] = state
-    return everything
-
-
-def refuse_impossible(config: Config, said: Declarations) -> None:
-    """Raise ConfigError for settings that destinations refuse, and for missing sandbox layers."""
-    # A destination's own words may quote a setting, and a setting may be a secret.
-    redact = log.Redactor(config.secrets)
-    errors = [
-        redact(f"{config.path}: connections.{connection}.settings.{error}")
-        for connection, found in said.settings_errors.items()
-        for error in found
-    ]
-    errors += [
-        f"{config.path}: sandbox.require: {layer} is not in force here: {state}"
-        for layer in config.sandbox.require
-        if (state := said.layers.get(layer, "no worker has told of it")) != "on"
-    ]
-    if errors:
-        raise ConfigError(errors)
 
 
 class Service:
@@ -219,7 +183,7 @@ class Service:
             self.metrics,
             Reporter(self.force.spared.add, self.force.spared.discard),
         )
-        self.said = await _declare_all(config, self.force)
+        self.said = await declare_all(config, self.force, keeper(self.exits, self.metrics))
         refuse_impossible(config, self.said)
         self._report(config, self.said)
         router = Router(config.connections, self.said.by_destination, config.sources)
@@ -330,7 +294,7 @@ class Service:
             self._notifier.reloading("reading the config")
             try:
                 config = load(self.config.path, environ=os.environ)
-                said = await _declare_all(config, self.force)
+                said = await declare_all(config, self.force, keeper(self.exits, self.metrics))
                 refuse_impossible(config, said)
             except ConfigError as error:
                 for line in error.errors:

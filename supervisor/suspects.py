@@ -21,7 +21,7 @@ from supervisor.admin.metrics import Metrics
 from supervisor.clock import Clock
 from supervisor.core.child import State
 from supervisor.core.effects import ExitReason
-from supervisor.core.health import Fault, Health
+from supervisor.core.health import Fault, Health, fault_of
 from supervisor.core.poison import Cause, Court, Held, Hint, Order, Standing
 from supervisor.core.probation import Case, Close, Quarantine, Try
 from supervisor.core.scheduler import Rule, Scheduler
@@ -40,7 +40,6 @@ APART_IDLE_S = 5.0
 SLOW_SHARE = 0.8
 
 _UNCHARGED = frozenset({ExitReason.DRAIN, ExitReason.RECYCLE})
-_MEMORY = frozenset({ExitReason.OOM, ExitReason.LEAK})
 #: What the supervisor finds out a while after it was done: what ran at the end says nothing.
 _BELATED = frozenset({ExitReason.PROTOCOL, ExitReason.EGRESS, ExitReason.LIMIT})
 
@@ -60,9 +59,14 @@ class Host(Protocol):
 
 @dataclass(slots=True)
 class Blame:
-    """What a connection has cost since the service started. `executions` are events sent again."""
+    """What a connection has cost since the service started.
+
+    `used_up` are workers that it left with no memory or files, `executions` events sent
+    again, `trips` openings of its breaker for what it cost.
+    """
 
     deaths: int = 0
+    used_up: int = 0
     executions: int = 0
     quarantined: int = 0
     trips: int = 0
@@ -217,6 +221,8 @@ class Suspects:
         """
         if connection not in self._lanes or self._draining:
             return
+        self._of(connection).blame.used_up += 1
+        self._metrics.connection_used_up(connection)
         self._carry_out(connection, self._court.record(connection).accused(1, self._clock()))
         self._charge_health(connection, reason, _said(reason, detail))
         self._close(connection)
@@ -352,24 +358,17 @@ class Suspects:
         self._charge_health(connection, end.reason, _said(end.reason, end.detail))
 
     def _charge_health(self, connection: str, reason: ExitReason, said: str) -> None:
-        known = self._of(connection)
-        fault = Fault.DEATH
-        if reason in _MEMORY:
-            fault = Fault.MEMORY
-        elif reason is ExitReason.TIMEOUT:
-            fault = Fault.HANG
+        known, fault = self._of(connection), fault_of(reason)
+        if fault is None:
+            return
         now = self._clock()
         why = known.health.charged(fault, said, now)
         if why is None:
             return
-        known.blame.trips += 1
-        _log.error("connection_tripped", connection=connection, reason=why)
-        self._scheduler.tripped(
-            connection,
-            why,
-            now,
-            random.random(),  # noqa: S311 - spreads load, guards nothing
-        )
+        jitter = random.random()  # noqa: S311 - spreads load, guards nothing
+        if self._scheduler.tripped(connection, why, now, jitter):
+            known.blame.trips += 1
+            _log.error("connection_tripped", connection=connection, reason=why)
         for file in known.files:
             self._judge.postponed(file.run, file.case.give_up(), f"worker exited: {said}")
 

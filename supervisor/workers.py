@@ -94,8 +94,8 @@ class Exit:
     """How a worker ended; `at` is epoch seconds of wall time.
 
     `usage` is the kernel's account of it, None where it never ran; `connection`
-    is the one to blame where one is known: that whose step ran, or the only one
-    that had batches in it. `stacks` is what faulthandler wrote, "" where it did not.
+    is the one to blame where one is known: that whose step ran, or whose name was given with
+    the reason that it was retired for. `stacks` is what faulthandler wrote, "" where it did not.
     """
 
     reason: ExitReason
@@ -467,6 +467,10 @@ class Worker(asyncio.Protocol):
         # Known from its group alone: its wire ends first, and SIGKILL is all that its status says.
         if reason is ExitReason.SIGNAL and self._force.premises.ran_out_of_memory(self.number):
             reason, detail = ExitReason.OOM, "ended by the kernel at memory_limit"
+        connection = self._blamed[1]
+        # A leak was measured from outside; what is in the page at the end says nothing of it.
+        if mark is not None and mark.is_running and reason is not ExitReason.LEAK:
+            connection = mark.connection
         end = Exit(
             reason,
             detail,
@@ -475,7 +479,7 @@ class Worker(asyncio.Protocol):
             self._usage,
             mark,
             stacks,
-            mark.connection if mark is not None and mark.is_running else self._blamed[1],
+            connection,
         )
         self._force.clean_up(self, partial(self._report, end))
 

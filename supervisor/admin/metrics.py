@@ -185,6 +185,12 @@ class Metrics(Collector):
             "Workers that died or had to be killed by the fault of a connection.",
             ("connection",),
         )
+        self._connection_used_up = _Counts(
+            registry,
+            "bulkhead_connection_workers_used_up_total",
+            "Workers that a connection left with no memory or files, without their death.",
+            ("connection",),
+        )
         self._suspect_executions = _Counts(
             registry,
             "bulkhead_suspect_executions_total",
@@ -255,6 +261,10 @@ class Metrics(Collector):
         """A worker is gone, and it was this connection."""
         self._connection_deaths.add((connection,), 1)
 
+    def connection_used_up(self, connection: str) -> None:
+        """This connection has left a worker with no memory or files, which goes on for now."""
+        self._connection_used_up.add((connection,), 1)
+
     def suspect_executions(self, connection: str, n: int) -> None:
         """`n` deliveries of a worker that died were sent again."""
         self._suspect_executions.add((connection,), n)
@@ -299,6 +309,7 @@ class Metrics(Collector):
             self._attempts,
             self._egress,
             self._connection_deaths,
+            self._connection_used_up,
             self._suspect_executions,
         ):
             by_connection.retain(connections)
@@ -385,6 +396,12 @@ def _queues(status: Status) -> Iterator[Metric]:
         "Bytes that each event leaves behind in its worker, 0 where no leak was found.",
         labels=("connection",),
     )
+    together = GaugeMetricFamily(
+        "bulkhead_connection_leaks_together_bytes_per_event",
+        "Bytes that each event of a group of connections leaves behind, of which some leak and"
+        " nobody can tell yet which; its members are listed.",
+        labels=("connection",),
+    )
     concurrency = GaugeMetricFamily(
         "bulkhead_queue_concurrency",
         "Batches that may run at once now: the limit that was found out.",
@@ -415,6 +432,8 @@ def _queues(status: Status) -> Iterator[Metric]:
         depth.add_metric(name, queue.depth)
         oldest.add_metric(name, queue.oldest_s or 0.0)
         leak.add_metric(name, queue.leak_bytes_per_event or 0.0)
+        if queue.leaks_together_bytes_per_event is not None:
+            together.add_metric(name, queue.leaks_together_bytes_per_event)
         concurrency.add_metric(name, queue.concurrency)
         if queue.state is not QueueState.OPEN:
             shut.add_metric((queue.connection, queue.state.value), 1)
@@ -423,7 +442,7 @@ def _queues(status: Status) -> Iterator[Metric]:
             held_s.add_metric(name, queue.held_s)
         if queue.trips:
             trips.add_metric(name, queue.trips)
-    yield from (depth, oldest, leak, concurrency, shut, held, held_s, trips)
+    yield from (depth, oldest, leak, together, concurrency, shut, held, held_s, trips)
 
 
 def _workers(status: Status) -> Iterator[Metric]:

@@ -108,10 +108,21 @@ class ApartStatus(msgspec.Struct, frozen=True):
     uptime_s: float
 
 
+class LeakingGroup(msgspec.Struct, frozen=True):
+    """Connections that always get the same events, of which one or some leak.
+
+    Which of them is not known yet; `bytes_per_event` is of the events of all of them.
+    """
+
+    connections: Sequence[str]
+    bytes_per_event: float
+
+
 class PoolStatus(msgspec.Struct, frozen=True):
     """One pool; `state_reason` is empty while it runs as the config asks.
 
-    `loosened` says what its workers may do beyond the strict profile.
+    `loosened` says what its workers may do beyond the strict profile; `leaks_together` who is
+    in question where somebody leaks, and nobody can be named yet.
     """
 
     name: str
@@ -121,6 +132,7 @@ class PoolStatus(msgspec.Struct, frozen=True):
     state_reason: str = ""
     apart: Sequence[ApartStatus] = ()
     loosened: Sequence[str] = ()
+    leaks_together: Sequence[LeakingGroup] = ()
 
 
 class BlameStatus(msgspec.Struct, frozen=True):
@@ -128,8 +140,9 @@ class BlameStatus(msgspec.Struct, frozen=True):
 
     `standing` is `trusted`, `on probation` (deliveries of it were in a worker that
     died, and `on_trial` are tried again apart) or `unproven` (it runs in a worker of its own).
-    `extra_executions` are deliveries that were sent again for that; at a
-    `score` of 4 it trips.
+    `extra_executions` are deliveries that were sent again for that. `workers_used_up` are those
+    that it left with no memory or files, and that were replaced in time. At a `score` of 4 it
+    trips; `trips` are openings of its breaker for that, and not for what its destination answers.
     """
 
     standing: str = "trusted"
@@ -139,6 +152,7 @@ class BlameStatus(msgspec.Struct, frozen=True):
     extra_executions: int = 0
     quarantined: int = 0
     trips: int = 0
+    workers_used_up: int = 0
 
 
 class QueueStatus(msgspec.Struct, frozen=True):
@@ -176,6 +190,8 @@ class QueueStatus(msgspec.Struct, frozen=True):
     """For how long the user that is held back longest is."""
     leak_bytes_per_event: float | None = None
     """What each of its events leaves behind in a worker's memory, None where it does not leak."""
+    leaks_together_bytes_per_event: float | None = None
+    """The same of its group in the pool's `leaks_together`, None where it is in none."""
 
 
 class StoreStatus(msgspec.Struct, frozen=True):

@@ -47,7 +47,7 @@ def check(config_path: Path, as_json: bool, tries_jail: bool) -> None:
     # Imported here: `--help`, and a config that is wrong in itself, need no workers.
     import uvloop
 
-    from supervisor import log, service
+    from supervisor import declarations, log, service
     from supervisor.commands.plan_tables import renderables
     from supervisor.plan import plan
 
@@ -79,7 +79,7 @@ def check(config_path: Path, as_json: bool, tries_jail: bool) -> None:
         for name, why in sorted(said.broken.items())
     ]
     try:
-        service.refuse_impossible(config, said)
+        declarations.refuse_impossible(config, said)
     except ConfigError as error:
         errors += map(printable, error.errors)
     if errors:

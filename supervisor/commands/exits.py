@@ -25,6 +25,7 @@ class Shown(msgspec.Struct, frozen=True):
     reason: str
     detail: str
     connection: str | None
+    destination: str | None
     event: str | None
     unreported: int
     uptime_s: float
@@ -38,6 +39,13 @@ class Page(msgspec.Struct, frozen=True):
 
     exits: Sequence[Shown]
     next: str | None
+
+
+def _blamed(end: Shown) -> str:
+    """A connection, or what was being imported before there was any."""
+    if end.connection is None and end.destination is not None:
+        return f"destination {end.destination}"
+    return end.connection or "-"
 
 
 def show_exits(client: AdminClient, show_all: bool, as_json: bool) -> None:
@@ -62,7 +70,7 @@ def show_exits(client: AdminClient, show_all: bool, as_json: bool) -> None:
             printable(end.worker),
             str(end.pid or "-"),
             end.reason,
-            printable(end.connection or "-"),
+            printable(_blamed(end)),
             printable(end.event or "-"),
             str(end.unreported),
             duration(end.uptime_s),

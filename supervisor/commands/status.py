@@ -38,6 +38,8 @@ from supervisor.queue import Books
 
 #: Queues on the page where `--all` is not given.
 _MOST_QUEUES = 20
+#: Connections that are named of a group.
+_MOST_NAMES = 5
 #: Seconds between two looks.
 _WATCH_S = 1.0
 
@@ -165,6 +167,14 @@ def _pools(status: Status) -> Iterator[RenderableType]:
                 *("", "", "", ""),
                 duration(one.uptime_s),
                 "apart, until it is proven",
+            )
+        for group in pool.leaks_together:
+            names = ", ".join(group.connections[:_MOST_NAMES])
+            more = len(group.connections) - _MOST_NAMES
+            yield Text(
+                f"  some of {printable(names)}{f' and {more} more' if more > 0 else ''} leak"
+                f" {size(round(group.bytes_per_event))} an event, unknown which",
+                "yellow",
             )
     yield shown
     yield ""

@@ -95,12 +95,18 @@ class Breaker:
             case State.OPEN:
                 return False
 
-    def trip(self, reason: str, now: float, jitter: float) -> None:
-        """Open it by hand; one that is open keeps its pause and takes the reason."""
-        if self.state is State.OPEN:
-            self.reason = reason
-        else:
-            self._open(reason, now, jitter)
+    def trip(self, reason: str, now: float, jitter: float) -> bool:
+        """Open it by hand; one that is open keeps its pause and takes the reason.
+
+        Whether that has opened it (again).
+        """
+        match self.state:
+            case State.OPEN:
+                self.reason = reason
+                return False
+            case State.CLOSED | State.HALF_OPEN:
+                self._open(reason, now, jitter)
+                return True
 
     def ask_now(self, now: float) -> None:
         """An operator wants one probe now."""

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from supervisor.core.effects import ExitReason
+
 #: The score at which a connection trips. One event that kills (in company once, alone twice) is
 #: not enough; whatever else dies before anything goes well is.
 TRIP_AT = 4.0
@@ -55,6 +57,29 @@ _WORDS = {
     Fault.SLOW: "batches too slow",
     Fault.ERROR: "batches failed",
 }
+
+
+def fault_of(reason: ExitReason) -> Fault | None:
+    """What the end of a worker is charged as, None where that is nobody's fault.
+
+    The same for one that was replaced before it could die of it: that, too, takes a fork and
+    a snapshot, which neighbours pay for, and will happen again.
+    """
+    match reason:
+        case ExitReason.OOM | ExitReason.LEAK:
+            return Fault.MEMORY
+        case ExitReason.TIMEOUT:
+            return Fault.HANG
+        case (
+            ExitReason.CRASH
+            | ExitReason.SIGNAL
+            | ExitReason.LIMIT
+            | ExitReason.PROTOCOL
+            | ExitReason.EGRESS
+        ):
+            return Fault.DEATH
+        case ExitReason.RECYCLE | ExitReason.DRAIN:
+            return None
 
 
 @dataclass(slots=True)

@@ -125,18 +125,21 @@ class Scheduler:
         if lane is not None:
             self._enter(lane)
 
-    def tripped(self, connection: str, reason: str, now: float, jitter: float = 1.0) -> None:
+    def tripped(self, connection: str, reason: str, now: float, jitter: float = 1.0) -> bool:
         """Open the breaker of a connection: its queue is kept, and it is tried again with back-off.
 
         For what the outcomes of batches do not show: it kills its workers, it
-        leaks. `reason` follows "tripped:" in `/status`.
+        leaks. `reason` follows "tripped:" in `/status`. Whether that has opened it (again):
+        one that is open stays so.
         """
         lane = self.lanes.get(connection)
-        if lane is not None:
-            was_probe = self._is_probe(lane)
-            lane.breaker.trip(reason, now, jitter)
-            self._probing += self._is_probe(lane) - was_probe
-            self._enter(lane)
+        if lane is None:
+            return False
+        was_probe = self._is_probe(lane)
+        has_opened = lane.breaker.trip(reason, now, jitter)
+        self._probing += self._is_probe(lane) - was_probe
+        self._enter(lane)
+        return has_opened
 
     def held(self, connection: str, rule: Rule | None) -> None:
         """Lease nothing for a connection, for the reason that `rule` gives; None lets it go on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,6 +79,15 @@ def test_sizes_are_read_when_asked_for(metrics: Metrics) -> None:
     assert value(metrics, "bulkhead_queue_depth", connection="hook") == 6
     assert value(metrics, "bulkhead_queue_oldest_seconds", connection="hook") == 0
     assert value(metrics, "bulkhead_queue_intake_open") == 0
+
+
+def test_who_is_in_question_for_a_leak_is_there(metrics: Metrics) -> None:
+    """Of a group of which some leak each member has a gauge, and nobody else has one."""
+    asked = msgspec.structs.replace(queue_status("hook"), leaks_together_bytes_per_event=1024.0)
+    metrics.follow(lambda: a_status(asked, queue_status("other")))
+    name = "bulkhead_connection_leaks_together_bytes_per_event"
+    assert value(metrics, name, connection="hook") == 1024.0
+    assert value(metrics, name, connection="other") is None
 
 
 def test_what_left_the_config_leaves_the_page(metrics: Metrics) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from supervisor.admin.status import QueueState
+from supervisor.admin.status import LeakingGroup, QueueState
 from supervisor.queue import Books, DeadLetterFilter, DeliveryRecord, EventRecord, Outcome
 from tests.admin.stubs import AT, StubControl, a_status, an_exit, queue_status
 from tests.cli.conftest import Bulkhead
@@ -62,6 +62,27 @@ def test_exits_name_the_culprit(bulkhead: Bulkhead, admin: str, control: StubCon
     assert "\x1b" not in ran.out
     told = json.loads(bulkhead("status", "--exits", "--json", "--admin", admin).out)
     assert told["exits"][0]["id"] == "exit-1"
+
+
+def test_exits_name_what_was_imported(bulkhead: Bulkhead, admin: str, control: StubControl) -> None:
+    """Where a worker ended before it had any connection, its destination is shown."""
+    control.exits.add(an_exit(1, connection=None, destination="slow", event=None), "")
+    ran = bulkhead("status", "--exits", "--admin", admin)
+    assert "destination slow" in " ".join(ran.out.split())
+
+
+def test_status_says_who_is_in_question_for_a_leak(
+    bulkhead: Bulkhead, admin: str, control: StubControl
+) -> None:
+    """A group of which some leak is named with its pool, the first of its members."""
+    (pool,) = control.now.pools
+    group = LeakingGroup(["a", "b", "c", "d", "e", "f"], 2048.0)
+    control.now = msgspec.structs.replace(
+        control.now, pools=[msgspec.structs.replace(pool, leaks_together=[group])]
+    )
+    ran = bulkhead("status", "--admin", admin)
+    text = "some of a, b, c, d, e and 1 more leak 2.0 KiB an event, unknown which"
+    assert text in " ".join(ran.out.split())
 
 
 def test_watch_is_for_a_terminal(bulkhead: Bulkhead, admin: str) -> None:

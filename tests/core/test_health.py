@@ -8,7 +8,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.core.health import AFTER_TRIP, TRIP_AT, Fault, Health
+from supervisor.core.effects import ExitReason
+from supervisor.core.health import AFTER_TRIP, TRIP_AT, Fault, Health, fault_of
+
+# reason → charged as
+FAULTS = {
+    ExitReason.CRASH: Fault.DEATH,
+    ExitReason.SIGNAL: Fault.DEATH,
+    ExitReason.LIMIT: Fault.DEATH,
+    ExitReason.PROTOCOL: Fault.DEATH,
+    ExitReason.EGRESS: Fault.DEATH,
+    ExitReason.TIMEOUT: Fault.HANG,
+    ExitReason.OOM: Fault.MEMORY,
+    ExitReason.LEAK: Fault.MEMORY,
+    ExitReason.RECYCLE: None,
+    ExitReason.DRAIN: None,
+}
+
+
+@pytest.mark.parametrize("reason", ExitReason)
+def test_every_end_of_a_worker_is_charged_or_not(reason: ExitReason) -> None:
+    """By its reason; what the supervisor does of itself is nobody's fault."""
+    assert fault_of(reason) is FAULTS[reason]
 
 
 def test_one_poisonous_event_does_not_trip() -> None:

@@ -72,7 +72,9 @@ class World:
         nobody = cast(
             Any,
             SimpleNamespace(
-                connection_death=lambda name: None, suspect_executions=lambda name, n: None
+                connection_death=lambda name: None,
+                connection_used_up=lambda name: None,
+                suspect_executions=lambda name, n: None,
             ),
         )
         self.suspects = Suspects(

@@ -198,6 +198,18 @@ def test_trip_by_hand_says_why_and_ends_with_a_probe_that_is_taken() -> None:
     assert b.s.lanes["a"].breaker.is_closed
 
 
+def test_only_what_opens_a_breaker_counts_as_its_opening() -> None:
+    """One that is open takes the new reason and stays as it is; after a probe it opens again."""
+    b = bench(a=100)
+    assert b.s.tripped("a", "3 workers died", 5.0)
+    assert not b.s.tripped("a", "4 workers died", 5.1)
+    breaker = b.s.lanes["a"].breaker
+    assert (breaker.reason, breaker.trips) == ("4 workers died", 1)
+    breaker.probe_began()
+    assert b.s.tripped("a", "5 workers died", 9.0)
+    assert not b.s.tripped("nobody", "it is not in the config", 9.0)
+
+
 def test_success_from_before_a_trip_does_not_end_it() -> None:
     """What began earlier says nothing of how things are since."""
     b = bench(a=100)

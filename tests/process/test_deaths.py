@@ -8,9 +8,11 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
+from supervisor.admin.status import BlameStatus
 from tests.conftest import StartService
 from tests.harness.service import RunningService, writable
 from tests.harness.sink import SinkProcess
@@ -18,6 +20,8 @@ from tests.harness.waiting import wait_until
 from tests.process.client import post, track
 
 PLUGINS = str(Path(__file__).parent / "plugins")
+#: `blame` of a connection that nothing is held against.
+BLAMELESS = msgspec.to_builtins(BlameStatus())
 
 
 def trial(path: Path, name: str, **settings: object) -> dict[str, dict[str, object]]:
@@ -83,6 +87,32 @@ def test_killed_supervisor_takes_its_children_along_and_loses_nothing(
     service.wait_for(lambda books: books["pending"] == 0, within_s=60)
     assert set(written(diary)) == set(ids)
     assert service.command("audit", "--config", str(service.config_path)).returncode == 0
+    assert service.queue_of("trial")["blame"] == BLAMELESS
+
+
+def test_workers_that_die_together_with_the_zygote_charge_nobody(
+    running_service: StartService, tmp_path: Path
+) -> None:
+    """What ended both is nobody's event: all are sent again, and none is under suspicion."""
+    diary = tmp_path / "diary"
+    service = running_service(trial(diary, "diary", seconds=0.5))
+    workers = serving(service)
+    ids = [f"m{n}" for n in range(40)]
+    post(service.url, [track(i) for i in ids])
+    wait_until(
+        lambda: any(w["inflight_batches"] for w in service.admin("/status")["pools"][0]["workers"]),
+        20,
+        "a worker has a batch",
+    )
+    os.kill(service.admin("/status")["zygote"]["pid"], signal.SIGKILL)
+    for pid in workers:
+        # Of this, unlike SIGKILL, a destination would be accused.
+        os.kill(pid, signal.SIGSEGV)
+    service.wait_for(lambda books: books["pending"] == 0, within_s=60)
+    assert set(written(diary)) == set(ids)
+    ends = [end for end in service.admin("/debug/exits")["exits"] if end["pid"] in workers]
+    assert {(end["reason"], end["detail"]) for end in ends} == {("signal", "SIGSEGV")}
+    assert service.queue_of("trial")["blame"] == BLAMELESS
 
 
 def test_killed_workers_are_replaced_and_their_events_arrive(

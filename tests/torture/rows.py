@@ -1,8 +1,8 @@
 """The torture list: what destinations do wrong, and what is to become of it.
 
-Owns the one table that tests and benchmarks walk. A row's bad connection and a
+Owns the tables that tests and benchmarks walk. A row's bad connection and a
 harmless neighbour share a pool of their own; the habits are in
-`plugins/torture.py`.
+`plugins/torture.py`, modules that are bad to import in `plugins/imports`.
 """
 
 from __future__ import annotations
@@ -154,4 +154,54 @@ ROWS = (
     Row("too_few_outcomes", exits=None, error=r"\d+ outcomes for \d+ events"),
     Row("too_many_outcomes", exits=None, error=r"\d+ outcomes for \d+ events"),
     Row("wrong_outcomes", exits=None, error="is not an outcome"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """A module of `plugins/imports`. Texts are regular expressions that are searched for.
+
+    `why` is what its connection says; `exits`, `detail` and `stacks` are of the worker
+    that was to tell what the destination is.
+    """
+
+    module: str
+    why: str
+    exits: str
+    detail: str
+    stacks: str = ""
+
+    @property
+    def name(self) -> str:
+        """What its pool and source are called."""
+        return f"import-{self.module}"
+
+
+IMPORTS = (
+    Import(
+        "hangs",
+        why=r"importing it ended the worker \(timeout",
+        exits="timeout",
+        detail="the import took longer than 5 s",
+        stacks=r"hangs\.py",
+    ),
+    Import(
+        "slow",
+        why=r"importing it ended the worker \(timeout",
+        exits="timeout",
+        detail="the import took longer than 5 s",
+        stacks=r"slow\.py",
+    ),
+    Import(
+        "raises",
+        why="raised RuntimeError: no good, from the import",
+        exits="drain",
+        detail="import-raises-bad could not be loaded: .*no good, from the import",
+    ),
+    Import(
+        "exits",
+        why=r"importing it ended the worker \(crash: exit status 3\)",
+        exits="crash",
+        detail="exit status 3",
+    ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tests.torture.rows import PLUGINS, Row
+from tests.torture.rows import PLUGINS, Import, Row
 
 
 def sections(rows: Iterable[Row]) -> dict[str, dict[str, object]]:
@@ -33,6 +33,23 @@ def sections(rows: Iterable[Row]) -> dict[str, dict[str, object]]:
                 "settings": {"habit": row.habit},
                 **row.connection,
             },
+            f"connections.{good}": {"source": name, "destination": good},
+        }
+    return made
+
+
+def import_sections(rows: Iterable[Import]) -> dict[str, dict[str, object]]:
+    """The same names; the bad destination's module cannot be imported as it should."""
+    made: dict[str, dict[str, object]] = {}
+    for row in rows:
+        name = row.name
+        bad, good = f"{name}-bad", f"{name}-good"
+        made |= {
+            f"pools.{name}": {"destinations": [bad, good], "workers": 1, "spares": 1},
+            f"sources.{name}": {"write_key": f"key-{name}"},
+            f"destinations.{bad}": {"class": f"imports.{row.module}:Imported"},
+            f"destinations.{good}": {"class": "torture:Neighbour"},
+            f"connections.{bad}": {"source": name, "destination": bad},
             f"connections.{good}": {"source": name, "destination": good},
         }
     return made

@@ -25,7 +25,10 @@ KINDS: Mapping[str, tuple[Mapping[str, object], Mapping[str, object]]] = {
     "company": ({"company": 2}, {"workers": 2}),
     "third": ({"chance": 1 / 3}, {"workers": 2}),
     "single": ({}, {"workers": 1, "spares": 0}),
+    "forger": ({"forges": True}, {"workers": 1}),
 }
+#: The class of its neighbour, where that is another than usual.
+NEIGHBOURS = {"forger": "poison:Bystander"}
 
 
 def sections(sink: SinkProcess) -> dict[str, dict[str, object]]:
@@ -41,7 +44,7 @@ def sections(sink: SinkProcess) -> dict[str, dict[str, object]]:
             f"pools.{kind}": {"destinations": [bad, good], "allow": [address], **pool},
             f"sources.{kind}": {"write_key": f"key-{kind}"},
             f"destinations.{bad}": {"class": "poison:Poison"},
-            f"destinations.{good}": {"class": "torture:Neighbour"},
+            f"destinations.{good}": {"class": NEIGHBOURS.get(kind, "torture:Neighbour")},
             f"connections.{bad}": {
                 "source": kind,
                 "destination": bad,
@@ -189,6 +192,33 @@ def test_poison_once_in_three_ends(service: RunningService) -> None:
         "third-50",
         "third-90",
     }
+
+
+def test_forged_mark_costs_the_neighbour_nothing_but_time(service: RunningService) -> None:
+    """Whoever is named by the page of a worker that lies is tried, and found innocent.
+
+    The liar is found by what dies when it is alone.
+    """
+    send(service, "forger", {3}, events=20)
+    assert wait_for_the_end(service, "forger", events=20)["quarantined"] == 1
+    assert delivered(service, "forger-bad") == 19
+    (letter,) = quarantined(service, "forger-bad")
+    assert letter["message_id"] == "forger-3"
+    ends = [
+        end
+        for end in service.admin("/debug/exits?pool=forger")["exits"]
+        if end["reason"] not in ("drain", "recycle")
+    ]
+    assert ends[-1]["connection"] == "forger-good", "the first lie is on record"
+    assert {end["connection"] for end in ends[:-1]} == {"forger-bad"}
+    innocent = service.queue_of("forger-good")
+    assert innocent["state"] != "tripped", innocent
+    # The lie counts once at most: from there on it runs where nobody can tell one of it.
+    assert innocent["blame"]["worker_deaths"] <= 1, innocent
+    assert innocent["blame"]["trips"] == 0, innocent
+    # Each of its events once more, together with the rest of its batch, and none a third time.
+    assert innocent["blame"]["extra_executions"] <= 20, innocent
+    assert service.queue_of("forger-bad")["blame"]["worker_deaths"] >= 2
 
 
 def test_pool_whose_workers_keep_dying_waits_and_says_so(

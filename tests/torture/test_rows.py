@@ -1,24 +1,48 @@
-"""Every row of the torture list, with real processes: who is blamed, and who loses nothing."""
+"""Every row of the torture list, with real processes: who is blamed, and who loses nothing.
+
+| a destination | is tested by |
+| --- | --- |
+| raises from `deliver`, or from a task, callback, thread or `__del__` that it left behind | the rows `raises`, `raises-in-a-task`, `-callback`, `-thread` and `-del` |
+| raises `BaseException`, calls `sys.exit`, `os._exit(3)`, `os.abort()`, stops the loop | `raises-base-exception`, `exits-politely`, `-in-a-task` and `-in-a-callback`, `exits`, `aborts`, `stops-the-loop` |
+| segfaults, overflows the C stack, kills its own process | `segfaults`, `overflows-the-stack`, `kills-itself` |
+| awaits for ever | `awaits-for-ever` |
+| spins; sleeps; blocks in C with the GIL held; ignores SIGTERM and swallows CancelledError | `spins`, `sleeps`, `holds-the-gil`, `ignores-signals`, `swallows-cancellation` |
+| kills the worker on one event of a hundred, in company only, once in three | `test_poison.py`: `test_one_of_a_hundred_is_found`, `test_poison_in_company_only_is_delivered`, `test_poison_once_in_three_ends` |
+| kills the worker on every event; whenever it has started | `test_poison.py`: `test_killing_at_every_event_trips`, `test_pool_whose_workers_keep_dying_waits_and_says_so` |
+| writes another's name into the page that says what ran | `test_poison.py`: `test_forged_mark_costs_the_neighbour_nothing_but_time` |
+| leaks a megabyte a batch | `leaks`; beside others with the same events: `process/test_leaks.py` |
+| allocates 10 GB at once; builds a list without end; takes memory that no limit of the process counts | `allocates-at-once`, `allocates-without-end`, `hoards`; the snapshot: `process/test_automatic_evidence.py` |
+| leaks descriptors; starts 10 000 threads; forks without end; leaves a child behind | `leaks-files`, `starts-threads`, `forks-without-end`, `leaves-a-child` |
+| prints 100 MB; logs 1 GB | `prints`, `prints-past-python`, `logs-without-end` |
+| returns too few, too many or the wrong kind of outcomes | `too-few-outcomes`, `too-many-outcomes`, `wrong-outcomes` |
+| answers with a frame of 1 GB, of garbage, of a batch that it was never given | `process/test_hostile_workers.py`, each of `LIES` |
+| fills the disk that it may write to | `fills-its-scratch-folder`; beside that one, `writes-a-scratch-file` |
+| never returns from its import, takes ten seconds for it, raises in it, ends its worker by it | `test_import`: `hangs`, `slow`, `raises`, `exits` |
+| has a server that answers 429, 500, nothing, a byte a second, a gigabyte, with invalid TLS, with a redirect to a private address; that refuses, resets or closes connections | `test_servers.py`, each of `ROWS` |
+"""  # noqa: E501 - a table
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterator
-from contextlib import closing
-from typing import Any
 
-import psutil
 import pytest
 
 from tests.harness.service import RunningService
 from tests.harness.waiting import wait_until
 from tests.process.client import post, track
-from tests.torture.rows import ROWS, Row
-from tests.torture.sections import sections
+from tests.torture.rows import IMPORTS, ROWS, Import, Row
+from tests.torture.sections import import_sections, sections
+from tests.torture.watching import (
+    PATIENCE_S,
+    books_of,
+    exits_of,
+    metric,
+    one_service,
+    wait_for_delivered,
+)
 
-#: Seconds for what takes one or two on a quiet machine.
-PATIENCE_S = 60.0
 #: How lines that a destination wrote are called in the log.
 _WRITTEN = "destination_log|worker_printed"
 
@@ -26,64 +50,17 @@ _WRITTEN = "destination_log|worker_printed"
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """One service for all rows, so that each of them has all others beside it."""
-    running = RunningService(tmp_path_factory.mktemp("torture"), sections(ROWS))
-    with closing(_Killed(running)):
-        running.start()
-        wait_until(lambda: _is_whole(running), PATIENCE_S, "all workers and spares are there")
-        before = _left_behind(running)
+    directory = tmp_path_factory.mktemp("torture")
+    with one_service(directory, sections(ROWS) | import_sections(IMPORTS)) as running:
         for row in ROWS:
             events = [track(f"{row.name}-{n}") for n in range(9)]
             for n in range(row.bad_events):
                 events.insert(5, track(f"{row.name}-bad-{n}", "Bad"))
             post(running.url, events, write_key=f"key-{row.name}")
+        for imported in IMPORTS:
+            events = [track(f"{imported.name}-{n}") for n in range(9)]
+            post(running.url, events, write_key=f"key-{imported.name}")
         yield running
-        wait_until(lambda: _is_whole(running), PATIENCE_S, "all workers and spares are there again")
-        books = running.books()
-        audit = running.command("audit", "--config", str(running.config_path))
-        assert audit.returncode == 0, (books, audit.stdout)
-        _assert_nothing_left(running, before)
-        children = psutil.Process(running.pid).children(recursive=True)
-        running.stop()
-        assert not psutil.wait_procs(children, timeout=10)[1]
-
-
-class _Killed:
-    """Whatever a test does, the service ends with the module."""
-
-    def __init__(self, running: RunningService) -> None:
-        self.close = running.kill
-
-
-def _is_whole(running: RunningService) -> bool:
-    pools = running.admin("/status")["pools"]
-    workers = [w for pool in pools for w in (*pool["workers"], *pool["spares"])]
-    return all(pool["spares"] for pool in pools) and all(w["state"] == "idle" for w in workers)
-
-
-def _left_behind(running: RunningService) -> tuple[int, int]:
-    process = psutil.Process(running.pid)
-    return len(process.children(recursive=True)), process.num_fds()
-
-
-def _assert_nothing_left(running: RunningService, before: tuple[int, int]) -> None:
-    """No process, and no descriptor but those of the queue and of clients."""
-
-    def is_clean() -> bool:
-        processes, descriptors = _left_behind(running)
-        return processes <= before[0] and descriptors <= before[1] + 20
-
-    wait_until(is_clean, PATIENCE_S, f"processes and descriptors as before: {before}")
-
-
-def _books(service: RunningService, connection: str) -> dict[str, int]:
-    books: dict[str, int] = service.admin("/books")["connections"][connection]
-    return books
-
-
-def _exits(service: RunningService, pool: str) -> list[dict[str, Any]]:
-    """Exits of a pool's workers that nobody had planned, newest first."""
-    found: list[dict[str, Any]] = service.admin(f"/debug/exits?pool={pool}")["exits"]
-    return [end for end in found if end["reason"] != "recycle"]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
@@ -97,9 +74,9 @@ def test_row(service: RunningService, row: Row) -> None:
 
 
 def _check(service: RunningService, row: Row) -> None:
-    _wait_for_delivered(service, f"{row.name}-good", 9 + row.bad_events)
+    wait_for_delivered(service, f"{row.name}-good", 9 + row.bad_events)
     innocents = 9 + (row.bad_events if row.are_delivered else 0)
-    _wait_for_delivered(service, f"{row.name}-bad", innocents)
+    wait_for_delivered(service, f"{row.name}-bad", innocents)
     if row.is_quarantined:
         _assert_quarantined(service, row)
     if row.error:
@@ -112,10 +89,10 @@ def _check(service: RunningService, row: Row) -> None:
         if text:
             _wait_for_log(service, row, event, text)
     if row.exits is None:
-        assert _exits(service, row.name) == []
+        assert exits_of(service, row.name) == []
         return
-    wait_until(lambda: bool(_exits(service, row.name)), PATIENCE_S, "an exit of its worker")
-    for end in _exits(service, row.name):
+    wait_until(lambda: bool(exits_of(service, row.name)), PATIENCE_S, "an exit of its worker")
+    for end in exits_of(service, row.name):
         assert end["reason"] == row.exits, json.dumps(end)
         assert re.search(row.detail, end["detail"]), end
         assert end["connection"] == f"{row.name}-bad", end
@@ -123,6 +100,48 @@ def _check(service: RunningService, row: Row) -> None:
         if row.stacks:
             text = service.admin(f"/debug/exits/{end['id']}")["stacks_text"]
             assert re.search(row.stacks, text), text
+    if row.exits == "leak":
+        _assert_replaced_with_no_gap(service, row)
+
+
+def _assert_replaced_with_no_gap(service: RunningService, row: Row) -> None:
+    """All was delivered on the first try; what filled the worker is kept, and charged."""
+    books = books_of(service, f"{row.name}-bad")
+    assert books["delivered_first_try"] == books["accepted"] == 9 + row.bad_events, books
+    assert any(end["snapshot"] for end in exits_of(service, row.name))
+    queue = service.queue_of(f"{row.name}-bad")
+    assert queue["leak_bytes_per_event"] > 50 * 1024, queue
+    assert queue["blame"]["workers_used_up"] >= 1, queue
+    assert queue["blame"]["worker_deaths"] == 0, queue
+    _wait_for_log(service, row, "connection_leaks", "bytes_per_event")
+
+
+@pytest.mark.parametrize("row", IMPORTS, ids=lambda row: row.module)
+def test_import(service: RunningService, row: Import) -> None:
+    """The pool runs without it, its connection says why, and who imported it has an exit."""
+    wait_for_delivered(service, f"{row.name}-good", 9)
+    bad = f"{row.name}-bad"
+    queue = service.queue_of(bad)
+    assert (queue["state"], queue["depth"]) == ("tripped", 9)
+    assert re.search(row.why, queue["state_reason"]), queue
+    assert books_of(service, bad)["pending"] == 9
+    (pool,) = [pool for pool in service.admin("/status")["pools"] if pool["name"] == row.name]
+    assert pool["state"] == "running"
+    with service.log_path.open() as log:
+        lines = [json.loads(line) for line in log if "destination_not_loaded" in line]
+    assert [line["destination"] for line in lines if re.search(row.why, line["reason"])]
+    assert metric(service, f'bulkhead_queue_shut{{connection="{bad}",state="tripped"}}') == 1.0
+    ends = service.admin(f"/debug/exits?pool={row.name}&worker={row.name}%23declare")["exits"]
+    end = ends[-1]
+    assert (end["reason"], end["connection"], end["events"]) == (row.exits, None, [])
+    assert re.search(row.detail, end["detail"]), end
+    if row.exits == "drain":
+        return
+    assert end["destination"] == bad
+    assert metric(service, f'bulkhead_worker_exits_total{{pool="{row.name}",reason="{row.exits}"}}')
+    if row.stacks:
+        text = service.admin(f"/debug/exits/{end['id']}")["stacks_text"]
+        assert re.search(row.stacks, text), text
 
 
 def _wait_for_log(service: RunningService, row: Row, event: str, text: str) -> None:
@@ -142,7 +161,7 @@ def _assert_quarantined(service: RunningService, row: Row) -> None:
     """Each bad event is a dead letter that says what it did, and nobody else is."""
     connection = f"{row.name}-bad"
     wait_until(
-        lambda: _books(service, connection)["quarantined"] == row.bad_events,
+        lambda: books_of(service, connection)["quarantined"] == row.bad_events,
         PATIENCE_S,
         f"the bad events of {connection} are quarantined",
     )
@@ -156,14 +175,6 @@ def _assert_quarantined(service: RunningService, row: Row) -> None:
     assert blame["worker_deaths"] >= 3, blame
     assert blame["quarantined"] == row.bad_events, blame
     assert service.queue_of(f"{row.name}-good")["blame"]["worker_deaths"] == 0
-
-
-def _wait_for_delivered(service: RunningService, connection: str, events: int) -> None:
-    def are_delivered() -> bool:
-        books = _books(service, connection)
-        return books["delivered_first_try"] + books["delivered_on_retry"] >= events
-
-    wait_until(are_delivered, PATIENCE_S, f"{events} events of {connection} delivered")
 
 
 def _last_error(service: RunningService, row: Row) -> str:
