@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import statistics
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 
 import aiohttp
+import click
 
 from scripts.benchmarks import bulkhead
-from scripts.benchmarks.comparison import Figure, interleave, percentile
+from scripts.benchmarks.comparison import Figure, beside, percentile
 from tests.harness.endpoints import EndpointsProcess
 from tests.harness.service import WRITE_KEY, free_port
 
@@ -37,25 +41,42 @@ SICK: dict[str, str | None] = {
 
 
 def run(*, seconds: float, pairs: int) -> Sequence[Figure]:
-    """The ratio of p99 for each kind, `seconds` a run."""
-    figures: list[Figure] = []
-    for kind, path in SICK.items():
-        states: list[str] = []
+    """The ratio of p99 for each kind, `seconds` a run; one without a sick one is for all kinds."""
+    states: dict[str, str] = {}
+    many = {kind: partial(_beside, kind, seconds, states) for kind in SICK}
+    runs = pairs * (len(many) + 2)
+    with click.progressbar(length=runs, label="runs", file=sys.stderr) as bar:
+        found = beside(many, partial(_alone, seconds), pairs, lambda: bar.update(1))
+    return [
+        Figure(
+            kind,
+            both.ratio(_p99),
+            "x p99",
+            GOAL_RATIO,
+            False,
+            both.noise(_p99),
+            f"{both.a[-1] * 1e3:.1f} ms, alone {statistics.mean(both.b[-1]) * 1e3:.1f} ms in the"
+            f" last round; {states[kind]}",
+        )
+        for kind, both in found.items()
+    ]
 
-        def beside(path: str | None = path, states: list[str] = states) -> float:
-            return _p99_s(path, with_sick=True, seconds=seconds, states=states)
 
-        def alone() -> float:
-            return _p99_s(None, with_sick=False, seconds=seconds, states=[])
-
-        result = interleave(beside, alone, pairs)
-        detail = f"alone {min(result.b) * 1e3:.1f} ms; {states[-1]}"
-        figures.append(Figure(kind, result.ratio, "x p99", GOAL_RATIO, False, result.noise, detail))
-    return figures
+def _p99(found: float) -> float:
+    return found
 
 
-def _p99_s(path: str | None, *, with_sick: bool, seconds: float, states: list[str]) -> float:
-    """The healthy connections' p99; what `/status` says of the sick one goes to `states`."""
+def _alone(seconds: float) -> float:
+    return _p99_s(None, with_sick=False, seconds=seconds)[0]
+
+
+def _beside(kind: str, seconds: float, states: dict[str, str]) -> float:
+    p99_s, states[kind] = _p99_s(SICK[kind], with_sick=True, seconds=seconds)
+    return p99_s
+
+
+def _p99_s(path: str | None, *, with_sick: bool, seconds: float) -> tuple[float, str]:
+    """The healthy connections' p99, and what `/status` says of the sick one."""
     with ExitStack() as stack:
         endpoints = stack.enter_context(EndpointsProcess())
         nobody = f"127.0.0.1:{free_port()}"
@@ -75,14 +96,15 @@ def _p99_s(path: str | None, *, with_sick: bool, seconds: float, states: list[st
         warm = time.time() + 2.0
         prefix = bulkhead.next_prefix()
         asyncio.run(_send(service.url, prefix, seconds + 2.0))
+        state = ""
         if with_sick:
             queues = service.admin("/status")["queues"]
             sick = next(queue for queue in queues if queue["connection"] == "sick")
-            states.append(f"{sick['state']}: {sick['waiting_for']}")
+            state = f"{sick['state']}: {sick['waiting_for']}"
         ages = [
             seen.age_s for n in range(HEALTHY) for seen in endpoints.seen(f"ok/{n}", since=warm)
         ]
-        return percentile(ages, 0.99)
+        return percentile(ages, 0.99), state
 
 
 async def _send(url: str, prefix: str, seconds: float) -> None:
