@@ -21,7 +21,7 @@ import structlog
 import uvloop
 from aiohttp import web
 
-from supervisor import VERSION, jailtrial, log, systemd
+from supervisor import VERSION, garbage, jailtrial, log, systemd
 from supervisor.admin.access import Access
 from supervisor.admin.metrics import SUPERVISOR, Metrics
 from supervisor.admin.routes import AdminApi
@@ -201,6 +201,7 @@ class Service:
         self._admin = AdminApi(operator, Access(config.admin.listen, config.admin.token))
         await self._serve(self._tracking.app, sockets["api"])
         await self._serve(self._admin.app, sockets["admin"])
+        garbage.settle()
         self.state = ServiceState.RUNNING
         self._background(self._measure_lag())
         self._background(self._notifier.keep_alive())
@@ -302,6 +303,7 @@ class Service:
                 self._notifier.ready("reload refused: the running config stays in force")
                 return False
             await self._follow(config, said)
+            garbage.settle()
             self._notifier.ready(self._summary())
             return True
 
