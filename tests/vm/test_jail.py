@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,38 @@ from tests.harness.waiting import wait_until
 from tests.vm.conftest import Sink
 from tests.vm.test_service import to_sink
 from tests.vm.unit import WITHIN_S, Unit, run
+
+CHECK = "/opt/bulkhead/bin/bulkhead check --config /etc/bulkhead/bulkhead.toml --jail --json"
+#: Where the unit's user writes what came of it.
+ATTEMPTS = "/var/lib/bulkhead/attempts.json"
+#: Some attacks of each kind, and the layers that stop each where workers share the service's user.
+STOPPED_BY = {
+    "read a file that others may read": {"landlock"},
+    "read the supervisor's environment": {"landlock"},
+    "open the supervisor's memory": {"landlock"},
+    "make a file": {"landlock"},
+    "execute a program": {"landlock", "seccomp"},
+    "execute a file in memory": {"landlock", "seccomp"},
+    "map memory to write and execute": {"seccomp"},
+    "make a user namespace": {"seccomp"},
+    "io_uring": {"seccomp"},
+    "signal the supervisor": {"landlock", "seccomp"},
+    "trace the supervisor": {"landlock", "seccomp"},
+    "read its memory by call": {"landlock", "seccomp"},
+    "leave the session": {"seccomp"},
+    "connect by TCP": {"landlock", "seccomp"},
+    "connect by MPTCP": {"seccomp"},
+    "listen on any port": {"seccomp"},
+    "take ten gigabytes": {"rlimits"},
+}
+#: What a user of its own, which only root can give a worker, stops as well.
+BY_ITS_USER = {
+    "read the supervisor's environment": {"uid"},
+    "open the supervisor's memory": {"uid"},
+    "signal the supervisor": {"uid"},
+    "trace the supervisor": {"uid"},
+    "read its memory by call": {"uid"},
+}
 
 
 def workers(unit: Unit) -> list[dict[str, Any]]:
@@ -55,15 +88,38 @@ def test_worker_that_runs_out_of_memory_dies_alone(unit: Unit, sink: Sink) -> No
     unit.wait_for_delivery(1)
 
 
-def test_nothing_gets_through_here(unit: Unit, sink: Sink) -> None:
-    """`bulkhead check --jail` on this kernel, as root."""
+def tried(text: str) -> dict[str, list[str]]:
+    """What `bulkhead check --jail --json` printed: which layers stop each attack, all stopped."""
+    attempts = json.loads(text)
+    assert [each["attack"] for each in attempts if not each["error"]] == []
+    return {each["attack"]: sorted(each["layers"]) for each in attempts}
+
+
+def test_nothing_gets_through_as_root(unit: Unit, sink: Sink, tmp_path: Path) -> None:
+    """`bulkhead check --jail` by hand: the worker's own user stops its share."""
     unit.install(to_sink())
     unit.start()
-    said = run(
-        "/opt/bulkhead/bin/bulkhead",
-        "check",
-        "--config",
-        "/etc/bulkhead/bulkhead.toml",
-        "--jail",
+    answer = tmp_path / "attempts.json"
+    run("/bin/sh", "-c", f"{CHECK} > {answer}")
+    layers = tried(answer.read_text())
+    for attack, stopped_by in STOPPED_BY.items():
+        assert layers[attack] == sorted(stopped_by | BY_ITS_USER.get(attack, set())), attack
+
+
+def test_nothing_gets_through_as_the_units_own_user(unit: Unit, sink: Sink) -> None:
+    """The same by the service's user and in the unit's own sandbox, as the service is started."""
+    unit.install(to_sink())
+    unit.drop_in(
+        f'[Service]\nTimeoutStartSec=300s\nExecStartPost=/bin/sh -c "{CHECK} > {ATTEMPTS}"\n'
     )
-    assert "GOT THROUGH" not in said
+    unit.start()
+    layers = tried(unit.state(ATTEMPTS).read_text())
+    for attack, stopped_by in STOPPED_BY.items():
+        assert layers[attack] == sorted(stopped_by), attack
+    assert {layer for found in layers.values() for layer in found} <= {
+        "descriptors",
+        "rlimits",
+        "no_new_privs",
+        "landlock",
+        "seccomp",
+    }

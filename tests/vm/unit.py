@@ -86,6 +86,10 @@ class Unit:
         (_DROP_INS / "test.conf").write_text(text)
         run("systemctl", "daemon-reload")
 
+    def state(self, path: str) -> Path:
+        """Where a file below /var/lib/bulkhead is, for root: of a user that comes and goes."""
+        return _STATE / Path(path).relative_to("/var/lib/bulkhead")
+
     def start(self) -> None:
         """Returns when systemd was told READY=1."""
         run("systemctl", "start", SERVICE)
