@@ -60,6 +60,8 @@ REPORT_WITHIN_S = 0.01
 #: Seconds that a batch may take to end once it is cancelled, before its events are retried without
 #: waiting for that.
 CANCEL_S = 1.0
+#: Seconds that the batch that nobody has sent may take.
+WARM_UP_S = 5.0
 
 #: Folders whose frames a traceback does without.
 _OURS = tuple(str(Path(module.__file__ or "").parent) for module in (protocol, requests))
@@ -117,10 +119,15 @@ class Runner:
         self._loop, self._thread = loop, threading.get_ident()
 
     async def warm_up(self) -> None:
-        """Do once what the first batch needs: pages that are shared with the zygote until they
-        are written to are ours then, and a spare that takes over is quick from the start.
+        """Run a batch of a destination that does nothing.
+
+        Pages that are shared with the zygote until they are written to are ours then, and a spare
+        that takes over is quick from the start.
         """
-        await _http_session(self._connector("")).close()
+        connection = _Connection("", 0, _Idle, {}, self.lines, self._connector)
+        batch = Batch(0, "", WARM_UP_S, [b"{}"])
+        await asyncio.get_running_loop().create_task(self._run(connection, batch, _unheard))
+        await connection.close()
 
     def add(self, name: str, destination: type[Destination] | str) -> None:
         """Make a destination known by the name that the config gives it, or why it is missing."""
@@ -151,7 +158,9 @@ class Runner:
             context.run(current_raised.set, lambda error: self._raised(batch.id, error))
         context.run(current_place.set, (connection.number, batch.id))
         self._hold(
-            asyncio.get_running_loop().create_task(self._run(connection, batch), context=context)
+            asyncio.get_running_loop().create_task(
+                self._run(connection, batch, self._send), context=context
+            )
         )
 
     def when_idle(self, done: Callable[[], None]) -> None:
@@ -224,8 +233,10 @@ class Runner:
             done, self._on_idle = self._on_idle, None
             done()
 
-    async def _run(self, connection: _Connection, batch: Batch) -> None:
-        book = _Book(batch.id, len(batch.events), self._send)
+    async def _run(
+        self, connection: _Connection, batch: Batch, send: Callable[[Message], None]
+    ) -> None:
+        book = _Book(batch.id, len(batch.events), send)
         current_report.set(book.report)
         current_event.set(self._page.at)
         _connection.set(connection.name)
@@ -266,6 +277,20 @@ class Runner:
             connection.users -= 1
             book.close(code, reason)
             self._close_unused(connection)
+
+
+class _Idle(Destination):
+    """Takes events and does nothing: see `Runner.warm_up`."""
+
+    name = "idle"
+
+    async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
+        """All of them are delivered."""
+        return [Delivered()] * len(events)
+
+
+def _unheard(message: Message) -> None:
+    """Nobody is told."""
 
 
 class _Connection:

@@ -29,6 +29,9 @@ class RestartPolicy:
     `deaths_a_slot` deaths within `period_s` are made good at once; the next one
     has to wait. The death of a worker that had finished batches is a tenth of one: work is
     done between such deaths, and whose fault they are is for `poison.py` to find out.
+
+    A spare that takes a dead one's slot has `settle_s` to itself before the next one is forked:
+    a fork takes ten milliseconds of a core, and the slot's work has waited long enough.
     """
 
     first_s: float = 0.1
@@ -36,6 +39,7 @@ class RestartPolicy:
     deaths_a_slot: int = 10
     period_s: float = 10.0
     worked_cost: float = 0.1
+    settle_s: float = 0.01
 
     def delay_s(self, failures: int) -> float:
         """Seconds to wait after `failures` (at least 1) failed starts in a row."""
@@ -63,6 +67,7 @@ class Pool:
     pauses: int = 0
     closed: bool = False
     _not_before: float = 0.0
+    _settled_at: float = 0.0
     _deaths: float = 0.0
     _deaths_at: float = 0.0
 
@@ -96,7 +101,7 @@ class Pool:
     def child_gone(
         self, child: int, *, was_ready: bool, has_worked: bool = False, now: float
     ) -> list[Effect]:
-        """A child is dead; a spare takes its slot, and another is forked behind it.
+        """A child is dead; a spare takes its slot, and another is forked when that has settled.
 
         `has_worked`: it had finished a batch.
         """
@@ -107,6 +112,8 @@ class Pool:
                 self._not_before = now + self.policy.delay_s(self.failures)
         elif child in self.spares or child in self.slots.values():
             self._died(has_worked, now)
+        if self.spares and child in self.slots.values():
+            self._settled_at = now + self.policy.settle_s
         self._forget(child)
         return self._fill(now)
 
@@ -217,6 +224,9 @@ class Pool:
         missing = empty + self.spares_wanted - len(self.spares) - len(self.starting)
         if now < self._not_before and (missing > 0 or (is_pausing and empty)):
             effects.append(Wake(self._not_before))
+            return effects
+        if missing > 0 and not empty and now < self._settled_at:
+            effects.append(Wake(self._settled_at))
             return effects
         if self.failures and missing > 0:
             # One at a time while starts fail: a pool that cannot start must not eat the machine.

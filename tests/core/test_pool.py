@@ -39,9 +39,25 @@ def full(p: Pool) -> Pool:
 
 
 def test_spare_takes_the_slot_of_the_dead_at_once() -> None:
-    """A dead worker's slot goes to the spare in the same step, and another is forked behind it."""
+    """A dead worker's slot goes to the spare in the same step; the next one is forked behind it."""
     p = full(pool())
-    assert p.child_gone(1, was_ready=True, now=5.0) == [Assign(3, 1), Spawn(4)]
+    assert p.child_gone(1, was_ready=True, now=5.0) == [Assign(3, 1), Wake(5.01)]
+    assert p.woke(5.01) == [Spawn(4)]
+
+
+def test_nobody_settles_while_a_slot_is_empty() -> None:
+    """A second death before the next spare was forked: both are forked at once."""
+    p = full(pool())
+    p.child_gone(1, was_ready=True, now=5.0)
+    assert p.child_gone(2, was_ready=True, now=5.005) == [Spawn(4), Spawn(5)]
+
+
+def test_only_a_death_is_followed_by_a_pause_for_the_successor() -> None:
+    """A spare that died, or was put to work apart, is made good at once."""
+    p = full(pool())
+    assert p.child_gone(3, was_ready=True, now=5.0) == [Spawn(4)]
+    p.child_ready(4, 5.1)
+    assert p.isolated("bad", 5.2) == [Isolate(4, "bad"), Spawn(5)]
 
 
 def test_recycling_leaves_no_gap() -> None:
@@ -160,7 +176,13 @@ def test_budget_heals_with_time() -> None:
     """Deaths that are far enough apart are made good at once, for ever."""
     p = full(pool(1, 1))
     for n in range(200):
-        assert not any(isinstance(effect, Wake) for effect in crash(p, 1, n * 1.1))
+        now = n * 1.1
+        settled = now + p.policy.settle_s
+        effects = crash(p, 1, now)
+        assert [effect.at for effect in effects if isinstance(effect, Wake)] == [settled]
+        for effect in p.woke(settled):
+            assert isinstance(effect, Spawn)
+            p.child_ready(effect.child, settled)
     assert p.pauses == 0
 
 

@@ -93,6 +93,20 @@ class Bench:
         return sorted((index, code, detail) for index, code, detail, _ in told)
 
 
+async def test_warming_up_is_heard_by_nobody() -> None:
+    """A batch that does nothing runs to its end; no word of it leaves, and no destination runs."""
+    ran: list[Sequence[Event]] = []
+
+    async def habit(self: Trial, events: Sequence[Event]) -> object:
+        ran.append(events)
+        return [Delivered()] * len(events)
+
+    bench = Bench(habit)
+    await bench.runner.warm_up()
+    assert (bench.said, ran, bench.runner.batches) == ([], [], 0)
+    assert await bench.run(1) == [(0, DELIVERED, "")]
+
+
 async def test_outcomes_are_passed_on_as_they_are() -> None:
     """Each kind of outcome has its code, and its reason travels with it."""
 
