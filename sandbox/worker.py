@@ -257,9 +257,9 @@ class _Worker(asyncio.Protocol):
 
     def _try_jail(self, request: TryJail) -> None:
         # Imported here: no worker that serves batches needs it.
-        from sandbox.jail import attacks
+        from sandbox.jail import attacks, attempts
 
-        targets = attacks.Targets(
+        targets = attempts.Targets(
             supervisor=os.getppid(),
             folder=request.folder,
             victim=request.victim,

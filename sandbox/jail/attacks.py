@@ -1,101 +1,20 @@
-"""What destinations with intent try, and which layers stop it: the table, and the attempts.
+"""Which layers stop what destinations with intent try: the table, and how it is tried.
 
 Owns the list by which the jail is judged: by its own self-test, by the tests and
-by `scripts/bench escape`. Each attempt goes past Python, straight to the kernel,
-and is harmless where it gets through: signal 0, a file that is removed again, a
-limit that is only read. It runs in a fork of its own.
+by `scripts/bench escape`. The attempts themselves are `attempts.py`'s; each runs in
+a fork of its own.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
-import mmap
 import os
 import signal
-import socket
-import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from sandbox.jail import kernel
-
-#: (x86_64, aarch64), beside those that workers need: see `numbers.py`.
-_NUMBERS = {
-    "add_key": (248, 217),
-    "bpf": (321, 280),
-    "capset": (126, 91),
-    "chroot": (161, 51),
-    "clone": (56, 220),
-    "clone3": (435, 435),
-    "execve": (59, 221),
-    "execveat": (322, 281),
-    "fcntl": (72, 25),
-    "fchmodat": (268, 53),
-    "finit_module": (313, 273),
-    "io_uring_setup": (425, 425),
-    "keyctl": (250, 219),
-    "kill": (62, 129),
-    "linkat": (265, 37),
-    "memfd_create": (319, 279),
-    "mount": (165, 40),
-    "mprotect": (10, 226),
-    "open_by_handle_at": (304, 265),
-    "openat": (257, 56),
-    "perf_event_open": (298, 241),
-    "personality": (135, 92),
-    "pidfd_open": (434, 434),
-    "pidfd_send_signal": (424, 424),
-    "prctl": (157, 167),
-    "prlimit64": (302, 261),
-    "process_vm_readv": (310, 270),
-    "ptrace": (101, 117),
-    "rt_sigqueueinfo": (129, 138),
-    "sched_setaffinity": (203, 122),
-    "setns": (308, 268),
-    "setpriority": (141, 140),
-    "setresuid": (117, 147),
-    "setsid": (112, 157),
-    "setxattr": (188, 5),
-    "socket": (41, 198),
-    "symlinkat": (266, 36),
-    "tgkill": (234, 131),
-    "truncate": (76, 45),
-    "unlinkat": (263, 35),
-    "unshare": (272, 97),
-    "userfaultfd": (323, 282),
-    "utimensat": (280, 88),
-}
-_COLUMN = 1 if os.uname().machine == "aarch64" else 0
-_AT_FDCWD = -100
-_O_WRONLY, _O_CREAT, _O_DIRECTORY, _O_RDWR = os.O_WRONLY, os.O_CREAT, os.O_DIRECTORY, os.O_RDWR
-_MSG_FASTOPEN = 0x2000_0000
-_IPPROTO_MPTCP = 262
-
-
-@dataclass(frozen=True, slots=True)
-class Targets:
-    """What there is to attack. Processes by pid, ports on loopback.
-
-    `readable` may be read by anybody, and `root_only` by root; `folder` and
-    `victim` (a file in it) may be written by anybody. `leaked` is a descriptor
-    that nobody meant to pass on, `set_uid` a copy of test(1) that runs as root;
-    -1 and "" where there is none. `modules` is there where the kernel can load any.
-    """
-
-    supervisor: int
-    readable: str = "/etc/passwd"
-    root_only: str = "/etc/shadow"
-    folder: str = ""
-    victim: str = ""
-    leaked: int = -1
-    set_uid: str = ""
-    tcp_port: int = 0
-    udp_port: int = 0
-    abstract: str = ""
-    unix_path: str = ""
-    unix_datagram_path: str = ""
-    modules: str = "/proc/modules" if os.path.exists("/proc/modules") else ""
+from sandbox.jail import attempts
+from sandbox.jail.attempts import Targets
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,472 +78,108 @@ def _attempt(attack: Attack, targets: Targets) -> None:
         os._exit(code)
 
 
-def _call(name: str, *arguments: kernel.Argument) -> int:
-    return kernel.syscall(_NUMBERS[name][_COLUMN], *arguments)
-
-
-def _open(path: str, flags: int, mode: int = 0) -> int:
-    return _call("openat", _AT_FDCWD, os.fsencode(path), flags, mode)
-
-
-# --- reads ---
-
-
-def _read_secret(t: Targets) -> None:
-    os.read(_open(t.readable, os.O_RDONLY), 1)
-
-
-def _read_root_secret(t: Targets) -> None:
-    os.read(_open(t.root_only, os.O_RDONLY), 1)
-
-
-def _read_environment(t: Targets) -> None:
-    os.read(_open(f"/proc/{t.supervisor}/environ", os.O_RDONLY), 1)
-
-
-def _read_foreign_memory(t: Targets) -> None:
-    os.close(_open(f"/proc/{t.supervisor}/mem", os.O_RDONLY))
-
-
-def _read_leaked(t: Targets) -> None:
-    os.pread(t.leaked, 1, 0)
-
-
-def _list_processes(t: Targets) -> None:
-    os.close(_open("/proc", os.O_RDONLY | _O_DIRECTORY))
-
-
-def _list_root(t: Targets) -> None:
-    os.close(_open("/", os.O_RDONLY | _O_DIRECTORY))
-
-
-def _write_own_memory(t: Targets) -> None:
-    os.close(_open("/proc/self/mem", _O_RDWR))
-
-
-def _open_by_handle(t: Targets) -> None:
-    # A handle that fits no file: who may not use handles learns EPERM, who may ESTALE.
-    handle = ctypes.create_string_buffer(struct.pack("=Ii", 8, 1) + bytes(8))
-    try:
-        _call("open_by_handle_at", _AT_FDCWD, handle, 0)
-    except OSError as error:
-        if error.errno != errno.ESTALE:
-            raise
-
-
-# --- writes ---
-
-
-def _create_file(t: Targets) -> None:
-    path = f"{t.folder}/made-{os.getpid()}"
-    os.close(_open(path, _O_WRONLY | _O_CREAT, 0o600))
-    os.unlink(path)
-
-
-def _write_file(t: Targets) -> None:
-    os.close(_open(t.victim, _O_WRONLY))
-
-
-def _truncate(t: Targets) -> None:
-    _call("truncate", os.fsencode(t.victim), 1)
-
-
-def _chmod(t: Targets) -> None:
-    _call("fchmodat", _AT_FDCWD, os.fsencode(t.victim), 0o666)
-
-
-def _touch(t: Targets) -> None:
-    times = ctypes.create_string_buffer(struct.pack("=4q", 1, 0, 1, 0))
-    _call("utimensat", _AT_FDCWD, os.fsencode(t.victim), times, 0)
-
-
-def _set_attribute(t: Targets) -> None:
-    _call("setxattr", os.fsencode(t.victim), b"user.bulkhead", b"1", 1, 0)
-
-
-def _link(t: Targets) -> None:
-    path = f"{t.folder}/link-{os.getpid()}"
-    _call("linkat", _AT_FDCWD, os.fsencode(t.victim), _AT_FDCWD, os.fsencode(path), 0)
-    os.unlink(path)
-
-
-def _symlink(t: Targets) -> None:
-    path = f"{t.folder}/symlink-{os.getpid()}"
-    _call("symlinkat", b"/etc/shadow", _AT_FDCWD, os.fsencode(path))
-    os.unlink(path)
-
-
-# --- code ---
-
-_TRUE = b"/bin/true"
-
-
-def _strings(*texts: bytes) -> int:
-    """A vector of C strings, as an address; a fork that is about to end never frees it."""
-    vector = (ctypes.c_char_p * (len(texts) + 1))(*texts, None)
-    _kept.append(vector)
-    return ctypes.addressof(vector)
-
-
-_kept: list[object] = []
-
-
-def _execute(t: Targets) -> None:
-    _call("execve", _TRUE, _strings(_TRUE), None)
-
-
-def _execute_loader(t: Targets) -> None:
-    os.execv("/lib64/ld-linux-x86-64.so.2", ["ld.so", "/bin/true"])  # noqa: S606 - the attack
-
-
-def _execute_memory(t: Targets) -> None:
-    descriptor = _call("memfd_create", b"x", 0)
-    with open("/bin/true", "rb") as program:
-        os.write(descriptor, program.read())
-    _call("execveat", descriptor, b"", _strings(b"x"), None, 0x1000)
-
-
-def _make_memory_file(t: Targets) -> None:
-    _call("memfd_create", b"x", 0)
-
-
-def _execute_set_uid(t: Targets) -> None:
-    path = os.fsencode(t.set_uid)
-    _call("execve", path, _strings(b"test", b"-r", os.fsencode(t.root_only)), None)
-
-
-def _map_executable(t: Targets) -> None:
-    mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
-
-
-def _protect_executable(t: Targets) -> None:
-    page = mmap.mmap(-1, 4096)
-    address = ctypes.addressof(ctypes.c_char.from_buffer(page))
-    _call("mprotect", address, 4096, 5)
-
-
-def _persona(t: Targets) -> None:
-    _call("personality", 0x0040_0000)  # READ_IMPLIES_EXEC
-
-
-# --- the kernel ---
-
-
-def _mount(t: Targets) -> None:
-    _call("unshare", 0x20000)  # so that one that gets through is nobody else's
-    _call("mount", b"none", b"/proc", b"tmpfs", 0, None)
-
-
-def _chroot(t: Targets) -> None:
-    _call("chroot", b"/proc")
-
-
-def _unshare_user(t: Targets) -> None:
-    _call("unshare", 0x1000_0000)
-
-
-def _unshare_mounts(t: Targets) -> None:
-    _call("unshare", 0x20000)
-
-
-def _clone(flags: int) -> None:
-    if _call("clone", flags | signal.SIGCHLD, 0, 0, 0, 0) == 0:
-        os._exit(0)
-
-
-def _clone_user(t: Targets) -> None:
-    _clone(0x1000_0000)
-
-
-def _clone_for_parent(t: Targets) -> None:
-    _clone(0x8000)
-
-
-def _clone3_user(t: Targets) -> None:
-    arguments = ctypes.create_string_buffer(
-        struct.pack("=8Q", 0x1000_0000, 0, 0, 0, signal.SIGCHLD, 0, 0, 0)
-    )
-    if _call("clone3", arguments, 64) == 0:
-        os._exit(0)
-
-
-def _enter_namespace(t: Targets) -> None:
-    _call("setns", os.open("/proc/self/ns/uts", os.O_RDONLY), 0)  # entering one's own takes as much
-
-
-def _join_keyring(t: Targets) -> None:
-    _call("keyctl", 1, None)
-
-
-def _add_key(t: Targets) -> None:
-    _call("add_key", b"user", b"bulkhead", b"x", 1, -2)  # the process keyring
-
-
-def _bpf(t: Targets) -> None:
-    attr = ctypes.create_string_buffer(struct.pack("=4I", 2, 4, 4, 1) + bytes(100))
-    _call("bpf", 0, attr, 116)
-
-
-def _perf(t: Targets) -> None:
-    # A software clock on ourselves, the kernel left out: what any user may count.
-    attr = ctypes.create_string_buffer(
-        struct.pack("=IIQQQQQ", 1, 112, 1, 0, 0, 0, 0x60) + bytes(64)
-    )
-    _call("perf_event_open", attr, 0, -1, -1, 0)
-
-
-def _io_uring(t: Targets) -> None:
-    _call("io_uring_setup", 1, ctypes.create_string_buffer(120))
-
-
-def _userfaultfd(t: Targets) -> None:
-    _call("userfaultfd", 1)
-
-
-def _load_module(t: Targets) -> None:
-    # No module: who may load learns EBADF.
-    try:
-        _call("finit_module", -1, b"", 0)
-    except OSError as error:
-        if error.errno != errno.EBADF:
-            raise
-
-
-# --- other processes ---
-
-
-def _signal(t: Targets) -> None:
-    _call("kill", t.supervisor, 0)
-
-
-def _signal_thread(t: Targets) -> None:
-    _call("tgkill", t.supervisor, t.supervisor, 0)
-
-
-def _signal_by_queue(t: Targets) -> None:
-    _call("rt_sigqueueinfo", t.supervisor, 0, struct.pack("=iii", 0, 0, -1) + bytes(116))
-
-
-def _signal_by_pidfd(t: Targets) -> None:
-    _call("pidfd_send_signal", _call("pidfd_open", t.supervisor, 0), 0, None, 0)
-
-
-def _signal_by_owner(t: Targets) -> None:
-    readable, _ = os.pipe()
-    _call("fcntl", readable, 8, t.supervisor)  # F_SETOWN
-
-
-def _renice(t: Targets) -> None:
-    _call("setpriority", 0, t.supervisor, os.getpriority(os.PRIO_PROCESS, t.supervisor))
-
-
-def _pin(t: Targets) -> None:
-    mask = ctypes.create_string_buffer(b"\xff" * 8)
-    _call("sched_setaffinity", t.supervisor, 8, mask)
-
-
-def _limit_other(t: Targets) -> None:
-    _call("prlimit64", t.supervisor, 7, None, ctypes.create_string_buffer(16))
-
-
-def _trace(t: Targets) -> None:
-    _call("ptrace", 0x4206, t.supervisor, 0, 0)  # PTRACE_SEIZE
-
-
-def _read_by_call(t: Targets) -> None:
-    # From an address that nothing is at: who may read learns EFAULT.
-    ours = ctypes.create_string_buffer(1)
-    here = ctypes.create_string_buffer(struct.pack("=QQ", ctypes.addressof(ours), 1))
-    there = ctypes.create_string_buffer(struct.pack("=QQ", 1, 1))
-    try:
-        _call("process_vm_readv", t.supervisor, here, 1, there, 1, 0)
-    except OSError as error:
-        if error.errno != errno.EFAULT:
-            raise
-
-
-def _outlive(t: Targets) -> None:
-    _call("prctl", 1, 0, 0, 0, 0)  # PR_SET_PDEATHSIG
-
-
-def _adopt(t: Targets) -> None:
-    _call("prctl", 36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
-
-
-def _leave_session(t: Targets) -> None:
-    _call("setsid")
-
-
-# --- the network ---
-
-
-def _connect(family: int, kind: int, protocol: int, address: tuple[str, int] | str) -> None:
-    with socket.socket(family, kind, protocol) as made:
-        made.settimeout(2)
-        made.connect(address)
-
-
-def _tcp(t: Targets) -> None:
-    _connect(socket.AF_INET, socket.SOCK_STREAM, 0, ("127.0.0.1", t.tcp_port))
-
-
-def _tcp_mapped(t: Targets) -> None:
-    _connect(socket.AF_INET6, socket.SOCK_STREAM, 0, ("::ffff:127.0.0.1", t.tcp_port))
-
-
-def _mptcp(t: Targets) -> None:
-    _connect(socket.AF_INET, socket.SOCK_STREAM, _IPPROTO_MPTCP, ("127.0.0.1", t.tcp_port))
-
-
-def _fast_open(t: Targets) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as made:
-        made.sendto(b"x", _MSG_FASTOPEN, ("127.0.0.1", t.tcp_port))
-
-
-def _udp(t: Targets) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
-        made.sendto(b"x", ("127.0.0.1", t.udp_port))
-
-
-def _listen(t: Targets) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as made:
-        made.bind(("127.0.0.1", 0))
-        made.listen(1)
-
-
-def _listen_unbound(t: Targets) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as made:
-        made.listen(1)  # the kernel picks a port by itself
-
-
-def _bind_udp(t: Targets) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
-        made.bind(("127.0.0.1", 0))
-
-
-def _family(family: int, kind: int, protocol: int) -> Callable[[Targets], None]:
-    def attempt(t: Targets) -> None:
-        os.close(_call("socket", family, kind, protocol))
-
-    return attempt
-
-
-def _abstract(t: Targets) -> None:
-    _connect(socket.AF_UNIX, socket.SOCK_STREAM, 0, "\0" + t.abstract)
-
-
-def _unix(t: Targets) -> None:
-    _connect(socket.AF_UNIX, socket.SOCK_STREAM, 0, t.unix_path)
-
-
-def _unix_datagram(t: Targets) -> None:
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    with ours, theirs:
-        ours.sendto(b"x", t.unix_datagram_path)
-
-
-# --- privileges and limits ---
-
-
-def _become_root(t: Targets) -> None:
-    _call("setresuid", 0, 0, 0)
-
-
-def _gain_capability(t: Targets) -> None:
-    header = ctypes.create_string_buffer(struct.pack("=Ii", 0x2008_0522, 0))
-    everything = ctypes.create_string_buffer(struct.pack("=6I", 1, 1, 0, 0, 0, 0))
-    _call("capset", header, everything)
-
-
-def _take_memory(t: Targets) -> None:
-    mmap.mmap(-1, 10 * 1024**3, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-
-
 def _by(*layers: str) -> frozenset[str]:
     return frozenset(layers)
 
 
 #: The table. A worker that was not started by root keeps its user: for it `uid` stops nothing.
 ATTACKS = (
-    Attack("read a file that others may read", _read_secret, _by("landlock")),
-    Attack("read /etc/shadow", _read_root_secret, _by("landlock", "uid"), is_for_root=True),
-    Attack("read the supervisor's environment", _read_environment, _by("landlock", "uid")),
-    Attack("open the supervisor's memory", _read_foreign_memory, _by("landlock", "uid")),
-    Attack("read a descriptor left open", _read_leaked, _by("descriptors"), needs="leaked"),
-    Attack("list processes", _list_processes, _by("landlock")),
-    Attack("list the root folder", _list_root, _by("landlock")),
-    Attack("write to own memory past its protection", _write_own_memory, _by("landlock", "uid")),
-    Attack("open a file by handle", _open_by_handle, _by("seccomp", "uid"), is_for_root=True),
-    Attack("make a file", _create_file, _by("landlock"), needs="folder"),
-    Attack("write to a file", _write_file, _by("landlock"), needs="victim"),
-    Attack("truncate a file by its path", _truncate, _by("landlock", "seccomp"), needs="victim"),
-    Attack("chmod a file", _chmod, _by("seccomp", "uid"), needs="victim"),
-    Attack("set a file's times", _touch, _by("seccomp", "uid"), needs="victim"),
-    Attack("set a file's attributes", _set_attribute, _by("seccomp"), needs="victim"),
-    Attack("link a file", _link, _by("landlock"), needs="victim"),
-    Attack("make a symbolic link", _symlink, _by("landlock", "seccomp"), needs="folder"),
-    Attack("execute a program", _execute, _by("seccomp", "landlock")),
-    Attack("execute the dynamic loader", _execute_loader, _by("seccomp", "landlock")),
-    Attack("make a file in memory", _make_memory_file, _by("seccomp")),
-    Attack("execute a file in memory", _execute_memory, _by("seccomp", "landlock")),
+    Attack("read a file that others may read", attempts.read_secret, _by("landlock")),
+    Attack("read /etc/shadow", attempts.read_root_secret, _by("landlock", "uid"), is_for_root=True),
+    Attack("read the supervisor's environment", attempts.read_environment, _by("landlock", "uid")),
+    Attack("open the supervisor's memory", attempts.read_foreign_memory, _by("landlock", "uid")),
+    Attack("read a descriptor left open", attempts.read_leaked, _by("descriptors"), needs="leaked"),
+    Attack("list processes", attempts.list_processes, _by("landlock")),
+    Attack("list the root folder", attempts.list_root, _by("landlock")),
+    Attack(
+        "write to own memory past its protection", attempts.write_own_memory, _by("landlock", "uid")
+    ),
+    Attack(
+        "open a file by handle", attempts.open_by_handle, _by("seccomp", "uid"), is_for_root=True
+    ),
+    Attack("make a file", attempts.create_file, _by("landlock"), needs="folder"),
+    Attack("write to a file", attempts.write_file, _by("landlock"), needs="victim"),
+    Attack(
+        "truncate a file by its path", attempts.truncate, _by("landlock", "seccomp"), needs="victim"
+    ),
+    Attack("chmod a file", attempts.chmod, _by("seccomp", "uid"), needs="victim"),
+    Attack("set a file's times", attempts.touch, _by("seccomp", "uid"), needs="victim"),
+    Attack("set a file's attributes", attempts.set_attribute, _by("seccomp"), needs="victim"),
+    Attack("link a file", attempts.link, _by("landlock"), needs="victim"),
+    Attack("make a symbolic link", attempts.symlink, _by("landlock", "seccomp"), needs="folder"),
+    Attack("execute a program", attempts.execute, _by("seccomp", "landlock")),
+    Attack("execute the dynamic loader", attempts.execute_loader, _by("seccomp", "landlock")),
+    Attack("make a file in memory", attempts.make_memory_file, _by("seccomp")),
+    Attack("execute a file in memory", attempts.execute_memory, _by("seccomp", "landlock")),
     Attack(
         "execute a program that runs as root",
-        _execute_set_uid,
+        attempts.execute_set_uid,
         _by("seccomp", "landlock"),
         stopped_together=_by("no_new_privs", "uid"),
         needs="set_uid",
     ),
-    Attack("map memory to write and execute", _map_executable, _by("seccomp")),
-    Attack("make memory executable", _protect_executable, _by("seccomp")),
-    Attack("have all memory executable", _persona, _by("seccomp")),
-    Attack("mount", _mount, _by("seccomp", "uid", "landlock"), is_for_root=True),
-    Attack("chroot", _chroot, _by("seccomp", "uid"), is_for_root=True),
-    Attack("make a user namespace", _unshare_user, _by("seccomp")),
-    Attack("make a mount namespace", _unshare_mounts, _by("seccomp", "uid"), is_for_root=True),
-    Attack("fork into a user namespace", _clone_user, _by("seccomp")),
-    Attack("fork into a user namespace, by clone3", _clone3_user, _by("seccomp")),
-    Attack("enter a namespace", _enter_namespace, _by("seccomp", "uid"), is_for_root=True),
-    Attack("join a keyring", _join_keyring, _by("seccomp")),
-    Attack("add a key", _add_key, _by("seccomp")),
-    Attack("bpf", _bpf, _by("seccomp", "uid"), is_for_root=True),
-    Attack("perf_event_open", _perf, _by("seccomp")),
-    Attack("io_uring", _io_uring, _by("seccomp"), stopped_together=_by("rlimits", "uid")),
-    Attack("userfaultfd", _userfaultfd, _by("seccomp")),
-    Attack("load a kernel module", _load_module, _by("seccomp", "uid"), True, needs="modules"),
-    Attack("signal the supervisor", _signal, _by("seccomp", "landlock", "uid")),
-    Attack("signal its thread", _signal_thread, _by("seccomp", "landlock", "uid")),
-    Attack("signal it by queue", _signal_by_queue, _by("seccomp", "landlock", "uid")),
-    Attack("signal it by descriptor", _signal_by_pidfd, _by("seccomp", "landlock", "uid")),
-    Attack("have the kernel signal it", _signal_by_owner, _by("seccomp")),
-    Attack("renice the supervisor", _renice, _by("seccomp", "uid")),
-    Attack("pin the supervisor to a core", _pin, _by("seccomp", "uid")),
-    Attack("look at the supervisor's limits", _limit_other, _by("seccomp", "uid")),
-    Attack("trace the supervisor", _trace, _by("seccomp", "landlock", "uid")),
-    Attack("read its memory by call", _read_by_call, _by("seccomp", "landlock", "uid")),
-    Attack("outlive the supervisor", _outlive, _by("seccomp")),
-    Attack("adopt orphans", _adopt, _by("seccomp")),
-    Attack("leave the session", _leave_session, _by("seccomp")),
-    Attack("make the supervisor a child", _clone_for_parent, _by("seccomp")),
-    Attack("connect by TCP", _tcp, _by("seccomp", "landlock"), needs="tcp_port"),
-    Attack("connect by IPv4 in IPv6", _tcp_mapped, _by("seccomp", "landlock"), needs="tcp_port"),
-    Attack("connect by MPTCP", _mptcp, _by("seccomp"), needs="tcp_port"),
-    Attack("connect by MSG_FASTOPEN", _fast_open, _by("seccomp"), needs="tcp_port"),
-    Attack("send by UDP", _udp, _by("seccomp"), needs="udp_port"),
-    Attack("listen on a port", _listen, _by("seccomp", "landlock")),
-    Attack("listen on any port", _listen_unbound, _by("seccomp")),
-    Attack("bind a UDP port", _bind_udp, _by("seccomp")),
-    Attack("a raw socket", _family(2, 3, 1), _by("seccomp", "uid"), is_for_root=True),
-    Attack("a packet socket", _family(17, 3, 0), _by("seccomp", "uid"), is_for_root=True),
-    Attack("a netlink socket", _family(16, 3, 0), _by("seccomp")),
-    Attack("speak to an abstract socket", _abstract, _by("seccomp", "landlock"), needs="abstract"),
-    Attack("speak to a UNIX socket", _unix, _by("seccomp"), needs="unix_path"),
+    Attack("map memory to write and execute", attempts.map_executable, _by("seccomp")),
+    Attack("make memory executable", attempts.protect_executable, _by("seccomp")),
+    Attack("have all memory executable", attempts.persona, _by("seccomp")),
+    Attack("mount", attempts.mount, _by("seccomp", "uid", "landlock"), is_for_root=True),
+    Attack("chroot", attempts.chroot, _by("seccomp", "uid"), is_for_root=True),
+    Attack("make a user namespace", attempts.unshare_user, _by("seccomp")),
+    Attack(
+        "make a mount namespace", attempts.unshare_mounts, _by("seccomp", "uid"), is_for_root=True
+    ),
+    Attack("fork into a user namespace", attempts.clone_user, _by("seccomp")),
+    Attack("fork into a user namespace, by clone3", attempts.clone3_user, _by("seccomp")),
+    Attack("enter a namespace", attempts.enter_namespace, _by("seccomp", "uid"), is_for_root=True),
+    Attack("join a keyring", attempts.join_keyring, _by("seccomp")),
+    Attack("add a key", attempts.add_key, _by("seccomp")),
+    Attack("bpf", attempts.bpf, _by("seccomp", "uid"), is_for_root=True),
+    Attack("perf_event_open", attempts.perf, _by("seccomp")),
+    Attack("io_uring", attempts.io_uring, _by("seccomp"), stopped_together=_by("rlimits", "uid")),
+    Attack("userfaultfd", attempts.userfaultfd, _by("seccomp")),
+    Attack(
+        "load a kernel module", attempts.load_module, _by("seccomp", "uid"), True, needs="modules"
+    ),
+    Attack("signal the supervisor", attempts.signal_process, _by("seccomp", "landlock", "uid")),
+    Attack("signal its thread", attempts.signal_thread, _by("seccomp", "landlock", "uid")),
+    Attack("signal it by queue", attempts.signal_by_queue, _by("seccomp", "landlock", "uid")),
+    Attack("signal it by descriptor", attempts.signal_by_pidfd, _by("seccomp", "landlock", "uid")),
+    Attack("have the kernel signal it", attempts.signal_by_owner, _by("seccomp")),
+    Attack("renice the supervisor", attempts.renice, _by("seccomp", "uid")),
+    Attack("pin the supervisor to a core", attempts.pin, _by("seccomp", "uid")),
+    Attack("look at the supervisor's limits", attempts.limit_other, _by("seccomp", "uid")),
+    Attack("trace the supervisor", attempts.trace, _by("seccomp", "landlock", "uid")),
+    Attack("read its memory by call", attempts.read_by_call, _by("seccomp", "landlock", "uid")),
+    Attack("outlive the supervisor", attempts.outlive, _by("seccomp")),
+    Attack("adopt orphans", attempts.adopt, _by("seccomp")),
+    Attack("leave the session", attempts.leave_session, _by("seccomp")),
+    Attack("make the supervisor a child", attempts.clone_for_parent, _by("seccomp")),
+    Attack("connect by TCP", attempts.tcp, _by("seccomp", "landlock"), needs="tcp_port"),
+    Attack(
+        "connect by IPv4 in IPv6", attempts.tcp_mapped, _by("seccomp", "landlock"), needs="tcp_port"
+    ),
+    Attack("connect by MPTCP", attempts.mptcp, _by("seccomp"), needs="tcp_port"),
+    Attack("connect by MSG_FASTOPEN", attempts.fast_open, _by("seccomp"), needs="tcp_port"),
+    Attack("send by UDP", attempts.udp, _by("seccomp"), needs="udp_port"),
+    Attack("listen on a port", attempts.listen, _by("seccomp", "landlock")),
+    Attack("listen on any port", attempts.listen_unbound, _by("seccomp")),
+    Attack("bind a UDP port", attempts.bind_udp, _by("seccomp")),
+    Attack("a raw socket", attempts.family(2, 3, 1), _by("seccomp", "uid"), is_for_root=True),
+    Attack("a packet socket", attempts.family(17, 3, 0), _by("seccomp", "uid"), is_for_root=True),
+    Attack("a netlink socket", attempts.family(16, 3, 0), _by("seccomp")),
+    Attack(
+        "speak to an abstract socket",
+        attempts.abstract,
+        _by("seccomp", "landlock"),
+        needs="abstract",
+    ),
+    Attack("speak to a UNIX socket", attempts.unix, _by("seccomp"), needs="unix_path"),
     Attack(
         "speak to a UNIX socket by a pair",
-        _unix_datagram,
+        attempts.unix_datagram,
         _by("seccomp"),
         needs="unix_datagram_path",
     ),
-    Attack("become root", _become_root, _by("seccomp", "uid"), is_for_root=True),
-    Attack("gain a capability", _gain_capability, _by("seccomp", "uid"), is_for_root=True),
-    Attack("take ten gigabytes", _take_memory, _by("rlimits")),
+    Attack("become root", attempts.become_root, _by("seccomp", "uid"), is_for_root=True),
+    Attack("gain a capability", attempts.gain_capability, _by("seccomp", "uid"), is_for_root=True),
+    Attack("take ten gigabytes", attempts.take_memory, _by("rlimits")),
 )

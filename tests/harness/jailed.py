@@ -20,7 +20,8 @@ from pathlib import Path
 
 from sandbox import jail, process
 from sandbox.jail import attacks, openings, paths
-from sandbox.jail.attacks import ATTACKS, Targets
+from sandbox.jail.attacks import ATTACKS
+from sandbox.jail.attempts import Targets
 from sandbox.protocol import Limits, Spawn, Withheld
 
 ROOT = Path(__file__).resolve().parent.parent.parent
