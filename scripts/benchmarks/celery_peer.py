@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 import redis
 
-from tests.harness.service import free_port
+from tests.harness.ports import free_port
 from tests.harness.waiting import wait_until
 
 START_TIMEOUT_S = 60.0

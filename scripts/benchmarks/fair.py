@@ -22,7 +22,8 @@ import click
 from scripts.benchmarks import bulkhead
 from scripts.benchmarks.comparison import Figure, beside, percentile
 from tests.harness.endpoints import EndpointsProcess
-from tests.harness.service import WRITE_KEY, free_port
+from tests.harness.ports import free_port
+from tests.harness.service import WRITE_KEY
 
 GOAL_RATIO = 1.25
 HEALTHY = 9

@@ -21,8 +21,8 @@ from supervisor.egress.broker import MOST_UNREAD
 from supervisor.egress.names import Resolver
 from tests.egress.conftest import Book, MakeBoth, Serve, reach
 from tests.harness.dns import NameServer
+from tests.harness.ports import free_port
 from tests.harness.proxy import ConnectProxy
-from tests.harness.service import free_port
 from tests.harness.waiting import until
 
 

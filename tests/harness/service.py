@@ -10,15 +10,15 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from tests.harness.ports import free_port
 from tests.harness.waiting import wait_until
 
 #: The write key of the only source that `config_text` makes.
@@ -26,23 +26,6 @@ WRITE_KEY = "test-write-key"
 #: How long a start or a stop may take, in seconds; a busy machine included.
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
-
-
-#: Ports that this process was told: the kernel may name one again that nobody listens on yet.
-_told: set[int] = set()
-
-
-def free_port() -> int:
-    """A TCP port on loopback that was free a moment ago, and that was not returned before."""
-    with ExitStack() as held:
-        while True:
-            # Held until one is new, so that the kernel does not offer the same again.
-            probe = held.enter_context(socket.socket())
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-            if port not in _told:
-                _told.add(port)
-                return port
 
 
 def writable(file: Path) -> str:

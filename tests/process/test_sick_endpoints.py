@@ -11,7 +11,8 @@ import pytest
 from supervisor.core.governor import GROWTH, LEAST_AT_ONCE, LEAST_PER_S, RECENT_S
 from tests.conftest import StartService
 from tests.harness.endpoints import EndpointsProcess
-from tests.harness.service import RunningService, free_port
+from tests.harness.ports import free_port
+from tests.harness.service import RunningService
 from tests.harness.waiting import wait_until
 from tests.process.client import post
 

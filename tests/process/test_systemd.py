@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.service import WRITE_KEY, config_text, free_port
+from tests.harness.ports import free_port
+from tests.harness.service import WRITE_KEY, config_text
 from tests.harness.waiting import wait_until
 from tests.process.client import post, track
 

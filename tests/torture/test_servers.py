@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import psutil
 import pytest
 
-from tests.harness.service import RunningService, free_port
+from tests.harness.ports import free_port
+from tests.harness.service import RunningService
 from tests.harness.waiting import wait_until
 from tests.process.client import post, track
 from tests.torture.rows import PLUGINS
