@@ -5,9 +5,9 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-import subprocess
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from tests.conftest import StartService
+from tests.harness.disks import small_disk
 from tests.harness.service import RunningService
 from tests.harness.waiting import wait_until
 from tests.process.client import post, track
@@ -22,7 +23,11 @@ from tests.process.client import post, track
 PLUGINS = str(Path(__file__).parent / "plugins")
 #: Objects that make a heap of some 60 MB, and so a file of more than the sockets' buffers.
 MANY = 100_000
+HEAP = "/debug/workers/default-1/heap"
 SLOW_S = 60.0
+
+#: Starts a service whose only worker has hoarded so many objects.
+Hoarder = Callable[..., RunningService]
 
 
 def hoarding(**settings: object) -> dict[str, dict[str, object]]:
@@ -71,18 +76,38 @@ def is_gathering(service: RunningService) -> bool:
     return bool(serving(service).children())
 
 
+@pytest.fixture
+def hoarder(running_service: StartService) -> Hoarder:
+    """Starts a service whose only worker has hoarded so many objects."""
+
+    def start(objects: int = MANY) -> RunningService:
+        service = running_service(hoarding(objects=objects))
+        post(service.url, [track("m1")])
+        service.wait_for(lambda books: books["delivered_first_try"] == 1, within_s=30)
+        return service
+
+    return start
+
+
+@contextmanager
+def being_taken(service: RunningService) -> Iterator[Future[tuple[int, bytes]]]:
+    """While a copy of the worker writes the heap that was asked for; in the end, the answer."""
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(get, service, HEAP)
+        wait_until(lambda: is_gathering(service), 20, "the snapshot is being taken")
+        yield asked
+
+
 def left_over(service: RunningService) -> list[Path]:
     """Files of snapshots that are not whole."""
     return list((service.directory / "state" / "snapshots").glob("*.partial"))
 
 
-def test_a_heap_is_had_while_the_worker_goes_on(running_service: StartService) -> None:
+def test_a_heap_is_had_while_the_worker_goes_on(hoarder: Hoarder) -> None:
     """The snapshot holds what the destination hoards; its worker is the same, and serves."""
-    service = running_service(hoarding(objects=1000))
+    service = hoarder(1000)
     pid = serving(service).pid
-    post(service.url, [track("m1")])
-    service.wait_for(lambda books: books["pending"] == 0, within_s=20)
-    status, body = get(service, "/debug/workers/default-1/heap")
+    status, body = get(service, HEAP)
     assert status == 200
     heap = json.loads(body)
     assert heap["snapshot"]["node_count"] * 7 == len(heap["nodes"])
@@ -96,53 +121,42 @@ def test_a_heap_is_had_while_the_worker_goes_on(running_service: StartService) -
     assert not serving(service).children()
 
 
-def test_a_kept_snapshot_is_reported(running_service: StartService) -> None:
+def test_a_kept_snapshot_is_reported(hoarder: Hoarder) -> None:
     """It names what is hoarded; the process that reads it is taken for no stray."""
-    service = running_service(hoarding(objects=20_000))
-    serving(service)
-    post(service.url, [track("m1")])
-    service.wait_for(lambda books: books["pending"] == 0, within_s=20)
-    assert get(service, "/debug/workers/default-1/heap")[0] == 200
+    service = hoarder(20_000)
+    assert get(service, HEAP)[0] == 200
     (kept,) = snapshots(service)
     status, body = get(service, f"/debug/snapshots/{kept['name']}/report")
     assert (status, b"hoarder.HOARD" in body) == (200, True)
     assert "stray_process_killed" not in service.log_path.read_text()
 
 
-def test_of_two_that_ask_at_once_one_is_told_to_wait(running_service: StartService) -> None:
+def test_of_two_that_ask_at_once_one_is_told_to_wait(hoarder: Hoarder) -> None:
     """A pool gives one piece at a time; the other gets 409 and what to do."""
-    service = running_service(hoarding(objects=MANY))
-    post(service.url, [track("m1")])
-    service.wait_for(lambda books: books["pending"] == 0, within_s=30)
-    with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(get, service, "/debug/workers/default-1/heap")
-        wait_until(lambda: is_gathering(service), 20, "the first is being taken")
-        status, body = get(service, "/debug/workers/default-1/heap")
+    service = hoarder()
+    with being_taken(service) as first:
+        status, body = get(service, HEAP)
         assert status == 409
         assert "ask again in a few seconds" in json.loads(body)["message"]
         assert first.result()[0] == 200
 
 
-def test_a_client_that_goes_away_stops_the_work(running_service: StartService) -> None:
+def test_a_client_that_goes_away_stops_the_work(hoarder: Hoarder) -> None:
     """The copy ends, nothing is kept, and the next one that asks is served."""
-    service = running_service(hoarding(objects=MANY))
-    post(service.url, [track("m1")])
-    service.wait_for(lambda books: books["pending"] == 0, within_s=30)
+    service = hoarder()
     with socket.create_connection(("127.0.0.1", service.admin_port)) as impatient:
-        impatient.sendall(b"GET /debug/workers/default-1/heap HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        impatient.sendall(f"GET {HEAP} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         wait_until(lambda: is_gathering(service), 20, "the snapshot is being taken")
     wait_until(lambda: not is_gathering(service), 10, "the copy is gone")
     wait_until(lambda: not left_over(service), 10, "nothing is left of it")
     assert snapshots(service) == []
-    assert get(service, "/debug/workers/default-1/heap")[0] == 200
+    assert get(service, HEAP)[0] == 200
 
 
-def test_a_slow_client_costs_the_supervisor_nothing(running_service: StartService) -> None:
+def test_a_slow_client_costs_the_supervisor_nothing(hoarder: Hoarder) -> None:
     """It waits with a piece of the file in memory, not with the file."""
-    service = running_service(hoarding(objects=MANY))
-    post(service.url, [track("m1")])
-    service.wait_for(lambda books: books["pending"] == 0, within_s=30)
-    assert get(service, "/debug/workers/default-1/heap")[0] == 200
+    service = hoarder()
+    assert get(service, HEAP)[0] == 200
     (kept,) = snapshots(service)
     assert kept["size_bytes"] > 20_000_000
     supervisor = psutil.Process(service.pid)
@@ -177,7 +191,7 @@ def test_a_hung_worker_shows_its_stacks_and_says_that_its_heap_is_not_to_be_had(
     assert status == 200
     assert b"in deliver" in body
     assert b"its event loop is blocked" in body
-    status, body = get(service, "/debug/workers/default-1/heap")
+    status, body = get(service, HEAP)
     assert status == 503
     assert "its stacks can still be had" in json.loads(body)["message"]
     assert snapshots(service) == []
@@ -198,16 +212,12 @@ def test_a_worker_that_waits_shows_where(running_service: StartService) -> None:
 
 
 def test_a_worker_that_dies_in_the_middle_leaves_nothing_half_written(
-    running_service: StartService,
+    hoarder: Hoarder,
 ) -> None:
     """Whoever asked is told, and the copy dies with it."""
-    service = running_service(hoarding(objects=MANY))
-    post(service.url, [track("m1")])
-    service.wait_for(lambda books: books["pending"] == 0, within_s=30)
+    service = hoarder()
     worker = serving(service)
-    with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(get, service, "/debug/workers/default-1/heap")
-        wait_until(lambda: is_gathering(service), 20, "the snapshot is being taken")
+    with being_taken(service) as asked:
         (copy,) = worker.children()
         worker.kill()
         status, body = asked.result()
@@ -218,15 +228,11 @@ def test_a_worker_that_dies_in_the_middle_leaves_nothing_half_written(
     assert not left_over(service)
 
 
-def test_a_copy_that_dies_costs_the_worker_nothing(running_service: StartService) -> None:
+def test_a_copy_that_dies_costs_the_worker_nothing(hoarder: Hoarder) -> None:
     """Killed by the kernel for its memory, say: the worker serves on, and the reason is told."""
-    service = running_service(hoarding(objects=MANY))
-    post(service.url, [track("m1")])
-    service.wait_for(lambda books: books["pending"] == 0, within_s=30)
+    service = hoarder()
     worker = serving(service)
-    with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(get, service, "/debug/workers/default-1/heap")
-        wait_until(lambda: is_gathering(service), 20, "the snapshot is being taken")
+    with being_taken(service) as asked:
         worker.children()[0].kill()
         status, body = asked.result()
     assert status == 503
@@ -234,14 +240,10 @@ def test_a_copy_that_dies_costs_the_worker_nothing(running_service: StartService
     assert serving(service).pid == worker.pid
 
 
-def test_a_stop_lets_a_snapshot_end(running_service: StartService) -> None:
+def test_a_stop_lets_a_snapshot_end(hoarder: Hoarder) -> None:
     """Who asked before the stop gets it, and it is there after the next start."""
-    service = running_service(hoarding(objects=MANY))
-    post(service.url, [track("m1")])
-    service.wait_for(lambda books: books["pending"] == 0, within_s=30)
-    with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(get, service, "/debug/workers/default-1/heap")
-        wait_until(lambda: is_gathering(service), 20, "the snapshot is being taken")
+    service = hoarder()
+    with being_taken(service) as asked:
         service.stop()
         status, body = asked.result()
     assert status == 200
@@ -251,30 +253,21 @@ def test_a_stop_lets_a_snapshot_end(running_service: StartService) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 MiB."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64M", "none", path], capture_output=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip("needs root: mounts a small file system")
-    try:
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for a queue."""
+    with small_disk(tmp_path / "disk", 64 * 1024**2) as path:
         yield path
-    finally:
-        subprocess.run(["umount", "-l", path], check=True)
 
 
 def test_a_full_disk_is_told_and_the_service_goes_on(
-    running_service: StartService, small_disk: Path
+    running_service: StartService, disk: Path
 ) -> None:
     """There is no room for a snapshot beside the queue; events are delivered all the same."""
     sections = hoarding(objects=10)
-    sections["service"]["state_dir"] = str(small_disk)
+    sections["service"]["state_dir"] = str(disk)
     service = running_service(sections)
     serving(service)
-    status, body = get(service, "/debug/workers/default-1/heap")
+    status, body = get(service, HEAP)
     assert status == 503
     assert "make room, or delete old ones" in json.loads(body)["message"]
     post(service.url, [track("m1")])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from supervisor.queue import (
     offline,
 )
 from supervisor.queue.schema import DATABASE
+from tests.harness.disks import small_disk
 from tests.queue.given import (
     SPECS,
     T0,
@@ -38,17 +38,10 @@ SMALL = 32 * 1024 * 1024
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own, as large as `SMALL`."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root: mounts a small file system")
-    path = tmp_path / "disk"
-    path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SMALL}", "none", path], check=True)
-    try:
+    with small_disk(tmp_path / "disk", SMALL) as path:
         yield path
-    finally:
-        subprocess.run(["umount", "-l", path], check=True)
 
 
 async def append_until_refused(queue: Queue, *, size: int) -> None:
@@ -65,11 +58,11 @@ async def use_until_refused(queue: Queue) -> None:
     await append_until_refused(queue, size=10_000)
 
 
-async def test_full_disk(small_disk: Path) -> None:
+async def test_full_disk(disk: Path) -> None:
     """On a full disk intake stops and says so, delivery goes on, and space brings intake back."""
-    queue = sqlite_queue(small_disk / "state", time.time)
+    queue = sqlite_queue(disk / "state", time.time)
     await queue.start(SPECS, lambda connection: None)
-    ballast = small_disk / "ballast"
+    ballast = disk / "ballast"
     ballast.write_bytes(b"x" * (SMALL - 20 * 1024 * 1024))
     with pytest.raises(QueueUnavailable, match=r"disk of .*queue\.db is full: make room"):
         await append_until_refused(queue, size=10_000)
@@ -89,19 +82,19 @@ async def test_full_disk(small_disk: Path) -> None:
     assert len(await deliver_everything(queue)) == taken_ids - 9
     await until(lambda: queue.books().pending == 0)
     await queue.close()
-    assert all(books.is_balanced for books in offline.audit(small_disk / "state").values())
+    assert all(books.is_balanced for books in offline.audit(disk / "state").values())
 
 
-async def test_full_disk_at_start(small_disk: Path) -> None:
+async def test_full_disk_at_start(disk: Path) -> None:
     """A service that was stopped by a full disk starts again and delivers what it has."""
-    state_dir = small_disk / "state"
+    state_dir = disk / "state"
     queue = sqlite_queue(state_dir, time.time)
     await queue.start(SPECS, lambda connection: None)
     await queue.append("web", events(range(20), size=1000), T0)
     await queue.close()
     (state_dir / "queue.reserve").unlink()
-    free = os.statvfs(small_disk)
-    (small_disk / "ballast").write_bytes(b"x" * (free.f_bavail * free.f_bsize - 512 * 1024))
+    free = os.statvfs(disk)
+    (disk / "ballast").write_bytes(b"x" * (free.f_bavail * free.f_bsize - 512 * 1024))
     queue = sqlite_queue(state_dir, time.time)
     await queue.start(SPECS, lambda connection: None)
     assert len(await deliver_everything(queue)) == 20
@@ -139,13 +132,13 @@ async def test_damaged_while_running(tmp_path: Path) -> None:
     assert (tmp_path / DATABASE).stat().st_size >= size
 
 
-async def test_refused_verdicts_are_kept(small_disk: Path) -> None:
+async def test_refused_verdicts_are_kept(disk: Path) -> None:
     """What was settled while nothing could be written is written when it can be."""
-    queue = sqlite_queue(small_disk / "state", time.time, QueueConfig())
+    queue = sqlite_queue(disk / "state", time.time, QueueConfig())
     await queue.start(SPECS, lambda connection: None)
     await queue.append("web", events(range(30), size=1000), T0)
     lease = await taken(queue)
-    ballast = small_disk / "ballast"
+    ballast = disk / "ballast"
     with pytest.raises(OSError, match="No space"):
         ballast.write_bytes(b"x" * SMALL)
     await settle_all(queue, lease, Bury(Outcome.FAILED, "y" * 1000))
