@@ -6,13 +6,14 @@ Must not hold what only one folder of tests needs.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.harness.service import RunningService
 from tests.harness.sink import SinkProcess
@@ -22,7 +23,7 @@ from tests.harness.suites import Suites
 SKIPS_ALLOWED_IN_CI = ("needs root", "needs a user other than root", "this kernel has no")
 
 # A busy machine takes its time for an example; what must be fast says so itself.
-settings.register_profile("bulkhead", deadline=None)
+settings.register_profile("bulkhead", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("bulkhead")
 
 StartService = Callable[[Mapping[str, Mapping[str, object]]], RunningService]
@@ -31,6 +32,15 @@ StartService = Callable[[Mapping[str, Mapping[str, object]]], RunningService]
 def pytest_configure(config: pytest.Config) -> None:
     """The summary of destinations' suites."""
     config.pluginmanager.register(Suites(), "suites")
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that other users may enter, as workers are; pytest's own lie in a closed one."""
+    with tempfile.TemporaryDirectory(prefix="bulkhead-test-") as made:
+        folder = Path(made)
+        folder.chmod(0o755)
+        yield folder
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -60,28 +59,26 @@ def test_each_layer_stops_something_by_itself() -> None:
 
 
 @pytest.mark.parametrize("program", ["supervisor", "tests.harness.as_user"])
-def test_worker_of_a_service_tries_its_own_jail(tmp_path: Path, program: str) -> None:
+def test_worker_of_a_service_tries_its_own_jail(
+    open_folder: Path, tmp_path: Path, program: str
+) -> None:
     """`bulkhead check --jail`, as root or not, forks a worker, and nothing gets through."""
-    with tempfile.TemporaryDirectory(prefix="bulkhead-jail-") as made:
-        # Not in pytest's own folder, which is closed to other users.
-        folder = Path(made)
-        folder.chmod(0o755)
-        config = folder / "bulkhead.toml"
-        config.write_text(
-            config_text(
-                {
-                    "service": {"state_dir": str(tmp_path / "state")},
-                    "sources.s": {"write_key": "k"},
-                }
-            )
+    config = open_folder / "bulkhead.toml"
+    config.write_text(
+        config_text(
+            {
+                "service": {"state_dir": str(tmp_path / "state")},
+                "sources.s": {"write_key": "k"},
+            }
         )
-        done = subprocess.run(
-            [sys.executable, "-m", program, "check", "--config", str(config), "--jail"],
-            cwd=jailed.ROOT,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", program, "check", "--config", str(config), "--jail"],
+        cwd=jailed.ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "GOT THROUGH" not in done.stdout
     assert "signal the supervisor" in done.stdout

@@ -131,16 +131,12 @@ print(json.dumps(found))
 
 
 @needs_root
-def test_code_below_a_closed_folder_is_shown_to_workers_alone(tmp_path: Path) -> None:
+def test_code_below_a_closed_folder_is_shown_to_workers_alone(open_folder: Path) -> None:
     """A worker with a uid of its own reads it at its place; its neighbours are not there."""
-    tmp_path.chmod(0o755)
-    for parent in list(tmp_path.parents)[:-2]:
-        if parent.stat().st_uid == os.geteuid() and "pytest" in parent.name:
-            parent.chmod(0o755)
-    found = run(OPENED, str(tmp_path))
+    found = run(OPENED, str(open_folder))
     assert found == {"before": "", "module": "X = 1", "beside": ["deep"], "write": "stopped"}
-    assert sorted(os.listdir(tmp_path / "closed")) == ["deep", "secret"]
-    assert (tmp_path / "closed").stat().st_mode & 0o777 == 0o700
+    assert sorted(os.listdir(open_folder / "closed")) == ["deep", "secret"]
+    assert (open_folder / "closed").stat().st_mode & 0o777 == 0o700
 
 
 AGAIN = """
@@ -167,13 +163,11 @@ print(json.dumps(found))
 
 
 @needs_root
-def test_a_worker_is_shown_more_of_a_folder_that_the_zygote_has_laid_over(tmp_path: Path) -> None:
+def test_a_worker_is_shown_more_of_a_folder_that_the_zygote_has_laid_over(
+    open_folder: Path,
+) -> None:
     """Plugins beside our code in a closed folder are found; what is beside both, by us alone."""
-    tmp_path.chmod(0o755)
-    for parent in list(tmp_path.parents)[:-2]:
-        if parent.stat().st_uid == os.geteuid() and "pytest" in parent.name:
-            parent.chmod(0o755)
-    found = run(AGAIN, str(tmp_path))
+    found = run(AGAIN, str(open_folder))
     assert found == {
         "first": "",
         "hidden": ["code"],
@@ -181,7 +175,7 @@ def test_a_worker_is_shown_more_of_a_folder_that_the_zygote_has_laid_over(tmp_pa
         "again": "",
         "shown": ["code", "plugins"],
     }
-    assert sorted(os.listdir(tmp_path / "closed")) == ["code", "plugins", "state"]
+    assert sorted(os.listdir(open_folder / "closed")) == ["code", "plugins", "state"]
 
 
 def test_unreadable_code_keeps_the_uid_and_says_so(tmp_path: Path) -> None:

@@ -9,8 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,14 +24,9 @@ CONFIG = Path("config/demo/bulkhead.toml")
 
 
 @pytest.fixture
-def checkout() -> Iterator[Path]:
-    """A checkout with what the demonstration needs, and a state of its own.
-
-    Not in pytest's folder, which other users may not enter: workers are other users.
-    """
-    with tempfile.TemporaryDirectory(prefix="bulkhead-demo-") as folder:
-        Path(folder).chmod(0o755)
-        yield copied(Path(folder))
+def checkout(open_folder: Path) -> Path:
+    """A checkout with what the demonstration needs, and a state of its own."""
+    return copied(open_folder)
 
 
 def copied(folder: Path) -> Path:
