@@ -6,6 +6,7 @@ Must not hold what only one folder of tests needs.
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
@@ -30,7 +31,9 @@ StartService = Callable[[Mapping[str, Mapping[str, object]]], RunningService]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The summary of destinations' suites."""
+    """The summary of destinations' suites; and Ctrl-C ends what tests start, as users know it."""
+    # What a shell starts in the background ignores it, and so would all that we start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.pluginmanager.register(Suites(), "suites")
 
 

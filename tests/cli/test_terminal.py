@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.cli.servers import Script, serving, tracking_app
+
+#: Seconds for what takes one or two on a quiet machine.
+PATIENCE_S = 60.0
 
 
 @contextmanager
@@ -30,9 +35,15 @@ def on_terminal(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], int]
 
 
 def read_until(terminal: int, wanted: str) -> str:
-    """Everything that was shown until `wanted` was, or until the process ended."""
+    """Everything that was shown until `wanted` was, or until the process ended.
+
+    Raises TimeoutError where that takes longer than PATIENCE_S.
+    """
     shown = b""
+    until = time.monotonic() + PATIENCE_S
     while wanted.encode() not in shown:
+        if not select.select([terminal], [], [], max(0.0, until - time.monotonic()))[0]:
+            raise TimeoutError(f"{wanted!r} is not shown, but {shown[-500:]!r}")
         try:
             shown += os.read(terminal, 65_536)
         except OSError:  # how Linux says that nobody holds the other end any more

@@ -245,11 +245,13 @@ async def test_repeated_refusals_are_not_asked_again(both: MakeBoth) -> None:
 async def test_asking_on_and_on_ends_the_worker(both: MakeBoth) -> None:
     """A worker that goes on asking for what it may not reach is ended for it."""
     pair = both(reach("a.example"))
-    for number in range(int(broker_module.MOST_REFUSALS) + 50):
+    # Some are forgiven meanwhile, on a busy machine more.
+    for number in range(4 * int(broker_module.MOST_REFUSALS)):
         pair.desk.said(Connect(number, "c", f"h{number}.evil.net", 443))
         if not number % 32:
             await until(lambda: not pair.desk._errands, 10, "all are answered")
-    await until(lambda: bool(pair.condemned), 10, "it is condemned")
+        if pair.condemned:
+            break
     assert "may not reach" in pair.condemned[0]
 
 

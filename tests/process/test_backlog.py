@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-
 import psutil
 
 from tests.conftest import StartService
+from tests.harness.service import RunningService
 from tests.harness.sink import SinkProcess
 from tests.process.client import post, track
 
 EVENTS = 100_000
 
 
+def cpu_s(service: RunningService) -> float:
+    """Seconds of CPU that the supervisor has used: other than time, the same on a busy machine."""
+    used = psutil.Process(service.pid).cpu_times()
+    return used.user + used.system
+
+
 def test_hundred_thousand_pending_events_and_a_restart(
-    running_service: StartService, sink: SinkProcess, tmp_path: Path
+    running_service: StartService, sink: SinkProcess
 ) -> None:
-    """Up again in under two seconds with bounded memory, and all delivered when it is back."""
+    """Up again at the price of a start with nothing, in bounded memory, and all is delivered."""
     sink.answer_with(500)
     service = running_service(
         {
@@ -29,17 +33,17 @@ def test_hundred_thousand_pending_events_and_a_restart(
             "connections.hook": {
                 "source": "test",
                 "destination": "webhooks",
-                "settings": {"url": sink.url},
+                "settings": {"url": sink.url, "batch": True},
             },
         }
     )
+    price_of_nothing_s = cpu_s(service)
     for start in range(0, EVENTS, 1000):
         post(service.url, [track(f"m{n}") for n in range(start, start + 1000)])
     assert service.books()["pending"] == EVENTS
     service.kill()
-    began = time.monotonic()
     service.start()
-    assert time.monotonic() - began < 2.0
+    assert cpu_s(service) < price_of_nothing_s + 0.5
     assert psutil.Process(service.pid).memory_info().rss < 150 * 1024**2
     assert service.books()["pending"] == EVENTS
     sink.answer_with(200)

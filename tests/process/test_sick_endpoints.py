@@ -20,7 +20,7 @@ HEALTHY = [f"healthy-{n}" for n in range(3)]
 SICK = {
     "hanging": "hang/1",
     "one-a-second": "slow/1",
-    "throttled": "throttle/30",
+    "throttled": "throttle/600",
     "failing": "fail/600",
 }
 
@@ -86,7 +86,7 @@ def test_each_rule_does_its_part_and_the_healthy_see_nothing_of_it(
         post(service.url, events(f"m{n}-", 50))
     wait_until(
         lambda: all(len(endpoints.seen(f"ok/{name}")) == 1000 for name in HEALTHY),
-        60,
+        180,
         "the healthy endpoints have everything",
     )
     wait_until(
@@ -94,7 +94,7 @@ def test_each_rule_does_its_part_and_the_healthy_see_nothing_of_it(
             queue_of(service, name)["state"] == "tripped"
             for name in ("hanging", "failing", "refusing")
         ),
-        60,
+        180,
         "what fails altogether trips",
     )
     assert "not finished within 2 s" in queue_of(service, "hanging")["state_reason"]
@@ -107,7 +107,7 @@ def test_each_rule_does_its_part_and_the_healthy_see_nothing_of_it(
         30,
         "Retry-After holds the connection",
     )
-    assert queue_of(service, "throttled")["next_attempt_in_s"] > 10
+    assert queue_of(service, "throttled")["next_attempt_in_s"] > 100
     assert "Retry-After" in waiting_for(service, "m19-49", "throttled")
     wait_until(
         lambda: queue_of(service, "one-a-second")["concurrency"] == 1,
@@ -116,16 +116,16 @@ def test_each_rule_does_its_part_and_the_healthy_see_nothing_of_it(
     )
     service.wait_for(
         lambda books: books["delivered_first_try"] + books["delivered_on_retry"] >= 3000,
-        within_s=30,
+        within_s=90,
     )
 
 
 def test_retry_after_holds_over_a_restart(
     running_service: StartService, endpoints: EndpointsProcess
 ) -> None:
-    """A destination that asked for half a minute is not called before, whoever asks."""
+    """A destination that asked for ten minutes is not called before, whoever asks."""
     service = running_service(
-        {**pool(endpoints), "connections.hook": hook(f"{endpoints.url}throttle/30")}
+        {**pool(endpoints), "connections.hook": hook(f"{endpoints.url}throttle/600")}
     )
     post(service.url, events("m", 100))
     wait_until(
@@ -134,14 +134,14 @@ def test_retry_after_holds_over_a_restart(
     wait_until(
         lambda: (service.directory / "state" / "holds.json").exists(), 30, "the hold is on disk"
     )
-    before = len(endpoints.seen("throttle/30"))
+    before = len(endpoints.seen("throttle/600"))
     service.kill()
     service.start()
     post(service.url, events("n", 100))
     queue = queue_of(service, "hook")
     assert queue["state"] == "backing_off"
-    assert 5 < queue["next_attempt_in_s"] <= 30
-    assert len(endpoints.seen("throttle/30")) == before
+    assert 300 < queue["next_attempt_in_s"] <= 600
+    assert len(endpoints.seen("throttle/600")) == before
 
 
 def test_order_of_each_user_holds_and_only_that_user_waits(
