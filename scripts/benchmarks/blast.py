@@ -144,11 +144,12 @@ def service(
         yield running
 
 
-def capacity_of(sink: LatencySink) -> float:
-    """Events/s that ten connections that behave carry, each event ten times."""
-    with service(sink, {}, dict.fromkeys((BAD, *NINE)), ONE_OF) as running:
-        bulkhead.run_load(running, seconds=1.0, fan_out=CONNECTIONS)
-        return bulkhead.run_load(running, seconds=3.0, fan_out=CONNECTIONS).rate
+def capacity_of(sink: LatencySink, connections: int = CONNECTIONS) -> float:
+    """Events/s that so many connections that behave carry, each event as often."""
+    names = [f"c{number}" for number in range(connections)]
+    with service(sink, {}, dict.fromkeys(names), ONE_OF) as running:
+        bulkhead.run_load(running, seconds=1.0, fan_out=connections)
+        return bulkhead.run_load(running, seconds=3.0, fan_out=connections).rate
 
 
 def _measure(

@@ -28,8 +28,8 @@ GOAL_THROUGHPUT = 0.9
 GOAL_MEMORY = 1.1
 GOAL_DESCRIPTORS = 20
 SAMPLES = 40
-#: Of what ten connections that behave carry: past it the backlog grows, and memory with it.
-SHARE_OF_CAPACITY = 0.7
+#: Of what as many connections carry that behave: what the bad ones use up is in it, too.
+SHARE_OF_CAPACITY = 0.5
 #: Longest wait for processes to be gone, in seconds.
 GONE_TIMEOUT_S = 10.0
 
@@ -50,7 +50,7 @@ def run(*, minutes: float) -> tuple[Sequence[Figure], bool]:
     pool = {"batch_timeout": "2s"}
     with contextlib.ExitStack() as stack:
         sink = stack.enter_context(LatencySink())
-        rate = blast.capacity_of(sink) * SHARE_OF_CAPACITY
+        rate = blast.capacity_of(sink, len(habits)) * SHARE_OF_CAPACITY
         service = stack.enter_context(blast.service(sink, pool, habits, blast.ONE_OF))
         seconds = minutes * 60
         prefix = bulkhead.next_prefix()
