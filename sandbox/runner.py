@@ -84,7 +84,7 @@ class Runner:
 
     `send` writes a message to the supervisor; what runs is marked in `page`;
     `connector` makes what a connection's HTTP session connects with; `on_want_of_files` is called
-    where a destination met EMFILE.
+    with the connection whose own code met EMFILE.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Runner:
         send: Callable[[Message], None],
         page: Page,
         connector: Callable[[str], aiohttp.BaseConnector],
-        on_want_of_files: Callable[[], None],
+        on_want_of_files: Callable[[str], None],
     ) -> None:
         self._send = send
         self._on_want_of_files = on_want_of_files
@@ -269,7 +269,7 @@ class Runner:
             if is_want_of_memory(error):
                 self._out_of_memory(connection.name, error)
             elif isinstance(error, OSError) and error.errno == errno.EMFILE:
-                self._on_want_of_files()
+                self._on_want_of_files(connection.name)
             code, reason = protocol.RETRY_ALONE, f"deliver raised {_describe(error)}"
         finally:
             if stuck is not None:

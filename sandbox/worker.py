@@ -299,12 +299,12 @@ class _Worker(asyncio.Protocol):
             self._next_beat.cancel()
             self._next_beat = asyncio.get_running_loop().call_later(BUSY_BEAT_S, self._beat)
 
-    def _want_of_files(self) -> None:
+    def _want_of_files(self, connection: str) -> None:
         """No descriptor is left: the supervisor shall not hear of it in a second only."""
         now = asyncio.get_running_loop().time()
         if now >= self._want_told_s + WANT_S:
             self._want_told_s = now
-            self._send(Stats(0.0, self._runner.batches, _open_files()))
+            self._send(Stats(0.0, self._runner.batches, _open_files(), connection))
 
     def _heartbeat(self) -> None:
         loop = asyncio.get_running_loop()

@@ -427,8 +427,10 @@ class PoolShell:
                     raise ProtocolError("a stray exception of a connection that it does not have")
                 log_stray(self.name, worker, message, self._metrics)
             case Stats():
+                if message.connection not in ("", *post.configured):
+                    raise ProtocolError("open files of a connection that it does not have")
                 post.loop_lag_s, post.running_batches = message.loop_lag_s, message.tasks
-                self.guard.told_open_files(worker, message.open_files)
+                self.guard.told_open_files(worker, message.open_files, message.connection)
                 self._metrics.loop_lag(worker.label, message.loop_lag_s)
             case Log():
                 if len(message.text) > MAX_DETAIL or len(message.connection) > MAX_DETAIL:

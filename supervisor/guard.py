@@ -207,26 +207,26 @@ class Guard:
             self._judge_leaks()
             self._replace_grown(worker, watched, _of(used, soft))
 
-    def told_open_files(self, worker: Worker, count: int) -> None:
+    def told_open_files(self, worker: Worker, count: int, connection: str = "") -> None:
         """It has so many descriptors; near its limit another takes its place, at once.
 
-        Its neighbours could not connect any more.
+        Its neighbours could not connect any more. `connection` is whose own code met the limit: it
+        is charged. Who merely runs at that moment is named, and not charged.
         """
         watched = self._watched.get(worker.number)
         most = worker.limits.max_open_files
         if watched is None or watched.is_replaced or count <= most * OPEN_FILES_SHARE:
             return
         mark = worker.marked()
-        names = list(worker.worked) if mark is None else [mark.connection]
-        connection = names[0] if len(names) == 1 else None
+        charged = connection or (next(iter(worker.worked)) if len(worker.worked) == 1 else "")
         detail = f"{count} of {most} open files{_at(worker)}"
-        worker.blame(detail, connection)
+        worker.blame(detail, charged or (None if mark is None else mark.connection))
         watched.is_replaced = self._pool.replace(worker, ExitReason.LIMIT, at_once=True)
         if not watched.is_replaced:
             # It is one connection's own: what it has left is of no use, and it shows who did it.
             worker.kill(ExitReason.LIMIT, detail)
-        elif connection is not None:
-            self._pool.used_up(connection, ExitReason.LIMIT, detail)
+        elif charged:
+            self._pool.used_up(charged, ExitReason.LIMIT, detail)
 
     def _replace_grown(self, worker: Worker, watched: _Watched, of: str) -> None:
         leaks = [leak for name, leak in self.leaks.items() if worker.worked[name]]

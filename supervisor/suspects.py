@@ -36,6 +36,8 @@ _log = structlog.get_logger(__name__)
 HOLD_S, EXTEND_S = 120.0, 60.0
 #: Seconds after which a worker apart that has nothing to do is given back.
 APART_IDLE_S = 5.0
+#: Seconds for which an unproven connection keeps its worker apart while others wait for one.
+TURN_S = 1.0
 #: A batch that takes this share of its time limit is slow.
 SLOW_SHARE = 0.8
 
@@ -92,6 +94,7 @@ class _Known:
     files: list[File] = field(default_factory=list)
     trial: tuple[File, Run] | None = None
     post: Post | None = None
+    came_at: float = 0.0
     is_apart: bool = False
 
 
@@ -167,7 +170,7 @@ class Suspects:
         assert post.only is not None
         known = self._of(post.only)
         known.post = post
-        post.idle_since = self._clock()
+        known.came_at = post.idle_since = self._clock()
         self._scheduler.reserve(post.worker.number, post.only)
         # One batch at a time: whoever dies there has nobody else to blame.
         self._scheduler.worker_came(post.worker.number, 1)
@@ -194,6 +197,8 @@ class Suspects:
         elif known is not None and run.delivered:
             known.health.went_well()
             self._carry_out(run.connection, self._court.record(run.connection).went_well())
+        if known is not None and known.post is post and self._has_had_its_turn(known, now):
+            self._give_back(run.connection, known)
 
     def died(self, post: Post, end: Exit, exit_id: str | None, *, is_ours: bool) -> None:
         """A worker is buried; `is_ours`: for reasons that charge nobody.
@@ -254,11 +259,13 @@ class Suspects:
             if self._court.standing(connection) is not Standing.UNPROVEN:
                 continue
             post = known.post
-            if (
-                post is not None
-                and not post.batches
-                and post.idle_since is not None
-                and now - post.idle_since > APART_IDLE_S
+            if post is not None and (
+                (
+                    not post.batches
+                    and post.idle_since is not None
+                    and now - post.idle_since > APART_IDLE_S
+                )
+                or self._has_had_its_turn(known, now)
             ):
                 self._give_back(connection, known)
             elif not known.is_apart and self._scheduler.would_send(connection, now):
@@ -447,6 +454,17 @@ class Suspects:
     def _isolate(self, connection: str, known: _Known) -> None:
         known.is_apart = True
         self._host.isolate(connection)
+
+    def _has_had_its_turn(self, known: _Known, now: float) -> bool:
+        """Whether an unproven one is to make room, between two batches, for one that waits."""
+        return (
+            known.post is not None
+            and not known.post.batches
+            and known.trial is None
+            and not known.files
+            and now - known.came_at > TURN_S
+            and any(other.is_apart and other.post is None for other in self._known.values())
+        )
 
     def _give_back(self, connection: str, known: _Known) -> None:
         """It has no worker of its own from here on; until it is trusted it waits for another."""

@@ -61,7 +61,7 @@ class Egress:
         self,
         send: Callable[[FromWorkerChannel], None],
         tls: ssl.SSLContext,
-        on_want_of_files: Callable[[], None] = lambda: None,
+        on_want_of_files: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._send = send
         self._on_want_of_files = on_want_of_files
@@ -127,7 +127,7 @@ class Egress:
                 if descriptor is None:
                     error = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
                     _settle(answer, error)
-                    self._on_want_of_files()
+                    self._on_want_of_files("")  # who is refused is not who has them all
                 elif answer.done():
                     os.close(descriptor)
                 else:

@@ -141,12 +141,14 @@ class BatchDone(Message, frozen=True, array_like=True, tag=20):
 class Stats(Message, frozen=True, array_like=True, tag=21):
     """Once a second, and so a heartbeat. `loop_lag_s` is the worst since the last one.
 
-    `open_files` is how many descriptors the worker has.
+    `open_files` is how many descriptors the worker has. It comes at once where none is left, and
+    names the `connection` whose own code met that first, "" where it is not known.
     """
 
     loop_lag_s: float
     tasks: int
     open_files: int = 0
+    connection: str = ""
 
 
 class Log(Message, frozen=True, array_like=True, tag=22):

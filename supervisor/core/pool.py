@@ -18,7 +18,7 @@ Effect = Spawn | Assign | Isolate | Retire | Wake
 
 
 #: Connections of one pool that have a worker of their own at once; others wait for theirs.
-CELLS_MOST = 2
+CELLS_MOST = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Pool:
     slots: dict[int, int | None] = field(default_factory=dict)
     #: ready and waiting, oldest first
     spares: list[int] = field(default_factory=list)
-    #: connection → child that serves it alone, None while it has none; first come, first served
+    #: connection → child that serves it alone, None while it has none; in the order of their turns
     cells: dict[str, int | None] = field(default_factory=dict)
     #: asked for, not ready yet
     starting: set[int] = field(default_factory=set)
@@ -197,8 +197,10 @@ class Pool:
         for slot, holder in self.slots.items():
             if holder == child:
                 self.slots[slot] = None
-        for connection, holder in self.cells.items():
+        for connection, holder in list(self.cells.items()):
             if holder == child:
+                # To the end of the line: those that wait have not even been tried.
+                del self.cells[connection]
                 self.cells[connection] = None
 
     def _fill(self, now: float) -> list[Effect]:

@@ -207,6 +207,26 @@ def test_deaths_apart_cost_the_pool_nothing() -> None:
     assert p.pauses == 0
 
 
+def test_connection_whose_worker_apart_dies_goes_to_the_end_of_the_line() -> None:
+    """Those that wait for a worker of their own have not even been tried."""
+    p = full(pool(1, 1))
+
+    def get_ready(effects: list[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Spawn):
+                get_ready(p.child_ready(effect.child, 0.0))
+
+    names = [f"c{n}" for n in range(CELLS_MOST + 1)]
+    for name in names:
+        get_ready(p.isolated(name, 0.0))
+    assert p.cells[names[-1]] is None
+    first = p.cells[names[0]]
+    assert first is not None
+    get_ready(p.child_gone(first, was_ready=True, now=0.0))
+    assert p.cells[names[-1]] is not None
+    assert p.cells[names[0]] is None
+
+
 @dataclass
 class World:
     """Plays the shell: remembers who lives and what was asked for."""

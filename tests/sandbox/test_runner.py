@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import resource
 import sys
 import threading
@@ -65,13 +66,14 @@ class Bench:
 
     def __init__(self, habit: Deliver, settings: dict[str, object] | None = None) -> None:
         self.said: list[Message] = []
+        self.short_of_files: list[str] = []
         self.threads: set[int] = set()
         self.done = asyncio.Event()
         self.runner = Runner(
             lambda message: self.hear(message),
             Page(),
             lambda _: aiohttp.TCPConnector(),
-            lambda: None,
+            self.short_of_files.append,
         )
         kind = type("Trial", (Trial,), {"habit": staticmethod(habit)})
         self.runner.add("trial", kind)
@@ -380,3 +382,14 @@ async def test_want_of_memory_is_told_once() -> None:
     bench.runner.stray(0, "again", MemoryError())
     told = [said for said in bench.said if isinstance(said, OutOfMemory)]
     assert told == [OutOfMemory("c", "ValueError: hidden")]
+
+
+async def test_who_meets_the_limit_of_files_first_is_told() -> None:
+    """Its own code did, and not a request of its neighbours."""
+
+    async def habit(self: Trial, events: Sequence[Event]) -> object:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    bench = Bench(habit)
+    assert (await bench.run(1))[0][1] == RETRY_ALONE
+    assert bench.short_of_files == ["c"]

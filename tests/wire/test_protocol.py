@@ -90,7 +90,7 @@ by_kind: dict[type[Message], st.SearchStrategy[Message]] = {
     Validated: st.builds(Validated, text, texts),
     Outcomes: st.builds(Outcomes, ints, outcomes),
     BatchDone: st.builds(BatchDone, ints),
-    Stats: st.builds(Stats, floats, ints),
+    Stats: st.builds(Stats, floats, ints, ints, text),
     Raised: st.builds(Raised, ints, text),
     Log: st.builds(Log, ints, text, text, ints),
     Proceed: st.builds(Proceed, ints),

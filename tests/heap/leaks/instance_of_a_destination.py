@@ -30,7 +30,7 @@ class Leaky(Destination):
 
 async def main() -> None:
     done = asyncio.Event()
-    runner = Runner(lambda _: None, Page(), lambda _: aiohttp.TCPConnector(), lambda: None)
+    runner = Runner(lambda _: None, Page(), lambda _: aiohttp.TCPConnector(), lambda _: None)
     runner.add("leaky", Leaky)
     runner.configure(Configure("website-leaky", "leaky", {}))
     encoded = [msgspec.json.encode(event(number)) for number in range(EVENTS)]
