@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.protocol import LAYERS
 from tests.harness.service import RunningService, ServiceFailed, config_text
 
 ROOT = Path(__file__).parent.parent.parent
@@ -204,6 +205,16 @@ def test_required_layers_that_are_there_let_it_start(tmp_path: Path) -> None:
     try:
         said = service.admin("/status")["sandbox"]
         assert {layer: said[layer] for layer in layers} == dict.fromkeys(layers, "on")
+    finally:
+        service.stop()
+
+
+def test_what_is_measured_as_unjailed_says_so_of_every_layer(tmp_path: Path) -> None:
+    """The benchmark's own service has no jail and hides it nowhere; no config leads there."""
+    service = RunningService(tmp_path, {}, module="scripts.benchmarks.unjailed")
+    service.start()
+    try:
+        assert service.admin("/status")["sandbox"] == dict.fromkeys(LAYERS, "left out")
     finally:
         service.stop()
 
