@@ -1,10 +1,10 @@
 """The circuit breaker of a connection: closed, open, half-open.
 
-It opens after batches in a row of which nothing was delivered, or by hand (a
-connection whose batches keep killing workers). While it is open nothing goes;
-then one small batch at a time asks whether the destination is well again, and
-the pause doubles as long as it is not. One that opens again soon after it was
-closed goes on with the pauses where it had left off.
+It opens after batches in a row of which nothing was delivered, if enough events
+were in them, or by hand (a connection whose batches keep killing workers). While
+it is open nothing goes; then one small batch at a time asks whether the
+destination is well again, and the pause doubles as long as it is not. One that
+opens again soon after it was closed goes on with the pauses where it had left off.
 """
 
 from __future__ import annotations
@@ -25,9 +25,16 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class BreakerPolicy:
-    """Opens after `failures_allowed` batches; pauses double from `first_s` up to `most_s`."""
+    """Opens after `failures_allowed` batches; pauses double from `first_s` up to `most_s`.
+
+    `events_least` have to be among those batches: a few events that fail over and
+    over, each on its own, say more of themselves than of the destination.
+    Hystrix asks for as many requests (`circuitBreaker.requestVolumeThreshold`).
+    https://github.com/Netflix/Hystrix/wiki/Configuration#circuitBreaker.requestVolumeThreshold
+    """
 
     failures_allowed: int = 3
+    events_least: int = 20
     first_s: float = 1.0
     most_s: float = 60.0
 
@@ -43,6 +50,7 @@ class Breaker:
     probe_at: float = 0.0
     trips: int = 0
     failures: int = 0
+    _events: int = 0
     _failed_at: float | None = None
     _openings: int = 0
     _pause_s: float = 0.0
@@ -67,21 +75,23 @@ class Breaker:
 
         What began before the trip says nothing of how things are since.
         """
-        self.failures = 0
+        self.failures = self._events = 0
         if self.state is State.CLOSED or (self.since is not None and started < self.since):
             return False
         self._close(now)
         return True
 
-    def failed(self, why: str, started: float, now: float, jitter: float) -> bool:
-        """Nothing of a batch was taken. Whether that has opened the breaker (again)."""
+    def failed(self, events: int, why: str, started: float, now: float, jitter: float) -> bool:
+        """Nothing of a batch of `events` was taken. Whether that has opened the breaker (again)."""
+        self._events += events
         if self._failed_at is not None and started < self._failed_at:
             return False  # batches that ran side by side fail for one cause, and count once
         self._failed_at = now
         match self.state:
             case State.CLOSED:
                 self.failures += 1
-                if self.failures < self.policy.failures_allowed:
+                policy = self.policy
+                if self.failures < policy.failures_allowed or self._events < policy.events_least:
                     return False
                 said = f": {why}" if why else ""
                 self._open(
@@ -115,7 +125,8 @@ class Breaker:
     def reset(self) -> None:
         """An operator says that all is well: as if nothing had ever failed."""
         self.state, self.reason, self.since = State.CLOSED, "", None
-        self.failures, self._openings, self._closed_at = 0, 0, None
+        self.failures, self._events = 0, 0
+        self._openings, self._closed_at = 0, None
 
     def _open(self, reason: str, now: float, jitter: float) -> None:
         if self.state is State.CLOSED:

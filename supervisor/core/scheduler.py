@@ -355,7 +355,7 @@ class Scheduler:
             if lane.breaker.succeeded(batch.started, now):
                 lane.concurrency.ramp()
         elif batch.retried:
-            lane.breaker.failed(batch.why, batch.started, now, jitter)
+            lane.breaker.failed(batch.retried, batch.why, batch.started, now, jitter)
         self._probing += self._is_probe(lane) - was_probe
 
     def asked_to_wait(self, connection: str, until: float) -> None:

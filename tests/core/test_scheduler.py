@@ -172,6 +172,32 @@ def test_failing_connection_trips_and_is_asked_with_a_small_batch_at_a_time() ->
     assert b.s.waits_for("a", 2.0).rule is Rule.NOTHING
 
 
+def test_a_few_events_that_fail_again_and_again_do_not_trip() -> None:
+    """Three batches are not enough: twenty events without a success between them are."""
+    b = bench(Terms(1, 1000, 2), a=0)
+    b.retry_at["a"] = 0.0
+    for n in range(20):
+        now = 10.0 * (n + 1)
+        assert b.s.waits_for("a", now).rule is Rule.NOTHING
+        take = b.take(now)
+        assert take is not None
+        assert take.retries
+        b.s.sent(take, 1)
+        b.finish(take, now, delivered=0, retried=1)
+    assert b.s.waits_for("a", 200.0).rule is Rule.TRIPPED
+
+
+def test_a_success_forgets_what_failed_before() -> None:
+    """One bad event among good ones never trips, however often it is tried."""
+    b = bench(a=10**6)
+    for n in range(30):
+        now = float(n)
+        b.finish(b.take_of("a", now), now, delivered=0, retried=9)
+        b.finish(b.take_of("a", now), now, delivered=0, retried=9)
+        b.finish(b.take_of("a", now), now, delivered=1, retried=9)
+        assert b.s.lanes["a"].breaker.is_closed
+
+
 def test_connection_that_trips_again_soon_goes_on_with_its_pauses() -> None:
     """A worker killed by every other batch is not asked each second for ever."""
     b = bench(a=1000)
