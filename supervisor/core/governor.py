@@ -3,7 +3,7 @@
 After an outage a destination has to take what was held up beside what comes
 anyway, and falls over once more where both come at full speed. So retries
 begin with a tenth of what it takes now, grow by a tenth a second while they
-succeed, and never exceed what it has taken in the best of the last seconds.
+succeed, and in no second exceed what it has taken in the best of the last ones.
 First attempts are not governed: they are what the destination takes on any day.
 """
 
@@ -18,6 +18,9 @@ from supervisor.core.bucket import Bucket, gathered
 RECENT_S = 10
 #: What retries begin with, as a part of what is taken, and by how much they grow in a second.
 BEGIN, GROWTH = 0.1, 1.1
+#: Seconds' worth that may go at once after a quiet while. Rate and this together are what a second
+#: can see, and that is what stays below what was proven.
+AT_ONCE_S = 0.2
 #: Events a second, and at once, that may always be tried again: nothing is proven by silence.
 LEAST_PER_S, LEAST_AT_ONCE = 5.0, 10.0
 
@@ -55,13 +58,15 @@ class Governor:
     def rate(self, now: float) -> float:
         """Events a second at which retries may go now."""
         proven, retried = self._best(now)
-        return max(LEAST_PER_S, min(proven, max(BEGIN * proven, GROWTH * retried)))
+        most = proven / (1 + AT_ONCE_S)
+        return max(LEAST_PER_S, min(most, max(BEGIN * proven, GROWTH * retried)))
 
     def wait_s(self, batch_events: int, now: float) -> float:
         """Seconds until a batch of retries may go."""
         rate = self.rate(now)
         need = gathered(rate, batch_events, batch_events)
-        return self._bucket.wait_s(rate, max(LEAST_AT_ONCE, rate), need, now)
+        at_once = LEAST_AT_ONCE if rate <= LEAST_PER_S else max(1.0, AT_ONCE_S * rate)
+        return self._bucket.wait_s(rate, at_once, need, now)
 
     @property
     def allowance(self) -> int:

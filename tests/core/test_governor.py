@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from supervisor.core.governor import LEAST_AT_ONCE, LEAST_PER_S, Governor
+from supervisor.core.governor import AT_ONCE_S, LEAST_AT_ONCE, LEAST_PER_S, Governor
 
 
 def drain(governor: Governor, start: float, seconds: int, fresh_per_s: int) -> list[int]:
@@ -64,9 +64,27 @@ def test_never_exceeds_what_is_taken() -> None:
                 taken[second] += some
 
 
+@pytest.mark.parametrize("quiet_s", [0.0, 1.0, 5.0])
+def test_no_second_has_more_retries_than_were_proven(quiet_s: float) -> None:
+    """Not even the first one after a while in which no retry was due: savings count, too."""
+    governor = Governor()
+    for second in range(10):
+        governor.delivered(100, retries=True, now=second + 0.5)
+    governor.wait_s(100, 10.0)
+    governor.spend(governor.allowance)
+    sent = 0
+    for tick in range(1000):
+        now = 10.0 + quiet_s + tick / 1000
+        while governor.wait_s(100, now) <= 0:
+            some = governor.allowance
+            governor.spend(some)
+            sent += some
+    assert 80 <= sent <= governor.proven(10.0 + quiet_s)
+
+
 def test_what_was_proven_is_forgotten() -> None:
     """The rate of before an outage says nothing after it."""
     governor = Governor()
     governor.delivered(10_000, retries=True, now=0.0)
-    assert governor.rate(5.0) == 10_000
+    assert governor.rate(5.0) == 10_000 / (1 + AT_ONCE_S)
     assert governor.rate(30.0) == LEAST_PER_S
