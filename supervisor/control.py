@@ -22,6 +22,7 @@ from supervisor.admin.status import (
     PoolStatus,
     QueueStatus,
     Refused,
+    ServiceState,
     SpareStatus,
     Status,
     StoreStatus,
@@ -30,6 +31,7 @@ from supervisor.admin.status import (
     ZygoteStatus,
     rfc3339,
 )
+from supervisor.admin.steps import in_steps
 from supervisor.core.child import State
 from supervisor.core.scheduler import Rule
 from supervisor.dispatch import PoolShell
@@ -74,20 +76,34 @@ class Operator:
 
     # --- seeing ---
 
-    def status(self) -> Status:
-        """The service as it is now."""
+    def not_ready(self) -> str | None:
+        """Why the service takes no events now; None where it does."""
+        state = self._service.state
+        if state is not ServiceState.RUNNING:
+            return f"the service is {state}"
+        intake = self._service.queue.stats().intake
+        return None if intake == "open" else intake
+
+    def pools(self) -> list[PoolStatus]:
+        """The pools and their workers as they are now."""
+        return [_pool(name, shell) for name, shell in self._service.shells.items()]
+
+    async def status(self) -> Status:
+        """The service as it is now. Among many connections, others have their turn meanwhile."""
         service = self._service
+        queues: list[QueueStatus] = []
+        async for names in in_steps(list(service.config.connections)):
+            for name in names:
+                shell = service.pool_of(name)
+                if shell is not None:  # else the config has changed in between
+                    queues.append(self._queue(name, shell, shell.lanes[name]))
         stats = service.queue.stats()
         return Status(
             version=VERSION,
             state=service.state,
             uptime_s=round(time.monotonic() - service.started, 3),
-            pools=[_pool(name, shell) for name, shell in service.shells.items()],
-            queues=[
-                self._queue(name, shell, lane)
-                for shell in service.shells.values()
-                for name, lane in shell.lanes.items()
-            ],
+            pools=self.pools(),
+            queues=queues,
             books=service.queue.books(),
             sandbox=_layers(service),
             dedupe=stats.dedupe,
@@ -121,6 +137,8 @@ class Operator:
             waiting_for=text_of(hold) if depth.pending > depth.leased else "",
             concurrency=min(int(scheduled.concurrency.limit), lane.terms.max_concurrency),
             trips=scheduled.breaker.trips,
+            proven_per_s=scheduled.governor.proven(now),
+            retries_per_s=round(scheduled.governor.rate(now), 1),
             egress_refused=0 if refusals is None else refusals.count,
             last_egress_refusal=None if refusals is None else refusals.last,
             blame=_blame(shell, name),

@@ -13,6 +13,8 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import accumulate
 
+from supervisor.admin.families import head
+
 
 class _Histogram:
     """What was observed of one connection."""
@@ -30,7 +32,7 @@ class Histograms:
     def __init__(self, name: str, text: str, bounds_s: Sequence[float]) -> None:
         self._bounds_s = bounds_s
         self._children: dict[str, _Histogram] = {}
-        self._head = f"# HELP {name} {text}\n# TYPE {name} histogram\n"
+        self._head = head(name, text, "histogram")
         # What is doubled survives the formatting that puts names and figures in.
         bounds = [*map(str, map(float, bounds_s)), "+Inf"]
         self._lines = "".join(

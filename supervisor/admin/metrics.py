@@ -1,7 +1,7 @@
 """Prometheus metrics: every name, label and bucket, and the cheap ways to count.
 
 Owns the registry. Hot paths call once a batch, on the event loop's thread;
-label children are kept at hand, since looking one up costs more than counting.
+what there may be thousands of is kept and written by `families.py` and `histograms.py`.
 Sizes and ages are not kept here but read from `Status` when Prometheus asks.
 Label values are names from the config or members of closed sets; never text
 from events.
@@ -10,12 +10,12 @@ from events.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from typing import Literal
 
 from prometheus_client import (
     CollectorRegistry,
-    Counter,
     Histogram,
     disable_created_metrics,
     generate_latest,
@@ -29,10 +29,11 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from supervisor.admin.families import Counts, by_connection, head
 from supervisor.admin.histograms import Histograms
 from supervisor.admin.status import QueueState, Status
 
-#: What `Metrics.render` returns.
+#: What `Metrics.scrape` returns.
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 #: The supervisor's own name among the values of `process`.
 SUPERVISOR = "supervisor"
@@ -51,28 +52,6 @@ SNAPSHOT_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0)
 # The `_created` series double the page and say nothing that a restart does not show. The switch is
 # the library's own and global; this registry is the process's only one.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the library's one untyped function
-
-
-class _Counts:
-    """A counter whose children are looked up once per label set."""
-
-    def __init__(
-        self, registry: CollectorRegistry, name: str, text: str, labels: Sequence[str]
-    ) -> None:
-        self._counter = Counter(name, text, labels, registry=registry)
-        self._children: dict[tuple[str, ...], Counter] = {}
-
-    def add(self, labels: tuple[str, ...], n: int) -> None:
-        child = self._children.get(labels)
-        if child is None:
-            child = self._children[labels] = self._counter.labels(*labels)
-        child.inc(n)
-
-    def retain(self, kept: Collection[str]) -> None:
-        """Drop the children whose first label is not in `kept`."""
-        for labels in [labels for labels in self._children if labels[0] not in kept]:
-            del self._children[labels]
-            self._counter.remove(*labels)
 
 
 class _Seconds:
@@ -108,38 +87,33 @@ class Metrics(Collector):
     def __init__(self, version: str) -> None:
         self._version = version
         self.registry = registry = CollectorRegistry()
-        self._snapshot: Callable[[], Status] | None = None
+        self._snapshot: Callable[[], Awaitable[Status]] | None = None
         self._status: Status | None = None
         self._delivery_seconds = Histograms(
             "bulkhead_delivery_seconds", "From receipt to delivery.", DELIVERY_BUCKETS
         )
         self._loop_lag_s: dict[str, float] = {}
-        self._received = _Counts(
-            registry,
+        self._received = Counts(
             "bulkhead_events_received_total",
             "Events that sources sent and that were valid, repeats included.",
             ("source", "type"),
         )
-        self._rejected = _Counts(
-            registry,
+        self._rejected = Counts(
             "bulkhead_events_rejected_total",
             "Events that were not taken, by reason.",
             ("source", "reason"),
         )
-        self._duplicate = _Counts(
-            registry,
+        self._duplicate = Counts(
             "bulkhead_events_duplicate_total",
             "Events that were dropped as repeats within the dedupe window.",
             ("source",),
         )
-        self._deliveries = _Counts(
-            registry,
+        self._deliveries = Counts(
             "bulkhead_deliveries_total",
             "Deliveries that ended, by outcome, on the first try or on retry.",
             ("connection", "destination", "outcome", "attempt"),
         )
-        self._attempts = _Counts(
-            registry,
+        self._attempts = Counts(
             "bulkhead_attempts_total",
             "Attempts at a delivery, by what came of them.",
             ("connection", "result"),
@@ -149,50 +123,42 @@ class Metrics(Collector):
             "From handing a batch to a worker to its last outcome.",
             BATCH_BUCKETS,
         )
-        self._egress = _Counts(
-            registry,
+        self._egress = Counts(
             "bulkhead_egress_connects_total",
             "New connections that workers asked for, by what came of them.",
             ("connection", "result"),
         )
-        self._output_bytes = _Counts(
-            registry,
+        self._output_bytes = Counts(
             "bulkhead_output_bytes_total",
             "Bytes that workers wrote to standard output and error past Python, by whose step ran.",
             ("connection",),
         )
-        self._log_lines = _Counts(
-            registry,
+        self._log_lines = Counts(
             "bulkhead_log_lines_total",
             "Lines that destinations logged or printed, by whether they were kept.",
             ("connection", "result"),
         )
-        self._stray_exceptions = _Counts(
-            registry,
+        self._stray_exceptions = Counts(
             "bulkhead_stray_exceptions_total",
             "Exceptions raised where nobody catches: in tasks, callbacks, threads, __del__.",
             ("connection",),
         )
-        self._worker_exits = _Counts(
-            registry,
+        self._worker_exits = Counts(
             "bulkhead_worker_exits_total",
             "Workers that ended, by reason.",
             ("pool", "reason"),
         )
-        self._connection_deaths = _Counts(
-            registry,
+        self._connection_deaths = Counts(
             "bulkhead_connection_worker_deaths_total",
             "Workers that died or had to be killed by the fault of a connection.",
             ("connection",),
         )
-        self._connection_used_up = _Counts(
-            registry,
+        self._connection_used_up = Counts(
             "bulkhead_connection_workers_used_up_total",
             "Workers that a connection left with no memory or files, without their death.",
             ("connection",),
         )
-        self._suspect_executions = _Counts(
-            registry,
+        self._suspect_executions = Counts(
             "bulkhead_suspect_executions_total",
             "Deliveries that were sent again to find out which of them kills its worker.",
             ("connection",),
@@ -211,10 +177,25 @@ class Metrics(Collector):
             "kind",
             SNAPSHOT_BUCKETS,
         )
+        self._counts = (
+            self._received,
+            self._rejected,
+            self._duplicate,
+            self._deliveries,
+            self._attempts,
+            self._egress,
+            self._output_bytes,
+            self._log_lines,
+            self._stray_exceptions,
+            self._worker_exits,
+            self._connection_deaths,
+            self._connection_used_up,
+            self._suspect_executions,
+        )
         registry.register(self)
         ProcessCollector(registry=registry)
 
-    def follow(self, snapshot: Callable[[], Status]) -> None:
+    def follow(self, snapshot: Callable[[], Awaitable[Status]]) -> None:
         """Read depths, ages and sizes from `snapshot` whenever metrics are asked for."""
         self._snapshot = snapshot
 
@@ -304,7 +285,7 @@ class Metrics(Collector):
         """Forget what the config does not name any more, so that label sets cannot only grow."""
         for by_source in (self._received, self._rejected, self._duplicate):
             by_source.retain(sources)
-        for by_connection in (
+        for of_connections in (
             self._deliveries,
             self._attempts,
             self._egress,
@@ -312,7 +293,7 @@ class Metrics(Collector):
             self._connection_used_up,
             self._suspect_executions,
         ):
-            by_connection.retain(connections)
+            of_connections.retain(connections)
         self._batch_seconds.retain(connections)
         self._delivery_seconds.retain(connections)
         self._worker_exits.retain(pools)
@@ -324,20 +305,18 @@ class Metrics(Collector):
         It is written in a thread: with thousands of connections that takes long
         enough to be missed by the event loop. What is looked at is looked at here.
         """
-        self._look()
+        if self._snapshot is not None:
+            self._status = await self._snapshot()
         return await asyncio.to_thread(self._page)
 
-    def render(self) -> bytes:
-        """The same page, at once."""
-        self._look()
-        return self._page()
-
     def _page(self) -> bytes:
-        own = "".join((*self._delivery_seconds.text(), *self._batch_seconds.text()))
-        return generate_latest(self.registry) + own.encode()
-
-    def _look(self) -> None:
-        self._status = None if self._snapshot is None else self._snapshot()
+        status = self._status
+        own = [family.text() for family in self._counts]
+        own += [self._delivery_seconds.text(), self._batch_seconds.text()]
+        if status is not None:
+            own += _queues(status)
+        # Family by family: a step that is one to the interpreter keeps everybody waiting.
+        return b"".join((generate_latest(self.registry), *("".join(one).encode() for one in own)))
 
     def describe(self) -> Iterator[Metric]:
         """Name nothing in advance: registering must not take a snapshot."""
@@ -352,7 +331,6 @@ class Metrics(Collector):
         yield InfoMetricFamily("bulkhead", "Version of the service.", {"version": self._version})
         status = self._status
         if status is not None:
-            yield from _queues(status)
             yield from _workers(status)
             yield from _store(status)
             yield _sandbox(status)
@@ -382,67 +360,78 @@ def _sandbox(status: Status) -> Metric:
     return family
 
 
-def _queues(status: Status) -> Iterator[Metric]:
-    depth = GaugeMetricFamily(
-        "bulkhead_queue_depth", "Deliveries that are pending.", labels=("connection",)
+def _queues(status: Status) -> list[Iterator[str]]:
+    queues = status.queues
+    shut = (
+        f'bulkhead_queue_shut{{connection="{queue.connection}",state="{queue.state}"}} 1.0\n'
+        for queue in queues
+        if queue.state is not QueueState.OPEN
     )
-    oldest = GaugeMetricFamily(
-        "bulkhead_queue_oldest_seconds",
-        "Age of the oldest pending delivery, 0 where there is none.",
-        labels=("connection",),
-    )
-    leak = GaugeMetricFamily(
-        "bulkhead_connection_leak_bytes_per_event",
-        "Bytes that each event leaves behind in its worker, 0 where no leak was found.",
-        labels=("connection",),
-    )
-    together = GaugeMetricFamily(
-        "bulkhead_connection_leaks_together_bytes_per_event",
-        "Bytes that each event of a group of connections leaves behind, of which some leak and"
-        " nobody can tell yet which; its members are listed.",
-        labels=("connection",),
-    )
-    concurrency = GaugeMetricFamily(
-        "bulkhead_queue_concurrency",
-        "Batches that may run at once now: the limit that was found out.",
-        labels=("connection",),
-    )
-    shut = GaugeMetricFamily(
-        "bulkhead_queue_shut",
-        "1 for a queue that may not send now, by its state; open ones are not listed.",
-        labels=("connection", "state"),
-    )
-    held = GaugeMetricFamily(
-        "bulkhead_queue_held_deliveries",
-        "Deliveries that wait behind another event of their user, where there are any.",
-        labels=("connection",),
-    )
-    held_s = GaugeMetricFamily(
-        "bulkhead_queue_held_seconds",
-        "For how long the user that is held back longest is, where there is one.",
-        labels=("connection",),
-    )
-    trips = CounterMetricFamily(
-        "bulkhead_queue_trips",
-        "How often a connection's circuit breaker has opened, where it has.",
-        labels=("connection",),
-    )
-    for queue in status.queues:
-        name = (queue.connection,)
-        depth.add_metric(name, queue.depth)
-        oldest.add_metric(name, queue.oldest_s or 0.0)
-        leak.add_metric(name, queue.leak_bytes_per_event or 0.0)
-        if queue.leaks_together_bytes_per_event is not None:
-            together.add_metric(name, queue.leaks_together_bytes_per_event)
-        concurrency.add_metric(name, queue.concurrency)
-        if queue.state is not QueueState.OPEN:
-            shut.add_metric((queue.connection, queue.state.value), 1)
-        if queue.held_s is not None:
-            held.add_metric(name, queue.held_deliveries)
-            held_s.add_metric(name, queue.held_s)
-        if queue.trips:
-            trips.add_metric(name, queue.trips)
-    yield from (depth, oldest, leak, together, concurrency, shut, held, held_s, trips)
+    return [
+        by_connection(
+            "bulkhead_queue_depth",
+            "Deliveries that are pending.",
+            "gauge",
+            ((queue.connection, queue.depth) for queue in queues),
+        ),
+        by_connection(
+            "bulkhead_queue_oldest_seconds",
+            "Age of the oldest pending delivery, 0 where there is none.",
+            "gauge",
+            ((queue.connection, queue.oldest_s or 0.0) for queue in queues),
+        ),
+        by_connection(
+            "bulkhead_connection_leak_bytes_per_event",
+            "Bytes that each event leaves behind in its worker, 0 where no leak was found.",
+            "gauge",
+            ((queue.connection, queue.leak_bytes_per_event or 0.0) for queue in queues),
+        ),
+        by_connection(
+            "bulkhead_connection_leaks_together_bytes_per_event",
+            "Bytes that each event of a group of connections leaves behind, of which some leak and"
+            " nobody can tell yet which; its members are listed.",
+            "gauge",
+            (
+                (queue.connection, queue.leaks_together_bytes_per_event)
+                for queue in queues
+                if queue.leaks_together_bytes_per_event is not None
+            ),
+        ),
+        by_connection(
+            "bulkhead_queue_concurrency",
+            "Batches that may run at once now: the limit that was found out.",
+            "gauge",
+            ((queue.connection, queue.concurrency) for queue in queues),
+        ),
+        itertools.chain(
+            (
+                head(
+                    "bulkhead_queue_shut",
+                    "1 for a queue that may not send now, by its state; open ones are not listed.",
+                    "gauge",
+                ),
+            ),
+            shut,
+        ),
+        by_connection(
+            "bulkhead_queue_held_deliveries",
+            "Deliveries that wait behind another event of their user, where there are any.",
+            "gauge",
+            ((q.connection, q.held_deliveries) for q in queues if q.held_s is not None),
+        ),
+        by_connection(
+            "bulkhead_queue_held_seconds",
+            "For how long the user that is held back longest is, where there is one.",
+            "gauge",
+            ((q.connection, q.held_s) for q in queues if q.held_s is not None),
+        ),
+        by_connection(
+            "bulkhead_queue_trips_total",
+            "How often a connection's circuit breaker has opened, where it has.",
+            "counter",
+            ((queue.connection, queue.trips) for queue in queues if queue.trips),
+        ),
+    ]
 
 
 def _workers(status: Status) -> Iterator[Metric]:

@@ -28,6 +28,7 @@ from supervisor.admin.letters import (
     read_page,
 )
 from supervisor.admin.status import Control, EvidenceFailed, NotFound, Refused
+from supervisor.admin.steps import in_steps
 from supervisor.queue import QueueUnavailable, Selection
 
 _log = structlog.get_logger(__name__)
@@ -151,7 +152,7 @@ class AdminApi:
 
     async def ready(self, request: web.Request) -> web.StreamResponse:
         """It takes events, or 503 and why not."""
-        why = self.control.status().not_ready
+        why = self.control.not_ready()
         return _json({"status": "ready"}) if why is None else _error(503, "not_ready", why)
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
@@ -161,7 +162,14 @@ class AdminApi:
 
     async def status(self, request: web.Request) -> web.StreamResponse:
         """Pools, workers, queues, books."""
-        return _json(self.control.status())
+        status = await self.control.status()
+        # Encoded in steps, too: what goes into the whole are pieces of text.
+        queues = [
+            msgspec.Raw(msgspec.json.encode(queue))
+            async for some in in_steps(status.queues)
+            for queue in some
+        ]
+        return _json(msgspec.structs.replace(status, queues=queues))
 
     async def books(self, request: web.Request) -> web.StreamResponse:
         """The books with `pending` counted anew in the store, and those of each connection."""
@@ -250,7 +258,7 @@ class AdminApi:
 
     async def workers(self, request: web.Request) -> web.StreamResponse:
         """The workers of `/status`, flat."""
-        pools = self.control.status().pools
+        pools = self.control.pools()
         return _json(
             {
                 "workers": [

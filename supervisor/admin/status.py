@@ -135,7 +135,7 @@ class PoolStatus(msgspec.Struct, frozen=True):
     leaks_together: Sequence[LeakingGroup] = ()
 
 
-class BlameStatus(msgspec.Struct, frozen=True):
+class BlameStatus(msgspec.Struct, frozen=True, gc=False):
     """What a connection has cost since the service started.
 
     `standing` is `trusted`, `on probation` (deliveries of it were in a worker that
@@ -155,7 +155,7 @@ class BlameStatus(msgspec.Struct, frozen=True):
     workers_used_up: int = 0
 
 
-class QueueStatus(msgspec.Struct, frozen=True):
+class QueueStatus(msgspec.Struct, frozen=True, gc=False):
     """One connection's queue. `depth` counts all that is pending, `inflight` what is leased of it.
 
     `oldest_s` is the age of the oldest pending delivery in seconds, None where
@@ -192,6 +192,10 @@ class QueueStatus(msgspec.Struct, frozen=True):
     """What each of its events leaves behind in a worker's memory, None where it does not leak."""
     leaks_together_bytes_per_event: float | None = None
     """The same of its group in the pool's `leaks_together`, None where it is in none."""
+    proven_per_s: float = 0.0
+    """Events that its destination took in the best of the last ten seconds."""
+    retries_per_s: float = 0.0
+    """How many retries may go in a second now."""
 
 
 class StoreStatus(msgspec.Struct, frozen=True):
@@ -219,7 +223,11 @@ class ZygoteStatus(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """The whole service at one moment. `sandbox` says of each layer "on", or why not."""
+    """The whole service. `sandbox` says of each layer "on", or why not.
+
+    All but the queues is of one moment. They are looked at before it, one after the
+    other: with thousands of them, a few tenths of a second go by.
+    """
 
     version: str
     state: ServiceState
@@ -233,15 +241,6 @@ class Status(msgspec.Struct, frozen=True):
     zygote: ZygoteStatus
     pid: int
     """The supervisor's own."""
-
-    @property
-    def not_ready(self) -> str | None:
-        """Why the service takes no events now; None where it does."""
-        if self.state is not ServiceState.RUNNING:
-            return f"the service is {self.state}"
-        if self.store.intake != "open":
-            return self.store.intake
-        return None
 
 
 class NotFound(Exception):
@@ -275,7 +274,13 @@ class Control(Protocol):
     def exits(self) -> ExitStore:
         """Every worker's exit."""
 
-    def status(self) -> Status:
+    def not_ready(self) -> str | None:
+        """Why the service takes no events now; None where it does."""
+
+    def pools(self) -> Sequence[PoolStatus]:
+        """The pools and their workers as they are now."""
+
+    async def status(self) -> Status:
         """The service as it is now, from memory."""
 
     def waiting_for(self, connection: str, record: DeliveryRecord) -> str:

@@ -127,7 +127,7 @@ class Bury(msgspec.Struct, frozen=True):
 Verdict = Delivered | Unsupported | Postpone | Release | Bury
 
 
-class Depth(msgspec.Struct, frozen=True):
+class Depth(msgspec.Struct, frozen=True, gc=False):
     """What one connection has in the queue. Times are epoch seconds of the service's clock."""
 
     fresh: int

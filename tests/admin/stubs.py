@@ -257,14 +257,20 @@ class StubControl:
         self.metrics = Metrics("1.2.3")
         self.now = a_status()
         self.done: list[tuple[str, str]] = []
-        self.metrics.follow(lambda: self.now)
+        self.metrics.follow(self.status)
 
     @property
     def queue(self) -> Queue:
         # The admin API reads and never appends or leases: those methods are not stubbed.
         return cast(Queue, self.stub_queue)
 
-    def status(self) -> Status:
+    def not_ready(self) -> str | None:
+        return None if self.now.store.intake == "open" else self.now.store.intake
+
+    def pools(self) -> Sequence[PoolStatus]:
+        return self.now.pools
+
+    async def status(self) -> Status:
         return self.now
 
     def waiting_for(self, connection: str, record: DeliveryRecord) -> str:
