@@ -3,7 +3,8 @@
 A small model of everything around them: a queue of numbers, workers that die
 when they run poison, a clock of our own. The invariants are those of the
 service: nothing is lost or finished twice, no slot is without a plan, innocents
-are spared, and whatever happened, in the end each event has its verdict.
+are spared, no event is sent more often than its attempts and its workers' deaths
+say, and whatever happened, in the end each event has its verdict.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, cast
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from supervisor.core.breaker import BreakerPolicy
 from supervisor.core.child import State
 from supervisor.core.effects import Assign, ExitReason, Isolate, Retire, Spawn, Wake
 from supervisor.core.pool import CELLS_MOST, Effect, Pool
@@ -30,7 +32,15 @@ from supervisor.verdicts import Run
 from supervisor.workers import Exit, Mark
 
 CREDITS = 2
-TERMS = Terms(batch_events=5, batch_bytes=1000, max_concurrency=2)
+#: A breaker that opens soon, so that short histories have probes in them.
+TERMS = Terms(
+    batch_events=5,
+    batch_bytes=1000,
+    max_concurrency=2,
+    breaker=BreakerPolicy(failures_allowed=2, events_least=4),
+)
+#: Seconds until another attempt.
+AGAIN_S = 1.0
 
 
 @dataclass
@@ -45,6 +55,10 @@ class World:
     now: float = 1000.0
     fresh: dict[str, list[int]] = field(default_factory=dict)
     alone: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
+    later: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
+    #: as the queue counts them, and sends that were lost with their worker
+    attempts: Counter[int] = field(default_factory=Counter)
+    lost: Counter[int] = field(default_factory=Counter)
     delivered: Counter[int] = field(default_factory=Counter)
     quarantined: Counter[int] = field(default_factory=Counter)
     sent: Counter[int] = field(default_factory=Counter)
@@ -66,7 +80,7 @@ class World:
         for name in self.names:
             # Any: what a lane may reach is nothing here.
             self.lanes[name] = Lane(name, name, {}, TERMS, None, cast(Any, None))
-            self.fresh[name], self.alone[name] = [], []
+            self.fresh[name], self.alone[name], self.later[name] = [], [], []
             self.scheduler.opened(name, TERMS)
         # Any: metrics and queue are not looked at, and this world is judge and host.
         nobody = cast(
@@ -91,17 +105,20 @@ class World:
     # --- queue ---
 
     def look(self, name: str) -> Ready:
-        at = min((at for at, _ in self.alone[name]), default=None)
-        return Ready(len(self.fresh[name]), at)
+        waiting = [*self.alone[name], *self.later[name]]
+        return Ready(len(self.fresh[name]), min((at for at, _ in waiting), default=None))
 
     def lease(self, name: str, most: int, *, retries: bool) -> list[int]:
         if not retries:
             taken, self.fresh[name] = self.fresh[name][:most], self.fresh[name][most:]
             return taken
-        due = [(at, event) for at, event in sorted(self.alone[name]) if at <= self.now][:1]
-        for entry in due:
-            self.alone[name].remove(entry)
-        return [event for _, event in due]
+        for waiting, size in ((self.later[name], most), (self.alone[name], 1)):
+            due = [(at, event) for at, event in sorted(waiting) if at <= self.now][:size]
+            for entry in due:
+                waiting.remove(entry)
+            if due:
+                return [event for _, event in due]
+        return []
 
     # --- workers ---
 
@@ -145,6 +162,10 @@ class World:
             self.pool.child_gone(child, was_ready=True, has_worked=post.finished > 0, now=self.now)
         )
         runs = list(post.batches.values())
+        for run in runs:
+            self.lost.update(
+                n for n, told in zip(events_of(run), run.told, strict=True) if not told
+            )
         end = Exit(reason, detail, True, 0.0, None, mark)
         self.suspects.died(post, end, "evidence", is_ours=False)
         for run in runs:
@@ -152,7 +173,12 @@ class World:
 
     def finish(self, run: Run) -> None:
         del self.running[run.id]
-        told = Told(delivered=run.delivered, started=run.started)
+        told = Told(
+            delivered=run.delivered,
+            retried=run.retried,
+            retries=run.retries,
+            started=run.started,
+        )
         self.scheduler.finished(run.connection, run.worker, told, now=self.now, jitter=0.5)
 
     # --- suspects.Host ---
@@ -201,6 +227,7 @@ class World:
             run = Run(
                 next(self.ids), take.connection, take.connection, take.worker,
                 lease_of(take.connection, events), self.now, self.now + 60, bytearray(len(events)),
+                take.retries,
             )  # fmt: skip
             self.hand_over(post, run)
         raise AssertionError("it spins")
@@ -214,16 +241,34 @@ class World:
         if bad is not None:
             self.die(child, self.mark(run, bad), ExitReason.SIGNAL, "SIGSEGV")
             return
-        run.told = bytearray(b"\1" * len(run.told))
         run.delivered = len(numbers)
         self.delivered.update(numbers)
+        self.answered(post, run)
+
+    def refuse(self, child: int, *, alone: bool) -> None:
+        """One batch of a worker has to be tried again; `alone`: each of its events by itself."""
+        post = self.posts[child]
+        run = next(iter(post.batches.values()))
+        waiting = (self.alone if alone else self.later)[run.connection]
+        waiting += [(self.now + AGAIN_S, event) for event in events_of(run)]
+        run.retried = len(run.told)
+        self.answered(post, run)
+
+    def answered(self, post: Post, run: Run) -> None:
+        """Every event of a batch has its outcome."""
+        run.told = bytearray(b"\1" * len(run.told))
+        self.attempts.update(events_of(run))
         del post.batches[run.id]
         post.finished += 1
         post.idle_since = self.now
         self.finish(run)
         self.suspects.batch_done(post, run, 0.1, 30.0)
         if post.is_leaving and not post.batches:
-            self.posts.pop(child, None)
+            self.posts.pop(post.worker.number, None)
+
+    def recycle(self, child: int) -> None:
+        """A worker is to be replaced, once it has finished what it has."""
+        self.carry_out(self.pool.recycled(child, self.now))
 
     def mark(self, run: Run, index: int) -> Mark | None:
         match self.hints:
@@ -247,7 +292,8 @@ class World:
 
     def check(self) -> None:
         pending = Counter(itertools.chain(*self.fresh.values()))
-        pending.update(event for waiting in self.alone.values() for _, event in waiting)
+        for waiting in (*self.alone.values(), *self.later.values()):
+            pending.update(event for _, event in waiting)
         in_workers = Counter(itertools.chain(*map(events_of, self.running.values())))
         assert max(in_workers.values(), default=0) <= 1
         ended = self.delivered + self.quarantined
@@ -263,8 +309,13 @@ class World:
         assert set(held) | set(self.pool.spares) <= self.posts.keys()
         wanted = [*self.pool.slots.values(), *list(self.pool.cells.values())[:CELLS_MOST]]
         assert None not in wanted or self.pool.starting or self.wake_at is not None
+        for event, times in self.sent.items():
+            charged = self.attempts[event] + in_workers[event]
+            # What is lost may be charged as an attempt, and nothing else is for nothing.
+            assert times - self.lost[event] <= charged <= times, "sends do not add up"
         for event in self.accepted - self.poison:
-            times = 3 + self.released[event] + self.shot[event]
+            rounds = self.attempts[event] + (event not in ended)
+            times = 3 * rounds + self.released[event] + self.shot[event]
             assert self.sent[event] <= times, "sent too often"
 
     def settle(self) -> None:
@@ -287,6 +338,7 @@ class World:
         return (
             any(self.fresh.values())
             or any(self.alone.values())
+            or any(self.later.values())
             or any(self.suspects.undecided(name) for name in self.names)
         )
 
@@ -301,17 +353,23 @@ class Judge:
         chosen = range(len(run.told)) if indices is None else indices
         numbers = [events_of(run)[index] for index in chosen if not run.told[index]]
         self.world.released.update(numbers)
-        self.world.fresh[run.connection][:0] = numbers
+        tried = [n for n in numbers if self.world.attempts[n]]
+        self.world.later[run.connection] += [(self.world.now, n) for n in tried]
+        self.world.fresh[run.connection][:0] = [n for n in numbers if n not in tried]
         self.world.scheduler.work_came(run.connection)
 
     def postponed(self, run: Run, indices: Iterable[int], reason: str) -> None:
-        at = self.world.now + 1.0
-        self.world.alone[run.connection] += [(at, events_of(run)[index]) for index in indices]
+        at = self.world.now + AGAIN_S
+        numbers = [events_of(run)[index] for index in indices]
+        self.world.attempts.update(numbers)
+        self.world.alone[run.connection] += [(at, n) for n in numbers]
         self.world.scheduler.work_came(run.connection)
 
     def quarantined(self, run: Run, index: int, reason: str, exit_id: str | None) -> None:
         assert exit_id == "evidence"
-        self.world.quarantined[events_of(run)[index]] += 1
+        event = events_of(run)[index]
+        self.world.attempts[event] += 1
+        self.world.quarantined[event] += 1
 
 
 def lease_of(name: str, events: list[int]) -> Lease:
@@ -339,8 +397,12 @@ def test_whatever_happens_everything_ends_as_it_should(data: st.DataObject) -> N
         busy = [child for child, post in world.posts.items() if post.batches]
         if world.starting:
             actions += ["ready", "ready", "fail"]
+        serving = world.pool.children()
+        actions += ["pause", "resume", "probe"]
+        if serving:
+            actions += ["recycle"]
         if busy:
-            actions += ["work", "work", "work", "shoot"]
+            actions += ["work", "work", "work", "refuse", "refuse", "shoot"]
         match data.draw(st.sampled_from(actions)):
             case "accept":
                 world.accept(data.draw(st.sampled_from(world.names)), data.draw(st.integers(1, 8)))
@@ -354,14 +416,26 @@ def test_whatever_happens_everything_ends_as_it_should(data: st.DataObject) -> N
                 child = data.draw(st.sampled_from(sorted(world.starting)))
                 world.starting.discard(child)
                 world.carry_out(world.pool.child_gone(child, was_ready=False, now=world.now))
+            case "pause":
+                world.scheduler.paused(data.draw(st.sampled_from(world.names)))
+            case "resume":
+                world.scheduler.resumed(data.draw(st.sampled_from(world.names)))
+            case "probe":
+                world.scheduler.probed(data.draw(st.sampled_from(world.names)), world.now)
+            case "recycle":
+                world.recycle(data.draw(st.sampled_from(sorted(serving))))
             case "work":
                 world.work(data.draw(st.sampled_from(busy)))
+            case "refuse":
+                world.refuse(data.draw(st.sampled_from(busy)), alone=data.draw(st.booleans()))
             case _:  # somebody outside kills it
                 child = data.draw(st.sampled_from(busy))
                 for run in world.posts[child].batches.values():
                     world.shot.update(events_of(run))
                 world.die(child, None, ExitReason.SIGNAL, "SIGKILL")
         world.check()
+    for name in world.names:
+        world.scheduler.resumed(name)
     world.settle()
     assert set(world.delivered) | set(world.quarantined) == world.accepted
     assert world.accepted & world.poison <= set(world.quarantined)
