@@ -22,6 +22,7 @@ from scripts.benchmarks import (
     loss,
     mapping,
     memory,
+    outage,
     pause,
     recover,
     report,
@@ -30,6 +31,7 @@ from scripts.benchmarks import (
     tax,
 )
 from scripts.benchmarks.comparison import PAIRS
+from scripts.simulator.scenarios import Outage
 
 Command = TypeVar("Command", bound=Callable[..., Any])  # Any: click passes options by name
 
@@ -166,6 +168,37 @@ def scale_command(
 def fair_command(seconds: float, pairs: int, json_path: Path | None) -> None:
     """p99 of nine healthy connections beside a sick one, of five kinds; and without it."""
     report.show("fair", fair.run(seconds=seconds, pairs=pairs), json_path)
+
+
+@main.command("outage")
+@click.option(
+    "--rate",
+    type=click.FloatRange(20, 1_000),
+    default=160.0,
+    show_default=True,
+    help="Events a second.",
+)
+@click.option(
+    "--outage",
+    "outage_s",
+    type=click.FloatRange(2, 120),
+    default=10.0,
+    show_default=True,
+    help="Seconds with 15 % of good answers.",
+)
+@click.option(
+    "--plot",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Draw both runs there; the suffix (.svg, .png) is the format.",
+)
+@_json_option
+def outage_command(rate: float, outage_s: float, plot: Path | None, json_path: Path | None) -> None:
+    """A partner's outage, real and simulated; exit 1 where retries exceed the proven rate."""
+    of = Outage(per_s=rate, before_s=8.0, outage_s=outage_s, after_s=4 * outage_s + 30.0)
+    figures, is_sound = outage.run(of, plot)
+    report.show("outage", figures, json_path)
+    if not is_sound:
+        raise SystemExit(1)
 
 
 @main.command("pause")

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from scripts.simulator import report, scenarios
 from scripts.simulator.engine import Guard
-from scripts.simulator.scenarios import Result
+from scripts.simulator.figures import Result
 
 Command = TypeVar("Command", bound=Callable[..., Any])  # Any: click passes options by name
 
@@ -50,7 +50,8 @@ def main() -> None:
 def outage_command(rate: float, seed: int, plot: Path | None) -> None:
     """A partner at 15 % for 105 minutes, then well again: with the retry governor and without."""
     began = time.monotonic()
-    results = [scenarios.outage(guard=guard, per_s=rate, seed=seed) for guard in Guard]
+    of = scenarios.Outage(per_s=rate)
+    results = [scenarios.outage(of, guard=guard, seed=seed) for guard in Guard]
     _show(results, plot, began)
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from scripts.simulator.destinations import Answer, Model
-from scripts.simulator.figures import Figures
+from scripts.simulator.figures import Figures, Result
 from supervisor.core.concurrency import Concurrency
 from supervisor.core.governor import Governor
 from supervisor.core.retry import RetryPolicy, next_attempt_s
@@ -137,10 +137,10 @@ class Simulation:
                 self._pump()
         self.now = until
 
-    @property
-    def pending(self) -> int:
-        """Events that are not delivered yet, nor given up."""
-        return sum(backlog.pending for backlog in self.backlogs.values())
+    def result(self, title: str, until: float, *marks: tuple[float, str]) -> Result:
+        """What there is to show of it, up to `until`."""
+        pending = {name: backlog.pending for name, backlog in self.backlogs.items()}
+        return Result(title, self.figures, pending, until, marks)
 
     def _at(self, time: float, happen: Callable[[], None]) -> None:
         heapq.heappush(self._events, (time, next(self._numbers), happen))
@@ -161,7 +161,8 @@ class Simulation:
         backlog = self.backlogs[name]
         backlog.fresh += n
         backlog.log.append(Group(n, self.now))
-        self.figures[name].arrived(n, self.now, backlog.pending)
+        self.figures[name].arrived(n, self.now)
+        self.figures[name].pending(backlog.pending, self.now)
         self.scheduler.work_came(name)
         self._arrive(name, arrivals)
 
@@ -176,7 +177,11 @@ class Simulation:
                 scheduler.nothing_leased(take, self.now)
                 continue
             scheduler.sent(take, n)
-            self.figures[take.connection].sent(n, self.now, retries=take.retries)
+            figures = self.figures[take.connection]
+            figures.sent(n, self.now, retries=take.retries)
+            if take.retries:
+                governor = scheduler.lanes[take.connection].governor
+                figures.proved(governor.proven(self.now), self.now)
             answer = self._connections[take.connection].model.answer(n, self.now, self._chance)
             self._at(self.now + answer.took_s, self._ending(take, groups, answer, self.now))
         at = scheduler.next_alarm()

@@ -1,17 +1,23 @@
 """What is counted of a connection: rates by time, latencies, backlog.
 
-Latencies are kept in slots that are 5 % wide, so that a percentile costs the
-same for a thousand events and for a million.
+The same for a simulation and for a run of the real service. Latencies are kept
+in slots that are 5 % wide, so that a percentile costs the same for a thousand
+events and for a million.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from supervisor.core.governor import LEAST_AT_ONCE, LEAST_PER_S
 
 _WIDTH = math.log(1.05)
 _LEAST_S = 1e-4
+#: Retries that may go in a second whatever was proven.
+_ALWAYS = LEAST_PER_S + LEAST_AT_ONCE
 
 
 @dataclass(slots=True)
@@ -23,7 +29,8 @@ class Slot:
     retries: int = 0
     delivered: int = 0
     on_retry: int = 0
-    pending: int = 0
+    pending: int | None = None
+    proven: float | None = None
 
 
 @dataclass(slots=True)
@@ -45,10 +52,9 @@ class Figures:
             slot = self.slots[number] = Slot()
         return slot
 
-    def arrived(self, n: int, now: float, pending: int) -> None:
+    def arrived(self, n: int, now: float) -> None:
         self._slot(now).arrived += n
         self.total.arrived += n
-        self.pending(pending, now)
 
     def sent(self, n: int, now: float, *, retries: bool) -> None:
         for slot in (self._slot(now), self.total):
@@ -72,23 +78,62 @@ class Figures:
         self._slot(now).pending = n
         self.worst_pending = max(self.worst_pending, n)
 
+    def proved(self, per_s: float, now: float) -> None:
+        """That many events a second is what the destination has proven to take."""
+        slot = self._slot(now)
+        slot.proven = per_s if slot.proven is None else max(slot.proven, per_s)
+
     def series(self, name: str, until: float) -> list[float]:
-        """One figure in each slot, a second; of `pending` the last known."""
+        """One figure in each slot, a second; of `pending` and `proven` the last known."""
         values: list[float] = []
-        pending = 0
+        last = 0.0
         empty = Slot()
         for number in range(int(until / self.bucket_s) + 1):
             slot = self.slots.get(number, empty)
-            if name == "pending":
-                pending = pending if slot is empty else slot.pending
-                values.append(pending)
+            if name in ("pending", "proven"):
+                known = getattr(slot, name)
+                last = last if known is None else known
+                values.append(last)
             else:
                 values.append(getattr(slot, name) / self.bucket_s)
         return values
 
+    def retries_to_proven(self, since: float, until: float) -> float:
+        """The most retries of a slot, as a share of what was proven in it or in the one before.
+
+        What left in one second may arrive in the next. A few may always go, see
+        `core/governor.py`, so that where less was proven they are the measure.
+        """
+        retries, proven = self.series("retries", until), self.series("proven", until)
+        return max(
+            retries[slot] / max(_ALWAYS, *proven[max(0, slot - 1) : slot + 1])
+            for slot in range(int(since / self.bucket_s), len(retries))
+        )
+
+    def drained_at(self, since: float, until: float, most: int) -> float | None:
+        """From when on at most `most` were pending, after `since`; None where there was no end."""
+        slots = self.series("pending", until)
+        begin = int(since / self.bucket_s)
+        found = next((slot for slot in range(begin, len(slots)) if slots[slot] <= most), None)
+        return None if found is None else found * self.bucket_s
+
     def percentile_s(self, share: float) -> float:
         """The latency that `share` of the deliveries did not exceed, within 5 %; 0 without any."""
         return percentile_s(self.latencies, share)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A run that has lasted until that second; `marks` are times worth a line in the plot.
+
+    `pending` is what each connection had left at its end.
+    """
+
+    title: str
+    figures: Mapping[str, Figures]
+    pending: Mapping[str, int]
+    until: float
+    marks: tuple[tuple[float, str], ...] = ()
 
 
 def percentile_s(latencies: Counter[int], share: float) -> float:

@@ -1,4 +1,4 @@
-"""What a simulation shows: a table on the terminal, a plot as SVG or PNG.
+"""What a run shows, simulated or real: a table on the terminal, a plot as SVG or PNG.
 
 Owns the looks. Must not simulate or judge.
 """
@@ -16,14 +16,16 @@ from matplotlib import pyplot
 from rich.console import Console
 from rich.table import Table
 
-from scripts.simulator.figures import Figures, percentile_s
-from scripts.simulator.scenarios import Result
+from scripts.simulator.figures import Figures, Result, percentile_s
 
 #: Connections that a table lists, those with most events first; the others are one line.
 MOST_ROWS = 12
 _BARS = " ▁▂▃▄▅▆▇█"
-#: Characters of the little curves on the terminal.
-_CURVE = 72
+#: Characters of the little curves on the terminal, and points of those in a plot.
+_CURVE, _POINTS = 72, 1500
+#: What the axis of time is marked in: the largest unit of which there are a few, or seconds.
+_UNITS = ((86_400.0, "days"), (3600.0, "hours"), (60.0, "minutes"))
+_LEAST_UNITS = 4
 
 
 def show(result: Result, console: Console) -> None:
@@ -33,10 +35,10 @@ def show(result: Result, console: Console) -> None:
         table.add_column(column, justify="left" if column == "connection" else "right")
     for column in ("worst backlog", "pending", "given up"):
         table.add_column(column, justify="right")
-    figures = result.simulation.figures
+    figures = result.figures
     names = sorted(figures, key=lambda name: -figures[name].total.arrived)
     for name in names[:MOST_ROWS]:
-        _add(table, name, figures[name], result, result.simulation.backlogs[name].pending)
+        _add(table, name, figures[name], result)
     rest = names[MOST_ROWS:]
     if rest:
         latencies: Counter[int] = Counter()
@@ -51,17 +53,17 @@ def show(result: Result, console: Console) -> None:
             _seconds(percentile_s(latencies, 0.5)),
             _seconds(percentile_s(latencies, 0.99)),
             f"{max(figures[name].worst_pending for name in rest):,}",
-            f"{sum(result.simulation.backlogs[name].pending for name in rest):,}",
+            f"{sum(result.pending[name] for name in rest):,}",
             f"{sum(figures[name].given_up for name in rest):,}",
         )
     console.print(table)
     busiest = figures[names[0]]
-    for what in ("first", "retries", "delivered", "pending"):
+    for what in ("first", "retries", "proven", "delivered", "pending"):
         values = busiest.series(what, result.until)
         console.print(f"{what:>10} {_curve(values)} most {max(values):,.0f}", highlight=False)
 
 
-def _add(table: Table, name: str, figures: Figures, result: Result, pending: int) -> None:
+def _add(table: Table, name: str, figures: Figures, result: Result) -> None:
     total = figures.total
     table.add_row(
         name,
@@ -72,7 +74,7 @@ def _add(table: Table, name: str, figures: Figures, result: Result, pending: int
         _seconds(figures.percentile_s(0.5)),
         _seconds(figures.percentile_s(0.99)),
         f"{figures.worst_pending:,}",
-        f"{pending:,}",
+        f"{result.pending[name]:,}",
         f"{figures.given_up:,}",
     )
 
@@ -83,30 +85,35 @@ def plot(results: list[Result], path: Path) -> None:
         3, len(results), figsize=(8 * len(results), 10), squeeze=False, sharey="row"
     )
     for column, result in enumerate(results):
-        figures = result.simulation.figures
+        figures = result.figures
         name = max(figures, key=lambda one: figures[one].total.arrived)
         busiest = figures[name]
         rates, backlog, latency = (row[column] for row in axes)
-        times = [
-            slot * busiest.bucket_s / 60
-            for slot in range(len(busiest.series("first", result.until)))
-        ]
-        for what, label in (
-            ("first", "first attempts"),
-            ("retries", "retries"),
-            ("delivered", "delivered"),
+        fitting = (unit for unit in _UNITS if result.until >= _LEAST_UNITS * unit[0])
+        unit_s, unit = next(fitting, (1.0, "seconds"))
+        for what, label, color in (
+            ("proven", "retries: proven rate", "silver"),
+            ("first", "first attempts", "tab:blue"),
+            ("retries", "retries", "tab:orange"),
+            ("delivered", "delivered", "tab:green"),
         ):
-            rates.plot(times, busiest.series(what, result.until), label=label, linewidth=1)
+            values, slots = _peaks(busiest.series(what, result.until), _POINTS)
+            if any(values):
+                times = [slot * busiest.bucket_s / unit_s for slot in slots]
+                rates.plot(times, values, label=label, color=color, linewidth=1)
         rates.set_title(f"{result.title}\n{name}")
         rates.set_ylabel("events/s")
         rates.legend(loc="upper left")
-        backlog.fill_between(times, busiest.series("pending", result.until), alpha=0.5)
+        values, slots = _peaks(busiest.series("pending", result.until), _POINTS)
+        backlog.fill_between(
+            [slot * busiest.bucket_s / unit_s for slot in slots], values, alpha=0.5
+        )
         backlog.set_ylabel("pending")
-        backlog.set_xlabel("minutes")
+        backlog.set_xlabel(unit)
         for time, text in result.marks:
             for axis in (rates, backlog):
-                axis.axvline(time / 60, linestyle=":", color="grey")
-            backlog.annotate(text, (time / 60, backlog.get_ylim()[1] * 0.95), fontsize=8)
+                axis.axvline(time / unit_s, linestyle=":", color="grey")
+            backlog.annotate(text, (time / unit_s, backlog.get_ylim()[1] * 0.95), fontsize=8)
         shown = sorted(figures, key=lambda one: -figures[one].total.arrived)[:MOST_ROWS]
         shares = [0.5, 0.9, 0.99, 0.999]
         for one in shown:
@@ -128,6 +135,12 @@ def _seconds(seconds: float) -> str:
 def _curve(values: list[float]) -> str:
     """Values as blocks, the highest in each stretch of time."""
     most = max(values, default=0.0) or 1.0
-    stretch = max(1, -(-len(values) // _CURVE))
-    peaks = [max(values[at : at + stretch]) for at in range(0, len(values), stretch)]
+    peaks, _ = _peaks(values, _CURVE)
     return "".join(_BARS[round(peak / most * (len(_BARS) - 1))] for peak in peaks)
+
+
+def _peaks(values: list[float], most: int) -> tuple[list[float], range]:
+    """The highest in each stretch, and where each begins: `most` of them, or all where fewer."""
+    stretch = max(1, -(-len(values) // most))
+    starts = range(0, len(values), stretch)
+    return [max(values[at : at + stretch]) for at in starts], starts

@@ -19,20 +19,11 @@ from scripts.simulator.destinations import (
     Throttling,
 )
 from scripts.simulator.engine import Arrivals, Connection, Guard, Simulation
+from scripts.simulator.figures import Result
 from supervisor.core.retry import RetryPolicy
 from supervisor.core.scheduler import Terms
 
 TERMS = Terms(batch_events=100, batch_bytes=1 << 20, max_concurrency=8, linger_s=0.05)
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A simulation that has run until that second; `marks` are times worth a line in the plot."""
-
-    title: str
-    simulation: Simulation
-    until: float
-    marks: tuple[tuple[float, str], ...] = ()
 
 
 def steady(per_s: float, until: float, every_s: float = 0.1) -> Callable[[random.Random], Arrivals]:
@@ -75,41 +66,71 @@ def hourly(n: int, until: float) -> Callable[[random.Random], Arrivals]:
     return arrivals
 
 
-def outage(
-    *,
-    guard: Guard,
-    per_s: float = 160.0,
-    before_s: float = 900.0,
-    outage_s: float = 105 * 60.0,
-    after_s: float = 2 * 3600.0,
-    success: float = 0.15,
-    capacity: float = 1.25,
-    seed: int = 1,
-) -> Result:
+@dataclass(frozen=True, slots=True)
+class Outage:
     """Segment's partner outage at a hundredth of its size: 16,000 requests a second there.
 
-    105 minutes with 15 % of successes, then all is well again; the partner can
-    take a quarter more than the usual traffic.
+    105 minutes with `success` as the part of good answers, then all is well again;
+    the partner can take `capacity` times the usual traffic of `per_s` events a
+    second. Times are seconds.
     https://www.twilio.com/en-us/blog/developers/stories-from-the-field/centrifuge
     """
-    ends = before_s + outage_s
-    until = ends + after_s
 
-    def share(now: float) -> float:
-        return success if before_s <= now < ends else 1.0
+    per_s: float = 160.0
+    before_s: float = 900.0
+    outage_s: float = 105 * 60.0
+    after_s: float = 2 * 3600.0
+    success: float = 0.15
+    capacity: float = 1.25
 
-    partner = Limited(capacity * per_s, share, latency_s=0.1)
-    terms = replace(TERMS, max_concurrency=24)
+    @property
+    def ends(self) -> float:
+        """When all is well again."""
+        return self.before_s + self.outage_s
+
+    @property
+    def until(self) -> float:
+        """When it is over."""
+        return self.ends + self.after_s
+
+    @property
+    def retry(self) -> RetryPolicy:
+        """Delays that have to do with the length of the outage, as the usual ones have."""
+        return RetryPolicy(4 * 3600.0, 1.0, min(600.0, self.outage_s / 10))
+
+    @property
+    def terms(self) -> Terms:
+        """Of the connection to the partner."""
+        return replace(TERMS, max_concurrency=24)
+
+    @property
+    def marks(self) -> tuple[tuple[float, str], ...]:
+        """When it begins and ends, for the plot."""
+        return (self.before_s, "outage"), (self.ends, "recovery")
+
+    def partner(self) -> Limited:
+        """The partner's endpoint."""
+
+        def share(now: float) -> float:
+            return self.success if self.before_s <= now < self.ends else 1.0
+
+        return Limited(self.capacity * self.per_s, share, latency_s=0.1)
+
+
+def outage(outage: Outage, *, guard: Guard, seed: int = 1) -> Result:
+    """A partner's outage and what comes after it."""
+    until = outage.until
+    arrivals = steady(outage.per_s, until, 0.5)
     simulation = Simulation(
-        [Connection("partner", partner, steady(per_s, until, 0.5), terms)],
+        [Connection("partner", outage.partner(), arrivals, outage.terms)],
         guard=guard,
         seed=seed,
         bucket_s=max(1.0, until / 900),
-        retry=RetryPolicy(4 * 3600.0, 1.0, min(600.0, outage_s / 10)),
+        retry=outage.retry,
     )
     simulation.run(until)
-    title = f"partner outage at {per_s:g} events/s, {guard.value}"
-    return Result(title, simulation, until, ((before_s, "outage"), (ends, "recovery")))
+    title = f"partner outage at {outage.per_s:g} events/s, {guard.value}"
+    return simulation.result(title, until, *outage.marks)
 
 
 def giant(
@@ -131,7 +152,7 @@ def giant(
     simulation = Simulation(many, workers=8, seed=seed)
     simulation.run(seconds + 60.0)
     beside = "beside one with half of the traffic" if with_giant else "alone"
-    return Result(f"{connections} connections {beside}", simulation, seconds)
+    return simulation.result(f"{connections} connections {beside}", seconds)
 
 
 def bursts(*, days: float = 30.0, n: int = 10_000, seed: int = 1) -> Result:
@@ -141,13 +162,13 @@ def bursts(*, days: float = 30.0, n: int = 10_000, seed: int = 1) -> Result:
     simulation = Simulation(
         [
             Connection("bursts", Limited(60.0, latency_s=0.1), hourly(n, until), terms),
-            Connection("quiet", Healthy(0.05), sparse(0.2, until), TERMS),
+            Connection("quiet", Healthy(0.05), sparse(0.05, until), TERMS),
         ],
         seed=seed,
         bucket_s=60.0,
     )
     simulation.run(until + 3600.0)
-    return Result(f"{days:g} days of a burst of {n} each hour", simulation, until)
+    return simulation.result(f"{days:g} days of a burst of {n} each hour", until)
 
 
 #: The sick endpoints, by name: which one, and what it is.
@@ -178,4 +199,4 @@ def sick(
     simulation = Simulation(connections, workers=1, seed=seed)
     simulation.run(seconds)
     beside = "alone" if kind is None else f"beside one that is {kind}"
-    return Result(f"{healthy} healthy connections {beside}", simulation, seconds)
+    return simulation.result(f"{healthy} healthy connections {beside}", seconds)
