@@ -33,7 +33,10 @@ def _show(results: list[Result], plot: Path | None, began: float) -> None:
     for result in results:
         report.show(result, console)
     simulated = sum(result.until for result in results)
-    console.print(f"{simulated / 3600:,.1f} hours in {time.monotonic() - began:.1f} s")
+    console.print(
+        f"{simulated / 3600:,.4g} hours simulated in {time.monotonic() - began:.0f} s",
+        highlight=False,
+    )
     if plot is not None:
         report.plot(results, plot)
         console.print(f"plot: {plot}")

@@ -30,6 +30,7 @@ class Slot:
     delivered: int = 0
     on_retry: int = 0
     pending: int | None = None
+    worst: int = 0
     proven: float | None = None
 
 
@@ -75,7 +76,8 @@ class Figures:
         self.given_up += n
 
     def pending(self, n: int, now: float) -> None:
-        self._slot(now).pending = n
+        slot = self._slot(now)
+        slot.pending, slot.worst = n, max(slot.worst, n)
         self.worst_pending = max(self.worst_pending, n)
 
     def proved(self, per_s: float, now: float) -> None:
@@ -84,15 +86,20 @@ class Figures:
         slot.proven = per_s if slot.proven is None else max(slot.proven, per_s)
 
     def series(self, name: str, until: float) -> list[float]:
-        """One figure in each slot, a second; of `pending` and `proven` the last known."""
+        """One figure in each slot, a second.
+
+        Of `pending` the most, of `proven` the highest; where there is none, the last one holds.
+        """
         values: list[float] = []
         last = 0.0
         empty = Slot()
         for number in range(int(until / self.bucket_s) + 1):
             slot = self.slots.get(number, empty)
-            if name in ("pending", "proven"):
-                known = getattr(slot, name)
-                last = last if known is None else known
+            if name == "pending":
+                values.append(last if slot.pending is None else slot.worst)
+                last = last if slot.pending is None else slot.pending
+            elif name == "proven":
+                last = last if slot.proven is None else slot.proven
                 values.append(last)
             else:
                 values.append(getattr(slot, name) / self.bucket_s)

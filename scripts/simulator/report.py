@@ -13,6 +13,7 @@ import matplotlib
 matplotlib.use("agg")
 
 from matplotlib import pyplot
+from matplotlib.axes import Axes
 from rich.console import Console
 from rich.table import Table
 
@@ -22,7 +23,7 @@ from scripts.simulator.figures import Figures, Result, percentile_s
 MOST_ROWS = 12
 _BARS = " ▁▂▃▄▅▆▇█"
 #: Characters of the little curves on the terminal, and points of those in a plot.
-_CURVE, _POINTS = 72, 1500
+_CURVE, _POINTS = 72, 600
 #: What the axis of time is marked in: the largest unit of which there are a few, or seconds.
 _UNITS = ((86_400.0, "days"), (3600.0, "hours"), (60.0, "minutes"))
 _LEAST_UNITS = 4
@@ -85,47 +86,73 @@ def plot(results: list[Result], path: Path) -> None:
         3, len(results), figsize=(8 * len(results), 10), squeeze=False, sharey="row"
     )
     for column, result in enumerate(results):
-        figures = result.figures
-        name = max(figures, key=lambda one: figures[one].total.arrived)
-        busiest = figures[name]
         rates, backlog, latency = (row[column] for row in axes)
-        fitting = (unit for unit in _UNITS if result.until >= _LEAST_UNITS * unit[0])
-        unit_s, unit = next(fitting, (1.0, "seconds"))
+        _plot_course(result, rates, backlog)
+        _plot_latency(result, latency)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def _plot_course(result: Result, rates: Axes, backlog: Axes) -> None:
+    """The busiest connection by time, and what all others do together."""
+    figures = result.figures
+    name = max(figures, key=lambda one: figures[one].total.arrived)
+    busiest = figures[name]
+    fitting = (unit for unit in _UNITS if result.until >= _LEAST_UNITS * unit[0])
+    unit_s, unit = next(fitting, (1.0, "seconds"))
+    curves = [
+        (label, color, busiest.series(what, result.until))
         for what, label, color in (
             ("proven", "retries: proven rate", "silver"),
             ("first", "first attempts", "tab:blue"),
             ("retries", "retries", "tab:orange"),
             ("delivered", "delivered", "tab:green"),
-        ):
-            values, slots = _peaks(busiest.series(what, result.until), _POINTS)
-            if any(values):
-                times = [slot * busiest.bucket_s / unit_s for slot in slots]
-                rates.plot(times, values, label=label, color=color, linewidth=1)
-        rates.set_title(f"{result.title}\n{name}")
-        rates.set_ylabel("events/s")
-        rates.legend(loc="upper left")
-        values, slots = _peaks(busiest.series("pending", result.until), _POINTS)
-        backlog.fill_between(
-            [slot * busiest.bucket_s / unit_s for slot in slots], values, alpha=0.5
         )
-        backlog.set_ylabel("pending")
-        backlog.set_xlabel(unit)
-        for time, text in result.marks:
-            for axis in (rates, backlog):
-                axis.axvline(time / unit_s, linestyle=":", color="grey")
-            backlog.annotate(text, (time / unit_s, backlog.get_ylim()[1] * 0.95), fontsize=8)
-        shown = sorted(figures, key=lambda one: -figures[one].total.arrived)[:MOST_ROWS]
-        shares = [0.5, 0.9, 0.99, 0.999]
-        for one in shown:
-            seconds = [max(1e-4, figures[one].percentile_s(share)) for share in shares]
-            latency.plot([str(share) for share in shares], seconds, marker="o", label=one)
-        latency.set_yscale("log")
-        latency.set_ylabel("receipt to delivery, s")
-        latency.set_xlabel("share of deliveries")
-        latency.legend(fontsize=7, ncols=2)
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
+    ]
+    others = [figures[one].series("delivered", result.until) for one in figures if one != name]
+    if len(others) > MOST_ROWS:
+        together = [sum(column) for column in zip(*others, strict=True)]
+        curves.append((f"delivered of {len(others):,} others", "tab:purple", together))
+    for label, color, series in curves:
+        values, slots = _peaks(series, _POINTS)
+        if any(values):
+            times = [slot * busiest.bucket_s / unit_s for slot in slots]
+            rates.plot(times, values, label=label, color=color, linewidth=1)
+    rates.set_title(f"{result.title}\n{name}")
+    rates.set_ylabel("events/s")
+    rates.set_ylim(bottom=0)
+    rates.legend(loc="best", fontsize=8)
+    values, slots = _peaks(busiest.series("pending", result.until), _POINTS)
+    backlog.fill_between([slot * busiest.bucket_s / unit_s for slot in slots], values, alpha=0.5)
+    backlog.set_ylabel("pending")
+    backlog.set_ylim(bottom=0)
+    each_s = slots.step * busiest.bucket_s
+    backlog.set_xlabel(f"{unit}; the highest of each {each_s:g} s")
+    for time, text in result.marks:
+        for axis in (rates, backlog):
+            axis.axvline(time / unit_s, linestyle=":", color="grey")
+        backlog.annotate(text, (time / unit_s, backlog.get_ylim()[1] * 0.95), fontsize=8)
+
+
+def _plot_latency(result: Result, latency: Axes) -> None:
+    """Of each connection; of very many, of the busiest and all others together."""
+    figures = result.figures
+    busy = sorted(figures, key=lambda one: -figures[one].total.arrived)
+    shown = {name: figures[name].latencies for name in busy[:MOST_ROWS]}
+    if len(busy) > MOST_ROWS:
+        together: Counter[int] = Counter()
+        for name in busy[1:]:
+            together.update(figures[name].latencies)
+        shown = {busy[0]: figures[busy[0]].latencies, f"{len(busy) - 1:,} others": together}
+    shares = [0.5, 0.9, 0.99, 0.999]
+    for name, latencies in shown.items():
+        seconds = [max(1e-4, percentile_s(latencies, share)) for share in shares]
+        latency.plot([str(share) for share in shares], seconds, marker="o", label=name)
+    latency.set_yscale("log")
+    latency.set_ylabel("receipt to delivery, s")
+    latency.set_xlabel("share of deliveries")
+    latency.legend(fontsize=7, ncols=2)
 
 
 def _seconds(seconds: float) -> str:
