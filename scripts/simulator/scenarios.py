@@ -72,16 +72,17 @@ class Outage:
 
     105 minutes with `success` as the part of good answers, then all is well again;
     the partner can take `capacity` times the usual traffic of `per_s` events a
-    second. Times are seconds.
+    second. What is to spare has to be enough to make good for the outage within the
+    retry window. Times are seconds.
     https://www.twilio.com/en-us/blog/developers/stories-from-the-field/centrifuge
     """
 
     per_s: float = 160.0
     before_s: float = 900.0
     outage_s: float = 105 * 60.0
-    after_s: float = 2 * 3600.0
+    after_s: float = 3.5 * 3600.0
     success: float = 0.15
-    capacity: float = 1.25
+    capacity: float = 1.6
 
     @property
     def ends(self) -> float:
