@@ -34,7 +34,7 @@ def _show(results: list[Result], plot: Path | None, began: float) -> None:
         report.show(result, console)
     simulated = sum(result.until for result in results)
     console.print(
-        f"{simulated / 3600:,.4g} hours simulated in {time.monotonic() - began:.0f} s",
+        f"{simulated:,.0f} s simulated in {time.monotonic() - began:.0f} s",
         highlight=False,
     )
     if plot is not None:
