@@ -172,7 +172,8 @@ class Scheduler:
 
         `batches` are those that it has, by connection. They hold back nothing else of their
         connections, whose further batches others can take; but for that of the `suspect`, whose
-        step it seems to be in, where that is not proven.
+        step it seems to be in, which keeps to one worker at a time from now on, as long as there
+        are others to protect from it.
         """
         self.crew.granted(worker, 0)
         self._unstick(worker)
@@ -183,6 +184,8 @@ class Scheduler:
                 lane.stuck += count
                 if connection != suspect:
                     lane.where = None
+                elif self._busy_weight > lane.terms.weight:
+                    lane.proven = 0
                 self._enter(lane)
 
     def worker_left(self, worker: int) -> None:

@@ -427,6 +427,21 @@ def test_whoever_is_stuck_behind_a_suspect_goes_elsewhere() -> None:
     assert other.worker != stuck.worker
 
 
+def test_connection_that_keeps_a_worker_from_the_others_keeps_to_it() -> None:
+    """Where it is alone, all workers are its own; proven or not."""
+    b = proven(bench(Terms(10, 1000, 8), 8, a=10**6, b=10**6), "a", "b")
+    b.s.worker_came(2, 8)
+    took = b.take_of("a")
+    b.s.worker_away(took.worker, {"a": 1}, "a")
+    assert b.s.lanes["a"].keeps_to is None
+    b.s.worker_granted(took.worker, 8)
+    other = b.take_of("b")
+    b.s.worker_away(took.worker, {"a": 1, "b": 1}, "a")
+    assert b.s.lanes["a"].keeps_to == took.worker
+    assert b.s.lanes["b"].keeps_to is None
+    b.finish(other)
+
+
 def test_connection_is_proven_by_events_that_end_and_no_more_after_an_accusation() -> None:
     """A thousand of them; what it had proven is void when a worker died of it."""
     b = bench(TERMS, 4, a=10**6)
