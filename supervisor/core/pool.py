@@ -31,7 +31,8 @@ class RestartPolicy:
     done between such deaths, and whose fault they are is for `poison.py` to find out.
 
     A spare that takes a dead one's slot has `settle_s` to itself before the next one is forked:
-    a fork takes ten milliseconds of a core, and the slot's work has waited long enough.
+    a fork takes ten milliseconds of a core, and the slot's work has waited long enough. Not
+    longer, since until then the next death finds no spare.
     """
 
     first_s: float = 0.1
@@ -39,7 +40,7 @@ class RestartPolicy:
     deaths_a_slot: int = 10
     period_s: float = 10.0
     worked_cost: float = 0.1
-    settle_s: float = 0.01
+    settle_s: float = 0.005
 
     def delay_s(self, failures: int) -> float:
         """Seconds to wait after `failures` (at least 1) failed starts in a row."""

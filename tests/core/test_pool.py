@@ -41,15 +41,15 @@ def full(p: Pool) -> Pool:
 def test_spare_takes_the_slot_of_the_dead_at_once() -> None:
     """A dead worker's slot goes to the spare in the same step; the next one is forked behind it."""
     p = full(pool())
-    assert p.child_gone(1, was_ready=True, now=5.0) == [Assign(3, 1), Wake(5.01)]
-    assert p.woke(5.01) == [Spawn(4)]
+    assert p.child_gone(1, was_ready=True, now=5.0) == [Assign(3, 1), Wake(5.005)]
+    assert p.woke(5.005) == [Spawn(4)]
 
 
 def test_nobody_settles_while_a_slot_is_empty() -> None:
     """A second death before the next spare was forked: both are forked at once."""
     p = full(pool())
     p.child_gone(1, was_ready=True, now=5.0)
-    assert p.child_gone(2, was_ready=True, now=5.005) == [Spawn(4), Spawn(5)]
+    assert p.child_gone(2, was_ready=True, now=5.002) == [Spawn(4), Spawn(5)]
 
 
 def test_only_a_death_is_followed_by_a_pause_for_the_successor() -> None:
