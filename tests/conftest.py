@@ -23,6 +23,9 @@ from tests.harness.suites import Suites
 #: Reasons that a test may be skipped for in CI: what no installation could change there.
 SKIPS_ALLOWED_IN_CI = ("needs root", "needs a user other than root", "this kernel has no")
 
+#: Folders whose tests take longest, for they wait for processes.
+SLOW = ("torture", "process", "jail", "heap", "scripts", "sdk", "trial")
+
 # A busy machine takes its time for an example; what must be fast says so itself.
 settings.register_profile("bulkhead", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("bulkhead")
@@ -35,6 +38,15 @@ def pytest_configure(config: pytest.Config) -> None:
     # What a shell starts in the background ignores it, and so would all that we start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     config.pluginmanager.register(Suites(), "suites")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several processes share the tests, the slow ones come first.
+
+    So none is left over with one process when the others have nothing more to do.
+    """
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.path.parent.name not in SLOW)
 
 
 @pytest.fixture
