@@ -125,7 +125,8 @@ ROWS = (
         # It hangs where nothing is left to raise with, and not every root may lift its limit then.
         detail="MemoryError|it hung at its limit of memory",
         error="deliver raised MemoryError|worker exited: oom|it hung at its limit of memory",
-        pool={"memory_limit": "128MiB", "memory_soft_limit": "96MiB"},
+        # A busy machine takes more than a second to fill so much.
+        pool={"memory_limit": "128MiB", "memory_soft_limit": "96MiB", "block_timeout": "30s"},
     ),
     Row(
         "hoards",
