@@ -172,7 +172,7 @@ def test_order_of_each_user_holds_and_only_that_user_waits(
     service.start()
     service.wait_for(lambda books: books["pending"] == 0, within_s=90)
     seen = endpoints.seen(path)
-    assert sum(one.status != 200 for one in seen) > 3
+    assert any(one.status != 200 for one in seen)
     for user in users:
         taken = [one.id for one in seen if one.status == 200 and one.id.startswith(user)]
         firsts = list(dict.fromkeys(taken))  # a kill may repeat what was under way, in its place
