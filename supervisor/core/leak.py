@@ -20,7 +20,7 @@ until it is full; nobody could tell by then.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, pairwise
 from math import inf, sqrt
@@ -96,11 +96,12 @@ class Point:
     used_bytes: int
     events: Mapping[str, int]
     running: Mapping[str, int] = field(default_factory=dict)
+    total: int = field(init=False)
+    """Events of all connections."""
 
-    @property
-    def total(self) -> int:
-        """Events of all connections."""
-        return sum(self.events.values())
+    def __post_init__(self) -> None:
+        # Asked for again and again, and there may be thousands of connections.
+        object.__setattr__(self, "total", sum(self.events.values()))
 
 
 @dataclass(slots=True)
@@ -308,17 +309,7 @@ def _attributed(
     lives: Sequence[Sequence[Point]], largest: Mapping[str, int], alone: Mapping[str, Alone]
 ) -> Findings:
     groups = _groups(lives, largest)
-    steps = [
-        (
-            float(after.used_bytes - before.used_bytes),
-            {
-                group: sum(after.events.get(n, 0) - before.events.get(n, 0) for n in group)
-                for group in groups
-            },
-        )
-        for points in lives
-        for before, after in pairwise(points)
-    ]
+    steps = list(_steps(lives, groups))
     growth = sum(grown for grown, _ in steps)
     rates, left = _fit(steps, groups)
     leaks: list[Leak] = []
@@ -349,6 +340,26 @@ def _attributed(
     return Findings(tuple(leaks), tuple(together))
 
 
+def _steps(
+    lives: Sequence[Sequence[Point]], groups: Sequence[tuple[str, ...]]
+) -> Iterator[tuple[float, dict[tuple[str, ...], int]]]:
+    """From point to point: growth in bytes, and the events of each group.
+
+    Those that are not judged one by one may be thousands; they have what the others have not.
+    """
+    few = [group for group in groups if len(group) <= MOST_JUDGED]
+    many = [group for group in groups if len(group) > MOST_JUDGED]
+    for points in lives:
+        for before, after in pairwise(points):
+            events = {
+                group: sum(after.events.get(n, 0) - before.events.get(n, 0) for n in group)
+                for group in few
+            }
+            left = after.total - before.total - sum(events.values())
+            events |= dict.fromkeys(many, left)
+            yield float(after.used_bytes - before.used_bytes), events
+
+
 def _alone(
     group: Iterable[str],
     growth: float,
@@ -359,7 +370,7 @@ def _alone(
     found = []
     for name in group:
         rate = alone[name].per_event_bytes if name in alone else 0.0
-        grown = rate * sum(_worked(points).get(name, 0) for points in lives)
+        grown = rate * _events_of(name, lives) if rate else 0.0
         if grown > 0 and grown >= LEAST_SHARE * growth:
             found.append(Leak(name, rate, grown))
     return found
@@ -373,6 +384,11 @@ def _worked(points: Sequence[Point]) -> dict[str, int]:
     """Events of each connection between the first point and the last."""
     first, last = points[0].events, points[-1].events
     return {name: count - first.get(name, 0) for name, count in last.items()}
+
+
+def _events_of(name: str, lives: Sequence[Sequence[Point]]) -> int:
+    """What it has worked on in all of them."""
+    return sum(points[-1].events.get(name, 0) - points[0].events.get(name, 0) for points in lives)
 
 
 def _groups(lives: Sequence[Sequence[Point]], largest: Mapping[str, int]) -> list[tuple[str, ...]]:
@@ -402,9 +418,8 @@ def _are_alike(
     What of a running batch was worked on is not known at either end of a step, either: what
     parts them hardly more than that would be explained by chance.
     """
-    total_a = sum(_worked(points).get(a, 0) for points in lives)
-    total_b = sum(_worked(points).get(b, 0) for points in lives)
-    times = total_a / total_b
+    total_a = _events_of(a, lives)
+    times = total_a / _events_of(b, lives)
     unsure = max(_running(point, a, b, times) for points in lives for point in points)
     ahead = largest.get(a, 0) + times * largest.get(b, 0)
     most = ALIKE * total_a / len(lives) + ahead + UNSURE * unsure

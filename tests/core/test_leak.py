@@ -273,3 +273,19 @@ def test_many_connections_are_judged_in_bounded_time() -> None:
         watch.sampled(0, START + look * 4 * MIB, events, {"c0": 1})
     findings = watch.findings(LEAST)
     assert findings.leaks == ()
+
+
+def test_leak_is_named_among_thousands() -> None:
+    """The busiest are judged one by one, and the others as one group, whatever their number."""
+    many = tuple(f"c{n}" for n in range(2_000))
+    chance = random.Random(1)
+    watch = LeakWatch()
+    events = dict.fromkeys(("leaky", "busy", *many), 0)
+    for _ in range(200):
+        for name in ("leaky", "busy"):
+            events[name] += 1_000 * chance.randrange(0, 5)
+        for name in chance.sample(many, 200):
+            events[name] += chance.randrange(1, 10)
+        watch.sampled(1, START + 1_000 * events["leaky"], events)
+    assert named(watch) == ["leaky"]
+    assert not watch.findings(LEAST).together
