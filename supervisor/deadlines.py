@@ -68,7 +68,7 @@ class Deadlines:
                 and post.idle_since is not None
                 and now - post.idle_since > EXIT_S
             ):
-                post.worker.kill(ExitReason.TIMEOUT, f"did not exit {EXIT_S:g} s after its drain")
+                post.worker.kill_late(f"did not exit {EXIT_S:g} s after its drain")
         self._suspects.tick()
         self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 

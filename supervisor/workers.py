@@ -308,6 +308,10 @@ class Worker(asyncio.Protocol):
         """SIGKILL it."""
         self._apply(self._core.handle(core.KillAsked(reason, detail)))
 
+    def kill_late(self, detail: str) -> None:
+        """SIGKILL it, which was told to exit and has nothing left to do."""
+        self._apply(self._core.handle(core.DrainOverdue(detail)))
+
     # --- facts, from whoever had it forked ---
 
     def forked(self, pid: int, reason: str) -> None:

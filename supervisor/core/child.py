@@ -14,6 +14,9 @@ from enum import Enum, auto
 
 from supervisor.core.effects import Announce, Bury, ExitReason, Kill, SendDrain, Watch
 
+#: Reasons to retire a worker that name who is to blame.
+_BLAMED = frozenset({ExitReason.LEAK, ExitReason.OOM})
+
 
 class State(Enum):
     """Where a child stands."""
@@ -72,6 +75,13 @@ class KillAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class DrainOverdue:
+    """It was told to finish and exit, has nothing left to finish, and is still there."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class WireClosed:
     """Its end of the wire is shut: it is dead, dying, or has cut itself off."""
 
@@ -83,7 +93,9 @@ class Exited:
     status: int
 
 
-Event = Forked | ForkFailed | BecameReady | RetireAsked | KillAsked | WireClosed | Exited
+Event = (
+    Forked | ForkFailed | BecameReady | RetireAsked | KillAsked | DrainOverdue | WireClosed | Exited
+)
 Effect = Watch | SendDrain | Kill | Announce | Bury
 
 
@@ -113,6 +125,8 @@ class Child:
                 return self._retire_asked(event)
             case KillAsked():
                 return self._kill_asked(event)
+            case DrainOverdue():
+                return self._drain_overdue(event)
             case WireClosed():
                 return self._wire_closed()
             case Exited():
@@ -180,6 +194,21 @@ class Child:
                 self.state = State.KILLED
                 self.reason, self.detail = event.reason, event.detail
                 return [Kill()]
+            case State.DOOMED | State.KILLED | State.GONE:
+                return []
+
+    def _drain_overdue(self, event: DrainOverdue) -> list[Effect]:
+        match self.state:
+            case State.DRAINING:
+                self.state = State.KILLED
+                if self.reason in _BLAMED:
+                    # How it ends is no news: somebody is to hear why it had to go.
+                    self.detail = f"{self.detail}; {event.detail}"
+                else:
+                    self.reason, self.detail = ExitReason.TIMEOUT, event.detail
+                return [Kill()]
+            case State.FORKING | State.STARTING | State.READY:
+                return []  # it was not told yet: its evidence is awaited
             case State.DOOMED | State.KILLED | State.GONE:
                 return []
 

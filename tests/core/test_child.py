@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from supervisor.core.child import (
     BecameReady,
     Child,
+    DrainOverdue,
     Event,
     Exited,
     Forked,
@@ -25,12 +26,14 @@ from supervisor.core.effects import Announce, Bury, ExitReason, Kill, SendDrain,
 
 KILL = KillAsked(ExitReason.TIMEOUT, "too long")
 RETIRE = RetireAsked(ExitReason.RECYCLE)
+LATE = DrainOverdue("still there")
 EVENTS: list[Event] = [
     Forked(7),
     ForkFailed("no memory"),
     BecameReady(4),
     RETIRE,
     KILL,
+    LATE,
     WireClosed(),
     Exited(0),
 ]
@@ -43,6 +46,7 @@ TABLE: dict[tuple[State, type], object] = {
     (State.FORKING, BecameReady): BUG,
     (State.FORKING, RetireAsked): (State.DOOMED, []),
     (State.FORKING, KillAsked): (State.DOOMED, []),
+    (State.FORKING, DrainOverdue): (State.FORKING, []),
     (State.FORKING, WireClosed): (State.FORKING, []),
     (State.FORKING, Exited): BUG,
     (State.DOOMED, Forked): (State.KILLED, [Watch(7), Kill()]),
@@ -50,6 +54,7 @@ TABLE: dict[tuple[State, type], object] = {
     (State.DOOMED, BecameReady): BUG,
     (State.DOOMED, RetireAsked): (State.DOOMED, []),
     (State.DOOMED, KillAsked): (State.DOOMED, []),
+    (State.DOOMED, DrainOverdue): (State.DOOMED, []),
     (State.DOOMED, WireClosed): (State.DOOMED, []),
     (State.DOOMED, Exited): BUG,
     (State.STARTING, Forked): BUG,
@@ -57,6 +62,7 @@ TABLE: dict[tuple[State, type], object] = {
     (State.STARTING, BecameReady): (State.READY, [Announce(4)]),
     (State.STARTING, RetireAsked): (State.KILLED, [Kill()]),
     (State.STARTING, KillAsked): (State.KILLED, [Kill()]),
+    (State.STARTING, DrainOverdue): (State.STARTING, []),
     (State.STARTING, WireClosed): (State.KILLED, [Kill()]),
     (State.STARTING, Exited): (
         State.GONE,
@@ -67,6 +73,7 @@ TABLE: dict[tuple[State, type], object] = {
     (State.READY, BecameReady): (State.KILLED, [Kill()]),
     (State.READY, RetireAsked): (State.DRAINING, [SendDrain()]),
     (State.READY, KillAsked): (State.KILLED, [Kill()]),
+    (State.READY, DrainOverdue): (State.READY, []),
     (State.READY, WireClosed): (State.KILLED, [Kill()]),
     (State.READY, Exited): (State.GONE, [Bury(ExitReason.CRASH, "exit status 0, unasked", False)]),
     (State.DRAINING, Forked): BUG,
@@ -74,6 +81,7 @@ TABLE: dict[tuple[State, type], object] = {
     (State.DRAINING, BecameReady): (State.DRAINING, []),
     (State.DRAINING, RetireAsked): (State.DRAINING, []),
     (State.DRAINING, KillAsked): (State.KILLED, [Kill()]),
+    (State.DRAINING, DrainOverdue): (State.KILLED, [Kill()]),
     (State.DRAINING, WireClosed): (State.DRAINING, []),
     (State.DRAINING, Exited): (
         State.GONE,
@@ -84,6 +92,7 @@ TABLE: dict[tuple[State, type], object] = {
     (State.KILLED, BecameReady): (State.KILLED, []),
     (State.KILLED, RetireAsked): (State.KILLED, []),
     (State.KILLED, KillAsked): (State.KILLED, []),
+    (State.KILLED, DrainOverdue): (State.KILLED, []),
     (State.KILLED, WireClosed): (State.KILLED, []),
     (State.KILLED, Exited): (State.GONE, [Bury(ExitReason.CRASH, "exit status 0, unasked", False)]),
     (State.GONE, Forked): BUG,
@@ -91,6 +100,7 @@ TABLE: dict[tuple[State, type], object] = {
     (State.GONE, BecameReady): (State.GONE, []),
     (State.GONE, RetireAsked): (State.GONE, []),
     (State.GONE, KillAsked): (State.GONE, []),
+    (State.GONE, DrainOverdue): (State.GONE, []),
     (State.GONE, WireClosed): (State.GONE, []),
     (State.GONE, Exited): BUG,
 }
@@ -134,6 +144,24 @@ def test_certificate_tells_what_ended_it(
     if asked is not None:
         child.handle(asked)
     assert child.handle(Exited(status)) == [Bury(reason, detail, was_ready=True)]
+
+
+@pytest.mark.parametrize(
+    ("retired_for", "reason", "detail"),
+    [
+        (RETIRE, ExitReason.TIMEOUT, "still there"),
+        (RetireAsked(ExitReason.OOM, "MemoryError"), ExitReason.OOM, "MemoryError; still there"),
+        (RetireAsked(ExitReason.LEAK, "it leaks"), ExitReason.LEAK, "it leaks; still there"),
+    ],
+)
+def test_who_does_not_go_goes_for_what_it_was_blamed_for(
+    retired_for: Event, reason: ExitReason, detail: str
+) -> None:
+    """A worker that is late for its drain has hung, unless it had to go for a reason of its own."""
+    child = Child()
+    for event in (Forked(7), BecameReady(4), retired_for, LATE):
+        child.handle(event)
+    assert child.handle(Exited(-signal.SIGKILL)) == [Bury(reason, detail, was_ready=True)]
 
 
 @given(st.lists(st.sampled_from(EVENTS), max_size=12))
