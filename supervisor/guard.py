@@ -30,6 +30,9 @@ _log = structlog.get_logger(__name__)
 LOOKS, SHORTEST_S, LONGEST_S = 4, 0.02, 0.25
 #: Seconds between two looks at one worker's memory, at least, where its batches are short.
 MEMORY_S = 0.05
+#: Seconds between two samples of who did what in a worker, for each connection that it worked for:
+#: they cost that much more, and shall be a hundredth of the supervisor's time at most.
+SAMPLE_S = 1.3e-4
 #: Seconds between two judgements over who leaks.
 LEAKS_S = 2.0
 #: Where nobody can tell which of some connections leaks, one worker gets its batches one at a time
@@ -87,6 +90,7 @@ class _Watched:
     silence: Silence = field(default_factory=Silence)
     share: float = field(default_factory=lambda: 1.0 - SPREAD * random.random())  # noqa: S311 - spreads load
     memory_at: float = 0.0
+    sampled_at: float = 0.0
     has_run_out: bool = False
     is_replaced: bool = False
 
@@ -201,7 +205,9 @@ class Guard:
             return
         if worker.state is not State.READY or not worker.worked:
             return  # what it took to start is nobody's fault, and the next would take as much
-        self._leak_watch.sampled(worker.number, used, worker.worked, +worker.running)
+        if watched.memory_at - watched.sampled_at >= SAMPLE_S * len(worker.worked):
+            watched.sampled_at = watched.memory_at
+            self._leak_watch.sampled(worker.number, used, worker.worked, +worker.running)
         soft = worker.limits.memory_soft_limit
         if used > soft * watched.share and not watched.is_replaced:
             self._judge_leaks()

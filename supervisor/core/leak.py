@@ -31,6 +31,9 @@ POINTS = 32
 LEAST_POINTS = 16
 #: The first part of a worker's life, in which it may grow as it likes. A fraction.
 WARM_UP = 0.25
+#: Where a worker has come to have so many times the connections that it had, its life begins anew:
+#: what it keeps of each connection, settings and sessions, is no leak.
+MORE_CONNECTIONS = 1.1
 #: Stretches whose floors have to rise, and how much of the first half's slope the second must have.
 #: What grows like a square root comes to 0.73.
 STRETCHES, STEADINESS = 4, 0.85
@@ -113,6 +116,7 @@ class Life:
     largest: dict[str, int] = field(default_factory=dict)
     """Most events of each connection between two samples, of which not all were kept."""
     _last: Mapping[str, int] = field(default_factory=dict)
+    _connections: int = 0
 
     def sampled(self, point: Point) -> bool:
         """Take a sample; whether it was kept, since enough has happened since the last one."""
@@ -121,6 +125,10 @@ class Life:
             if more > self.largest.get(name, 0):
                 self.largest[name] = more
         self._last = point.events
+        if len(point.events) > MORE_CONNECTIONS * self._connections + 1:
+            self._connections = len(point.events)
+            self.points.clear()
+            self.stride = 1
         if self.points and point.total - self.points[-1].total < self.stride:
             return False
         self.points.append(point)

@@ -289,3 +289,20 @@ def test_leak_is_named_among_thousands() -> None:
         watch.sampled(1, START + 1_000 * events["leaky"], events)
     assert named(watch) == ["leaky"]
     assert not watch.findings(LEAST).together
+
+
+def test_what_is_kept_of_each_new_connection_is_no_leak() -> None:
+    """A worker that comes to know thousands grows with them, and then no more."""
+    chance = random.Random(1)
+    watch = LeakWatch()
+    events: dict[str, int] = {}
+    for number in range(4_000):
+        events[f"c{number}"] = 100
+        watch.sampled(1, START + 30_000 * len(events) + chance.randrange(MIB), events)
+        if number % 100 == 0:
+            assert watch.findings(LEAST) == Findings()
+    for _ in range(200):
+        for name in list(events)[:100]:
+            events[name] += 100
+        watch.sampled(1, START + 30_000 * len(events) + chance.randrange(MIB), events)
+    assert watch.findings(LEAST) == Findings()
