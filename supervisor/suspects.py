@@ -42,7 +42,8 @@ TURN_S = 1.0
 SLOW_SHARE = 0.8
 
 _UNCHARGED = frozenset({ExitReason.DRAIN, ExitReason.RECYCLE})
-#: What the supervisor finds out a while after it was done: what ran at the end says nothing.
+#: What the supervisor finds out a while after it was done: what ran at the end says nothing, but
+#: for limits, where whoever is past one is mostly still at it.
 _BELATED = frozenset({ExitReason.PROTOCOL, ExitReason.EGRESS, ExitReason.LIMIT})
 
 
@@ -278,7 +279,8 @@ class Suspects:
         is_leaving = post.is_leaving and not post.overdue
         if is_ours or self._draining or is_leaving or end.reason in _UNCHARGED:
             return Cause.OURS
-        if end.reason in _BELATED:
+        is_at_it = end.reason is ExitReason.LIMIT and end.mark is not None and end.mark.is_running
+        if end.reason in _BELATED and not is_at_it:
             return Cause.ANY
         if end.reason is ExitReason.SIGNAL and end.detail == "SIGKILL":
             return Cause.KILLED
