@@ -69,8 +69,9 @@ class Page:
 class Memory:
     """Everything that is known without reading. `live_bytes` and `retry_bytes` are on disk.
 
-    `unwritten` are retries that the disk does not have like this yet, `ended`
-    those that it may still have, to whoever reads it now.
+    `shares` are those of the chunks in memory. `unwritten` are retries that the disk
+    does not have like this yet, `ended` those that it may still have, to whoever
+    reads it now.
     """
 
     lanes: dict[int, Lane] = field(default_factory=dict)
@@ -84,6 +85,7 @@ class Memory:
     live_bytes: int = 0
     retry_bytes: int = 0
     retries_loaded: int = 0
+    shares: int = 0
     loads: int = 0
     _cached: dict[int, Chunk] = field(default_factory=dict)
     _cached_bytes: int = 0
@@ -106,7 +108,7 @@ class Memory:
     @property
     def window(self) -> int:
         """How many chunks a connection may have loaded now."""
-        return WINDOW if len(self.chunks) < LOADED else TIGHT_WINDOW
+        return WINDOW if self.shares < LOADED else TIGHT_WINDOW
 
     @property
     def retry_window(self) -> int:
@@ -144,7 +146,7 @@ class Memory:
                 lane.newest = item.id
                 lane.fresh += mask.bit_count()
             if chunk.holders:
-                self.chunks[chunk.id] = chunk
+                self._keep(chunk)
                 self.cache(chunk, new.deliveries)
         return touched
 
@@ -175,8 +177,13 @@ class Memory:
             else:
                 self._forget(chunk)
 
+    def _keep(self, chunk: Chunk) -> None:
+        self.chunks[chunk.id] = chunk
+        self.shares += len(chunk.shares)
+
     def _forget(self, chunk: Chunk) -> None:
-        self.chunks.pop(chunk.id, None)
+        if self.chunks.pop(chunk.id, None) is not None:
+            self.shares -= len(chunk.shares)
         if self._cached.pop(chunk.id, None) is not None:
             self._cached_bytes -= chunk.size
         chunk.deliveries = None
@@ -223,7 +230,8 @@ class Memory:
                 continue
             chunk = self.chunks.get(row.id)
             if chunk is None:
-                chunk = self.chunks[row.id] = _chunk_of(row)
+                chunk = _chunk_of(row)
+                self._keep(chunk)
             for number in takers & valid:
                 share = chunk.shares[number]
                 if share.left and not share.is_held:
