@@ -31,8 +31,8 @@ LOOKS, SHORTEST_S, LONGEST_S = 4, 0.02, 0.25
 #: Seconds between two looks at one worker's memory, at least, where its batches are short.
 MEMORY_S = 0.05
 #: Seconds between two samples of who did what in a worker, for each connection that it worked for:
-#: they cost that much more, and shall be a hundredth of the supervisor's time at most.
-SAMPLE_S = 1.3e-4
+#: they cost that much more. Memory itself is looked at as often as ever.
+SAMPLE_S = 1e-3
 #: Seconds between two judgements over who leaks.
 LEAKS_S = 2.0
 #: Where nobody can tell which of some connections leaks, one worker gets its batches one at a time
