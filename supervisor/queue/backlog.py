@@ -22,7 +22,7 @@ from supervisor.queue.schema import COUNTERS, LETTER_BYTES, PENDING, PENDING_BYT
 WINDOW, TIGHT_WINDOW = 1024, 2
 #: Shares of the chunks in memory, past which windows are tight. What a chunk costs is its shares,
 #: one for each connection of its source: about 25 MB.
-LOADED = 131_072
+LOADED = 65_536
 #: Retries that a connection's window holds, and how few when memory is tight.
 RETRY_WINDOW, TIGHT_RETRY_WINDOW = 1024, 32
 #: Retries in memory, for all connections, past which windows are tight.

@@ -257,6 +257,10 @@ class Memory:
     def plan(self, lane: Lane, entry: Due) -> None:
         """A delivery waits for its next attempt."""
         self.retries_loaded += lane.plan(entry, self.retry_window)
+        # A connection that only fails never runs out of retries, and never looks at the disk. While
+        # anybody does, what was written after that began is nowhere else.
+        if lane.recent and not len(lane.recent) % RETRY_WINDOW and not self.loads:
+            self.forget_recent(lane)
 
     def reread_retries(self, lane: Lane) -> None:
         """The disk knows better which retries come next: forget those that were read."""

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from supervisor.queue import ConnectionSpec, Delivered, Route
+from supervisor.queue import ConnectionSpec, Delivered, Postpone, Route
 from supervisor.queue import memory as module
 from supervisor.queue.backlog import TIGHT_WINDOW
 from supervisor.queue.sqlite import SqliteQueue
 from tests.queue.conftest import OpenQueue
-from tests.queue.given import T0, deliver_everything, event, settle_all, take, until
+from tests.queue.given import (
+    T0,
+    SetClock,
+    deliver_everything,
+    event,
+    events,
+    ids_in,
+    settle_all,
+    take,
+    taken,
+    until,
+)
 
 NAMES = [f"c{number}" for number in range(20)]
 EVERYWHERE = Route(pending=tuple(NAMES))
@@ -38,3 +49,25 @@ async def test_chunks_of_many_connections_are_kept_by_their_shares(
     assert len(delivered) == 100 * len(NAMES)
     assert not await deliver_everything(queue, NAMES)
     await until(lambda: queue.books().pending == 0 and memory.shares == 0)
+
+
+async def test_connection_that_only_fails_keeps_few_of_its_retries_in_memory(
+    open_queue: OpenQueue, monkeypatch: pytest.MonkeyPatch, clock: SetClock
+) -> None:
+    """Those that are due late are on disk, where each is found in its time."""
+    window = 8
+    monkeypatch.setattr(module, "RETRY_WINDOW", window)
+    queue = await open_queue()
+    assert isinstance(queue, SqliteQueue)
+    for number in range(200):
+        await queue.append("web", events([number]), T0)
+        await settle_all(queue, await taken(queue), Postpone(10.0 + number, "500"))
+    (lane,) = [lane for lane in queue._memory.lanes.values() if lane.name == "a"]
+    assert len(lane.due) + len(lane.recent) <= 5 * window
+    found: list[str] = []
+    for _ in range(300):
+        clock.now += 1
+        while (lease := await take(queue, retries=True)) is not None:
+            found += ids_in(lease)
+            await settle_all(queue, lease, Delivered())
+    assert sorted(found) == sorted(f"m{number}" for number in range(200))
