@@ -217,8 +217,7 @@ class PoolShell:
         post = self._posts.get(worker.number)
         if post is not None:
             post.is_narrow = is_narrow
-            self.scheduler.worker_granted(worker.number, post.granted)
-            self.sender.pump_soon()
+            self.sender.grant(post)
 
     def stop_sending(self) -> None:
         """Lease nothing any more."""

@@ -59,9 +59,7 @@ class Post:
 
     @property
     def granted(self) -> int:
-        """Batches that it may have at once, now."""
-        if self.attention.is_away:
-            return 0
+        """Batches that it may have at once, while it comes round to them."""
         return 1 if self.is_narrow else self.credits
 
     @property

@@ -143,14 +143,15 @@ class Sender:
                 continue  # it gets nothing anyway
             attention = post.attention
             if attention.looked(post.worker.box.beats, now) if post.batches else attention.rested():
-                self._grant(post)
+                self.grant(post)
         self._look_soon()
 
     def _look_soon(self) -> None:
         if self._look is None and self._running:
             self._look = asyncio.get_running_loop().call_later(LOOK_S, self._look_who_is_away)
 
-    def _grant(self, post: Post) -> None:
+    def grant(self, post: Post) -> None:
+        """Have a worker given as many batches as it may have now."""
         number = post.worker.number
         if post.attention.is_away:
             held = Counter(run.connection for run in post.batches.values())
