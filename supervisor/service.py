@@ -21,7 +21,7 @@ import structlog
 import uvloop
 from aiohttp import web
 
-from supervisor import VERSION, garbage, jailtrial, log, systemd
+from supervisor import VERSION, allocator, garbage, jailtrial, log, systemd
 from supervisor.admin.access import Access
 from supervisor.admin.metrics import SUPERVISOR, Metrics
 from supervisor.admin.routes import AdminApi
@@ -70,6 +70,7 @@ def run(config: Config) -> int:
     Raises ConfigError where the config cannot work: settings that a destination
     refuses, a required sandbox layer that is missing.
     """
+    allocator.settle()
     return uvloop.run(_run(config))
 
 
