@@ -136,6 +136,7 @@ class Operator:
             next_attempt_in_s=None if next_at is None else max(0.0, next_at - now),
             waiting_for=text_of(hold) if depth.pending > depth.leased else "",
             concurrency=min(int(scheduled.concurrency.limit), lane.terms.max_concurrency),
+            batch_events=scheduled.sizing.most(lane.terms.batch_events),
             trips=scheduled.breaker.trips,
             proven_per_s=scheduled.governor.proven(now),
             retries_per_s=round(scheduled.governor.rate(now), 1),
@@ -280,6 +281,8 @@ def _blame(shell: PoolShell, connection: str) -> BlameStatus:
         quarantined=blame.quarantined,
         trips=blame.trips,
         workers_used_up=blame.used_up,
+        hogged=blame.hogged,
+        hogs=blame.hogs,
     )
 
 

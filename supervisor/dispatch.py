@@ -168,6 +168,7 @@ class PoolShell:
         for name in self.lanes.keys() - wanted.keys():
             self.scheduler.removed(name)
             self.suspects.removed(name)
+            self.sender.removed(name)
         self.lanes.clear()
         self.lanes |= wanted
         for lane in wanted.values():
@@ -329,6 +330,7 @@ class PoolShell:
     def _assign(self, child: int, slot: int) -> None:
         post = self._posts[child]
         post.slot = slot
+        post.worker.come_forward()
         post.worker.label = f"{self.plan.name}-{slot}"
         record = self.slots.setdefault(slot, SlotRecord())
         record.processes += 1

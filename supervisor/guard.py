@@ -30,6 +30,9 @@ _log = structlog.get_logger(__name__)
 LOOKS, SHORTEST_S, LONGEST_S = 4, 0.02, 0.25
 #: Seconds between two looks at one worker's memory, at least, where its batches are short.
 MEMORY_S = 0.05
+#: Seconds between two looks at what a busy worker has made outside itself, files and processes, at
+#: least, and the share of the time that these may take: a folder may hold a thousand files.
+TRACES_S, TRACES_SHARE = 0.04, 0.05
 #: Seconds between two samples of who did what in a worker, for each connection that it worked for:
 #: they cost that much more. Memory itself is looked at as often as ever.
 SAMPLE_S = 1e-3
@@ -91,6 +94,7 @@ class _Watched:
     share: float = field(default_factory=lambda: 1.0 - SPREAD * random.random())  # noqa: S311 - spreads load
     memory_at: float = 0.0
     sampled_at: float = 0.0
+    traces_at: float = 0.0
     has_run_out: bool = False
     is_replaced: bool = False
 
@@ -140,6 +144,15 @@ class Guard:
         if is_telling or time.monotonic() - watched.memory_at > MEMORY_S:
             self._look_at_memory(worker, watched)
 
+    def look_closely(self, worker: Worker) -> None:
+        """It has batches: what it may do fast is looked at more often than all the rest."""
+        watched = self._watched.setdefault(worker.number, _Watched())
+        began = time.monotonic()
+        if began >= watched.traces_at:
+            self._look_at_traces(worker)
+            took_s = time.monotonic() - began
+            watched.traces_at = began + max(TRACES_S, took_s / TRACES_SHARE)
+
     def ran_out(self, worker: Worker, message: OutOfMemory) -> None:
         """It met a MemoryError: another takes its place, and it finishes what it can."""
         watched = self._watched.setdefault(worker.number, _Watched())
@@ -161,10 +174,7 @@ class Guard:
                     if silent_s > WANT_S:
                         self._look_at_headroom(worker, watched)
                     self._look_at_memory(worker, watched)
-                    if worker.descendants > MAX_PROCESSES:
-                        worker.kill(
-                            ExitReason.LIMIT, f"more than {MAX_PROCESSES} processes{_at(worker)}"
-                        )
+                    self._look_at_traces(worker)
                 case State.FORKING | State.DOOMED | State.STARTING | State.KILLED | State.GONE:
                     pass
         for number in before:
@@ -193,6 +203,12 @@ class Guard:
                 watched.has_run_out = True
             case Headroom.MORE_ON_DEMAND | Headroom.NONE:
                 worker.kill(ExitReason.OOM, f"it hung at its limit of memory{_at(worker)}")
+
+    def _look_at_traces(self, worker: Worker) -> None:
+        if worker.descendants > MAX_PROCESSES:
+            worker.kill(ExitReason.LIMIT, f"more than {MAX_PROCESSES} processes{_at(worker)}")
+        elif excess := worker.excess:
+            worker.kill(ExitReason.LIMIT, excess)
 
     def _look_at_memory(self, worker: Worker, watched: _Watched) -> None:
         watched.memory_at = time.monotonic()

@@ -51,6 +51,8 @@ class Post:
     is_leaving: bool = False
     #: it gets one batch at a time
     is_narrow: bool = False
+    #: it gets nothing, since it has batches of a connection that is to run apart
+    is_taken: bool = False
     attention: Attention = field(default_factory=Attention)
     #: a snapshot that was begun by itself, and its name once there is one
     evidence: asyncio.Task[Snapshot | None] | None = None

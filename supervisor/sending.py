@@ -19,6 +19,8 @@ from sandbox.protocol import Batch, Outcomes, ProtocolError
 from supervisor.admin.metrics import Metrics
 from supervisor.clock import Clock
 from supervisor.core.child import State
+from supervisor.core.hogs import Hogs
+from supervisor.core.poison import Standing
 from supervisor.core.scheduler import Batch as Told
 from supervisor.core.scheduler import Ready, Scheduler, Take
 from supervisor.guard import Guard
@@ -35,6 +37,8 @@ GRACE_S = 5.0
 LEASE_SLACK_S = 30.0
 #: Seconds between two looks at which workers come round.
 LOOK_S = 0.02
+#: Seconds after which a look is late: what it finds may be the fault of a machine that stalled.
+LATE_S = 2 * LOOK_S
 
 
 def ready_in(queue: Queue, connection: str) -> Ready:
@@ -84,6 +88,8 @@ class Sender:
         self._tasks: set[asyncio.Task[None]] = set()
         self._pump_due = False
         self._look: asyncio.TimerHandle | None = None
+        self._looked_at = float("-inf")
+        self._hogs = Hogs()
         self._idle: asyncio.Event | None = None
 
     @property
@@ -115,6 +121,10 @@ class Sender:
         self._scheduler.work_came(connection)
         self.pump_soon()
 
+    def removed(self, connection: str) -> None:
+        """A connection left the pool."""
+        self._hogs.forget(connection)
+
     def pump_soon(self) -> None:
         """Pump once in the next turn of the loop, however often this is called before it."""
         if not self._pump_due:
@@ -134,28 +144,78 @@ class Sender:
             task.add_done_callback(self._tasks.discard)
         self._set_alarm(now)
 
-    def _look_who_is_away(self) -> None:
-        """Who does not come round gets nothing more until it does."""
+    def _look_at_workers(self) -> None:
+        """Who does not come round gets nothing more until it does; who keeps it is found out."""
         self._look = None
         now = self._clock()
-        for post in self._posts.values():
+        is_late, self._looked_at = now - self._looked_at > LATE_S, now
+        for post in list(self._posts.values()):
             if post.worker.state is not State.READY:
                 continue  # it gets nothing anyway
             attention = post.attention
-            if attention.looked(post.worker.box.beats, now) if post.batches else attention.rested():
+            if not post.batches:
+                if attention.rested():
+                    self.grant(post)
+                continue
+            self._guard.look_closely(post.worker)
+            if post.worker.state is not State.READY:
+                continue  # that was its end
+            mark = post.worker.marked()
+            at = mark.connection if mark is not None and mark.is_running else None
+            if not is_late:
+                self._hogs.looked(at, post.only, now)
+            if attention.looked(post.worker.box.beats, now):
                 self.grant(post)
+            if (
+                at is not None
+                and attention.is_away
+                and attention.is_kept(at, post.worker.waited_s, now)
+                and not is_late
+                and (why := self._hogs.blocked(at, now, is_apart=post.only == at))
+            ):
+                self._suspects.hogged(at, why)
+        for connection, why in self._hogs.found(now).items():
+            self._suspects.hogged(connection, why)
+        self._leave_to_hogs()
         self._look_soon()
+
+    def _leave_to_hogs(self) -> None:
+        """Who is set apart may have batches among the others still: these go elsewhere meanwhile.
+
+        As long as there is an elsewhere.
+        """
+        shared = [
+            post
+            for post in self._posts.values()
+            if post.only is None and post.slot is not None and post.worker.state is State.READY
+        ]
+        left = {
+            post.worker.number
+            for post in shared
+            if not post.attention.is_away and not self._has_batches_of_unproven(post)
+        }
+        for post in shared:
+            is_taken = bool(left) and self._has_batches_of_unproven(post)
+            if is_taken is not post.is_taken:
+                post.is_taken = is_taken
+                self.grant(post)
+
+    def _has_batches_of_unproven(self, post: Post) -> bool:
+        return any(
+            self._suspects.standing(run.connection) is Standing.UNPROVEN
+            for run in post.batches.values()
+        )
 
     def _look_soon(self) -> None:
         if self._look is None and self._running:
-            self._look = asyncio.get_running_loop().call_later(LOOK_S, self._look_who_is_away)
+            self._look = asyncio.get_running_loop().call_later(LOOK_S, self._look_at_workers)
 
     def grant(self, post: Post) -> None:
         """Have a worker given as many batches as it may have now."""
         number = post.worker.number
-        if post.attention.is_away:
+        if post.attention.is_away or post.is_taken:
             held = Counter(run.connection for run in post.batches.values())
-            mark = post.worker.marked()
+            mark = post.worker.marked() if post.attention.is_away else None
             self._scheduler.worker_away(number, held, None if mark is None else mark.connection)
         else:
             self._scheduler.worker_granted(number, post.granted)
@@ -247,6 +307,7 @@ class Sender:
             record.batches += 1
             record.events += len(deliveries)
         post.worker.running[run.connection] += len(deliveries)
+        self._hogs.given(run.connection, len(deliveries))
         post.worker.send_batch(
             Batch(
                 run.id,
@@ -304,6 +365,7 @@ class Sender:
                 failed=run.failed,
                 retried=run.retried,
                 congested=run.congested,
+                spoiled=run.spoiled,
                 retries=run.retries,
                 started=run.started,
                 why=run.why,

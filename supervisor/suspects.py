@@ -64,12 +64,15 @@ class Host(Protocol):
 class Blame:
     """What a connection has cost since the service started.
 
-    `used_up` are workers that it left with no memory or files, `executions` events sent
+    `used_up` are workers that it left with no memory or files, `hogged` is how often it was found
+    to keep the loops of workers from others, `hogs` how. `executions` are events sent
     again, `trips` openings of its breaker for what it cost.
     """
 
     deaths: int = 0
     used_up: int = 0
+    hogged: int = 0
+    hogs: str = ""
     executions: int = 0
     quarantined: int = 0
     trips: int = 0
@@ -197,7 +200,7 @@ class Suspects:
             self._of(run.connection).health.charged(Fault.ERROR, "", now)
         elif known is not None and run.delivered:
             known.health.went_well()
-            self._carry_out(run.connection, self._court.record(run.connection).went_well())
+            self._carry_out(run.connection, self._court.record(run.connection).went_well(now))
         if known is not None and known.post is post and self._has_had_its_turn(known, now):
             self._give_back(run.connection, known)
 
@@ -232,6 +235,27 @@ class Suspects:
         self._carry_out(connection, self._court.record(connection).accused(1, self._clock()))
         self._charge_health(connection, reason, _said(reason, detail))
         self._close(connection)
+
+    def hogged(self, connection: str, how: str) -> None:
+        """It keeps the loops of workers from the others; `how` follows "it".
+
+        It runs apart until it has not done so for a while; nothing else is held against it.
+        """
+        if connection not in self._lanes or self._draining:
+            return
+        standing = self._court.standing(connection)
+        if standing is Standing.PROBATION:
+            return
+        blame = self._of(connection).blame
+        blame.hogged += 1
+        blame.hogs = how
+        self._metrics.connection_hogged(connection)
+        now, record = self._clock(), self._court.record(connection)
+        record.hogged(now)
+        if standing is Standing.TRUSTED:
+            _log.warning("connection_hogs", connection=connection, reason=f"it {how}")
+            self._carry_out(connection, record.accused(1, now))
+            self._close(connection)
 
     def draining(self) -> None:
         """Nobody is tried any more; what was not decided is pending, uncharged."""

@@ -68,6 +68,7 @@ class Run:
     failed: int = 0
     retried: int = 0
     congested: int = 0
+    spoiled: int = 0
     why: str = ""
     places: tuple[int, ...] | None = None
 
@@ -200,6 +201,7 @@ class Judge:
                 else:
                     after_s = None
                 alone = code == protocol.RETRY_ALONE
+                run.spoiled += alone
                 return self._again(run, index, reason, after_s, now, alone=alone)
             case _:
                 raise ProtocolError(f"outcome {code}")

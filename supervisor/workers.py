@@ -55,7 +55,8 @@ _log = structlog.get_logger(__name__)
 START_TIMEOUT_S = 30.0
 #: Seconds that a dead worker's wire is read on, where somebody still holds its other end.
 LAST_WORDS_S = 0.2
-#: Niceness of a worker whose connection may misbehave: a tenth of what others get.
+#: Niceness of a worker whose connection may misbehave, that starts, or is dead with what it forked:
+#: a tenth of what others get.
 NICE = 10
 #: Most characters of a worker's report on its sandbox layers, which `/status` shows.
 MAX_LAYERS_TEXT = 4_000
@@ -134,6 +135,7 @@ class Force(Protocol):
     """Where a worker comes from, and who clears up behind it."""
 
     premises: Premises
+    can_hasten: bool
 
     @property
     def inherited_bytes(self) -> int:
@@ -238,6 +240,11 @@ class Worker(asyncio.Protocol):
         """Processes that it has forked and that live, with theirs."""
         return 0 if self.pid is None else descendants(self.pid, MAX_PROCESSES)
 
+    @property
+    def excess(self) -> str:
+        """What it has written too much of to its scratch folder; empty where all is well."""
+        return self._force.premises.excess(self.number)
+
     def blame(self, detail: str, connection: str | None) -> None:
         """What its certificate is to say where it is retired, and whose name it bears."""
         self._blamed = detail, connection
@@ -296,11 +303,19 @@ class Worker(asyncio.Protocol):
 
     def give_way(self) -> None:
         """From now on it has what the others leave of the CPUs."""
+        self._set_niceness(NICE)
+
+    def come_forward(self) -> None:
+        """It has as much of the CPUs as the others, after it has given way while it started."""
+        if self._force.can_hasten:
+            self._set_niceness(0)
+
+    def _set_niceness(self, niceness: int) -> None:
         if not self.pid:
             return
         try:
             # It leads a process group: all its threads, and whatever it forks.
-            os.setpriority(os.PRIO_PGRP, self.pid, NICE)
+            os.setpriority(os.PRIO_PGRP, self.pid, niceness)
         except OSError as error:  # it is dead, or its uid is another and we lack CAP_SYS_NICE
             _log.info("worker_keeps_priority", worker=self.label, reason=error.strerror)
 
@@ -411,11 +426,25 @@ class Worker(asyncio.Protocol):
     def _kill_now(self) -> None:
         if self._pidfd is not None:
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            self._kill_group(is_dead=False)  # what it has forked shall not fork on
+
+    def _kill_group(self, *, is_dead: bool) -> None:
+        """End what it has forked. It is not reaped yet, so that its number is its own."""
+        assert self.pid is not None
+        try:
+            if is_dead:
+                # To tear down processes takes the CPU milliseconds each.
+                os.setpriority(os.PRIO_PGRP, self.pid, NICE)
+            os.killpg(self.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            return  # it had left the group, or is another uid's: those are found as strays
 
     def _watch(self, pid: int) -> None:
         # Nobody but us reaps it, so the number cannot have been given away since.
         self.pid = pid
         self._pidfd = os.pidfd_open(pid)
+        if self._force.can_hasten:
+            self.give_way()
         loop = asyncio.get_running_loop()
         loop.add_reader(self._pidfd, self._reap)
         self.channel.open()
@@ -430,6 +459,7 @@ class Worker(asyncio.Protocol):
     def _reap(self) -> None:
         assert self.pid is not None
         assert self._pidfd is not None
+        self._kill_group(is_dead=True)
         pid, status, usage = os.wait4(self.pid, os.WNOHANG)
         if pid == 0:
             return

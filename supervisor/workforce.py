@@ -11,7 +11,6 @@ import asyncio
 import itertools
 import os
 import socket
-import time
 from collections.abc import Callable
 
 import structlog
@@ -20,7 +19,7 @@ from sandbox.protocol import Spawn
 from supervisor.blackbox import BlackBox
 from supervisor.core.effects import ExitReason
 from supervisor.premises import Premises
-from supervisor.processes import children, end, own_bytes
+from supervisor.processes import can_hasten, children, end, own_bytes
 from supervisor.workers import Listener, Worker
 from supervisor.zygote import Zygote
 
@@ -28,8 +27,9 @@ _log = structlog.get_logger(__name__)
 
 #: Seconds between two looks for processes that nobody knows.
 SWEEP_S = 1.0
-#: Seconds that the supervisor spends at most on one such look; what is left dies in the next one.
-STRAYS_S = 0.05
+#: Rounds of ending what a worker has left before its exit is reported, and seconds between two:
+#: what is left then dies in the next look.
+ROUNDS, ROUND_S = 20, 0.005
 
 
 class Workforce:
@@ -38,6 +38,8 @@ class Workforce:
     def __init__(self, premises: Premises) -> None:
         self.numbers = itertools.count(1)
         self.premises = premises
+        self.can_hasten = can_hasten()
+        """Whether workers can give way while they start: only who may undo that does it."""
         self.zygote = Zygote(self._answered)
         self.spared: set[int] = set()
         """Children of ours that are no workers and no strays either, by process id."""
@@ -106,9 +108,19 @@ class Workforce:
     def clean_up(self, worker: Worker, then: Callable[[], None]) -> None:
         """End what a dead worker left running, remove what it left lying, and call `then`."""
         self._workers.pop(worker.number, None)
-        self._kill_strays()
         self._leaving += 1
-        self.premises.vacate(worker.number, then)
+        self._end_strays(ROUNDS, lambda: self.premises.vacate(worker.number, then))
+
+    def _end_strays(self, rounds: int, then: Callable[[], None]) -> None:
+        """End strays until there are none; between two rounds others have the event loop.
+
+        A process that forks without end is outrun: whoever is killed forks no more, and its
+        children become ours at once, so that each round finds fewer of them.
+        """
+        if self._kill_strays() and rounds > 1:
+            asyncio.get_running_loop().call_later(ROUND_S, self._end_strays, rounds - 1, then)
+        else:
+            then()
 
     def forget(self) -> None:
         """An exit was reported."""
@@ -123,27 +135,18 @@ class Workforce:
         self._kill_strays()
         self.premises.sweep()
         for worker in list(self._workers.values()):
-            if excess := self.premises.excess(worker.number):
+            if excess := worker.excess:
                 worker.kill(ExitReason.LIMIT, excess)
         self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
 
-    def _kill_strays(self) -> None:
-        """End children of ours that no worker is registered for: what workers left behind.
-
-        A process that forks without end is outrun: whoever is killed forks no more, and its
-        children become ours at once, so that each round finds fewer of them.
-        """
+    def _kill_strays(self) -> int:
+        """End children of ours that no worker is registered for; how many there were."""
         known = {worker.pid for worker in self._workers.values()} | {self.zygote.pid} | self.spared
-        killed = 0
-        until = time.monotonic() + STRAYS_S
-        while time.monotonic() < until:
-            found = [pid for pid in children() if pid not in known and self._is_stray(pid)]
-            if not found:
-                break
-            for pid in found:
-                killed += end(pid)
+        found = [pid for pid in children() if pid not in known and self._is_stray(pid)]
+        killed = sum(end(pid) for pid in found)
         if killed:
             _log.warning("stray_processes_killed", count=killed)
+        return len(found)
 
     def _is_stray(self, pid: int) -> bool:
         """Not the worker that the zygote is about to name: that one has a session of its own,

@@ -158,6 +158,11 @@ class Metrics(Collector):
             "Workers that a connection left with no memory or files, without their death.",
             ("connection",),
         )
+        self._connection_hogged = Counts(
+            "bulkhead_connection_hogged_total",
+            "How often a connection was found to keep the event loops of workers from others.",
+            ("connection",),
+        )
         self._suspect_executions = Counts(
             "bulkhead_suspect_executions_total",
             "Deliveries that were sent again to find out which of them kills its worker.",
@@ -190,6 +195,7 @@ class Metrics(Collector):
             self._worker_exits,
             self._connection_deaths,
             self._connection_used_up,
+            self._connection_hogged,
             self._suspect_executions,
         )
         registry.register(self)
@@ -246,6 +252,10 @@ class Metrics(Collector):
         """This connection has left a worker with no memory or files, which goes on for now."""
         self._connection_used_up.add((connection,), 1)
 
+    def connection_hogged(self, connection: str) -> None:
+        """This connection keeps the event loops of its workers from others."""
+        self._connection_hogged.add((connection,), 1)
+
     def suspect_executions(self, connection: str, n: int) -> None:
         """`n` deliveries of a worker that died were sent again."""
         self._suspect_executions.add((connection,), n)
@@ -291,6 +301,7 @@ class Metrics(Collector):
             self._egress,
             self._connection_deaths,
             self._connection_used_up,
+            self._connection_hogged,
             self._suspect_executions,
         ):
             of_connections.retain(connections)

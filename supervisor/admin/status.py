@@ -141,7 +141,9 @@ class BlameStatus(msgspec.Struct, frozen=True, gc=False):
     `standing` is `trusted`, `on probation` (deliveries of it were in a worker that
     died, and `on_trial` are tried again apart) or `unproven` (it runs in a worker of its own).
     `extra_executions` are deliveries that were sent again for that. `workers_used_up` are those
-    that it left with no memory or files, and that were replaced in time. At a `score` of 4 it
+    that it left with no memory or files, and that were replaced in time. `hogged` is how often it
+    was found to keep the event loops of its workers from other connections, so that it runs
+    apart, and `hogs` what it did the last time. At a `score` of 4 it
     trips; `trips` are openings of its breaker for that, and not for what its destination answers.
     """
 
@@ -153,6 +155,8 @@ class BlameStatus(msgspec.Struct, frozen=True, gc=False):
     quarantined: int = 0
     trips: int = 0
     workers_used_up: int = 0
+    hogged: int = 0
+    hogs: str = ""
 
 
 class QueueStatus(msgspec.Struct, frozen=True, gc=False):
@@ -161,7 +165,8 @@ class QueueStatus(msgspec.Struct, frozen=True, gc=False):
     `oldest_s` is the age of the oldest pending delivery in seconds, None where
     there is none; `next_attempt_in_s` is None where nothing waits for a time.
     `waiting_for` is the rule that holds its next delivery, "" where all of it is
-    with workers; `concurrency` is how many batches may run at once now.
+    with workers; `concurrency` is how many batches may run at once now, and
+    `batch_events` how many events may be in one: fewer than configured where batches were spoiled.
     `egress_refused` counts the connections that the config did not let it make.
     """
 
@@ -177,6 +182,7 @@ class QueueStatus(msgspec.Struct, frozen=True, gc=False):
     next_attempt_in_s: float | None
     waiting_for: str = ""
     concurrency: int = 0
+    batch_events: int = 0
     egress_refused: int = 0
     last_egress_refusal: str | None = None
     blame: BlameStatus = BlameStatus()

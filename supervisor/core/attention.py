@@ -11,6 +11,18 @@ from dataclasses import dataclass
 
 #: Seconds without a beat after which a worker is away: two or three beats.
 AWAY_S = 0.05
+#: Share of the time between two looks at a worker that is away in which it must not have waited for
+#: a CPU, for what it is at to count as what keeps it.
+BUSY_SHARE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a worker that is away was at, and how long it had waited for a CPU in its life."""
+
+    at: str
+    when: float
+    waited_s: float
 
 
 @dataclass(slots=True)
@@ -20,6 +32,9 @@ class Attention:
     is_away: bool = False
     _beats: int | None = None
     _since: float = 0.0
+    _seen: _Seen | None = None
+    #: the absence for which it was last told what keeps it, by its beginning
+    _told_since: float = float("-inf")
 
     def looked(self, beats: int, now: float) -> bool:
         """It has batches, and has beaten so often by now. Whether `is_away` has changed."""
@@ -34,3 +49,21 @@ class Attention:
         was_away = self.is_away
         self.is_away, self._beats = False, None
         return was_away
+
+    def is_kept(self, at: str, waited_s: float, now: float) -> bool:
+        """It is away in a step of the connection `at`; whether that keeps its loop: once a time.
+
+        It does where the next look finds it there too, and it was not for want of a CPU.
+        """
+        seen, self._seen = self._seen, _Seen(at, now, waited_s)
+        if (
+            seen is None
+            or seen.at != at
+            or seen.when < self._since
+            or self._told_since == self._since
+        ):
+            return False
+        if waited_s - seen.waited_s > (1 - BUSY_SHARE) * (now - seen.when):
+            return False
+        self._told_since = self._since
+        return True

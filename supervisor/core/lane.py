@@ -13,6 +13,7 @@ from supervisor.core.breaker import Breaker, BreakerPolicy
 from supervisor.core.bucket import Bucket, gathered
 from supervisor.core.concurrency import Concurrency
 from supervisor.core.governor import Governor
+from supervisor.core.sizing import Sizing
 
 #: After so many turns with first attempts, one goes to retries that are due: first attempts go
 #: before retries, and retries are not starved by them.
@@ -103,6 +104,7 @@ class Lane:
     breaker: Breaker = field(default_factory=Breaker)
     concurrency: Concurrency = field(default_factory=Concurrency)
     governor: Governor = field(default_factory=Governor)
+    sizing: Sizing = field(default_factory=Sizing)
     inflight: int = 0
     #: of those, batches with workers that do not read what they are sent: they wait for a worker
     #: and not for the destination
@@ -148,7 +150,7 @@ class Lane:
         retries_due = ready.next_retry_at is not None and ready.next_retry_at <= now
         if not ready.fresh and not retries_due:
             return Hold(Rule.RETRY, ready.next_retry_at)
-        events = self.terms.batch_events
+        events = self.sizing.most(self.terms.batch_events)
         if not self.breaker.is_closed:
             events = min(events, PROBE_EVENTS)
         if self.terms.rate is not None:
@@ -196,7 +198,7 @@ class Lane:
         if (
             not self.moving
             or terms.linger_s <= 0
-            or ready.fresh >= terms.batch_events
+            or ready.fresh >= self.sizing.most(terms.batch_events)
             or ready.size_bytes >= terms.batch_bytes
         ):
             return None

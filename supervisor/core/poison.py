@@ -18,6 +18,9 @@ from supervisor.core.probation import Case
 #: Batches in a row that have to go well; doubled for each relapse, up to the most.
 PROOF_BATCHES = 8
 PROOF_BATCHES_MOST = 64
+#: Seconds that have to pass since a connection hogged its worker, before what goes well counts for
+#: it: most of its batches do.
+QUIET_S = 10.0
 #: Seconds within which a connection that was accused before is said to relapse.
 RELAPSE_S = 600.0
 #: A connection that was there so often while those who were accused turned out innocent is
@@ -104,6 +107,8 @@ class Record:
     batch_events: int | None = None
     good: int = 0
     needed: int = PROOF_BATCHES
+    #: batches that go well before prove nothing
+    quiet_from: float = float("-inf")
     unsolved: int = 0
     accused_at: float | None = None
     #: Who else was there when it was accused on a mere hint.
@@ -154,16 +159,21 @@ class Record:
             case Standing.TRUSTED | Standing.UNPROVEN:
                 return []
 
-    def went_well(self) -> list[Order]:
+    def went_well(self, now: float) -> list[Order]:
         """One of its batches was delivered."""
         match self.standing:
             case Standing.UNPROVEN:
-                self.good += 1
+                if now >= self.quiet_from:
+                    self.good += 1
                 if self.batch_events is not None:
                     self.batch_events *= 2
                 return self._rejoin() if self.good >= self.needed else []
             case Standing.TRUSTED | Standing.PROBATION:
                 return []
+
+    def hogged(self, now: float) -> None:
+        """It was seen to hog its worker: its proof begins when it has not done so for a while."""
+        self.good, self.quiet_from = 0, now + QUIET_S
 
     def _suspect(self, now: float) -> None:
         if not self.is_suspect:

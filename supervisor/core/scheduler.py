@@ -42,7 +42,8 @@ class Batch:
     """What became of a batch that was `started` then; the counts are of deliveries.
 
     `failed` are answers too, only final ones. `congested` are those of the
-    `retried` that met a limit of the destination: 429, a timeout, no connection.
+    `retried` that met a limit of the destination: 429, a timeout, no connection;
+    `spoiled` those that go again singly, since one of them may have spoiled it for all.
     `why` is the error of one of them.
     """
 
@@ -50,6 +51,7 @@ class Batch:
     failed: int = 0
     retried: int = 0
     congested: int = 0
+    spoiled: int = 0
     retries: bool = False
     started: float = 0.0
     why: str = ""
@@ -353,6 +355,7 @@ class Scheduler:
             started=batch.started,
             now=now,
         )
+        lane.sizing.ended(answered + batch.retried, batch.spoiled, lane.terms.batch_events)
         lane.proven = min(PROVEN_EVENTS, lane.proven + answered)
         if answered:
             if lane.breaker.succeeded(batch.started, now):

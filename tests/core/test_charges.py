@@ -10,7 +10,7 @@ import pytest
 from supervisor.core.child import State
 from supervisor.core.effects import ExitReason
 from supervisor.core.health import DEATHS_MOST
-from supervisor.core.poison import Standing
+from supervisor.core.poison import PROOF_BATCHES, QUIET_S, Standing
 from supervisor.posts import Post
 from supervisor.workers import Exit, Mark
 from tests.core.test_histories import World
@@ -48,6 +48,39 @@ def test_nobody_is_charged_who_is_gone_or_in_a_drain() -> None:
     world.suspects.used_up("gone", ExitReason.LEAK, "64 of 64 MiB used")
     world.suspects.draining()
     world.suspects.used_up("a", ExitReason.LEAK, "64 of 64 MiB used")
+    assert not any(world.suspects.has_record(name) for name in ("a", "b", "gone"))
+
+
+def test_who_hogs_runs_apart_and_is_charged_nothing() -> None:
+    """What goes well counts when it has not done so for a while; it is told how often, and how."""
+    world = a_world()
+    record = world.suspects._court.record("a")
+    for how in ("blocked", "blocked again"):
+        world.suspects.hogged("a", how)
+        assert world.suspects.standing("a") is Standing.UNPROVEN
+        world.now += 0.9 * QUIET_S
+        for _ in range(100):
+            world.suspects._carry_out("a", record.went_well(world.now))
+        assert record.good == 0
+    blame = world.suspects.blame("a")
+    assert (blame.hogged, blame.hogs, blame.deaths, blame.used_up) == (2, "blocked again", 0, 0)
+    assert world.suspects.score("a") == 0.0
+    assert not world.suspects.has_record("b")
+    world.now += 0.1 * QUIET_S
+    for _ in range(PROOF_BATCHES):
+        assert world.suspects.standing("a") is Standing.UNPROVEN
+        world.suspects._carry_out("a", record.went_well(world.now))
+    assert world.suspects.standing("a") is Standing.TRUSTED
+
+
+def test_nobody_hogs_who_is_gone_on_trial_or_in_a_drain() -> None:
+    """What is under way there has its own end."""
+    world = a_world()
+    world.suspects.hogged("gone", "blocked")
+    world.suspects._court.record("b").accused(1, world.now)
+    world.suspects.hogged("b", "blocked")
+    world.suspects.draining()
+    world.suspects.hogged("a", "blocked")
     assert not any(world.suspects.has_record(name) for name in ("a", "b", "gone"))
 
 

@@ -88,6 +88,7 @@ class World:
             SimpleNamespace(
                 connection_death=lambda name: None,
                 connection_used_up=lambda name: None,
+                connection_hogged=lambda name: None,
                 suspect_executions=lambda name, n: None,
             ),
         )

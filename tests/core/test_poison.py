@@ -172,7 +172,7 @@ def test_every_standing_answers_every_fact(standing: Standing, fact: str) -> Non
         case "case closed, alone":
             orders = record.case_closed(is_alone=True)
         case _:
-            orders = record.went_well()
+            orders = record.went_well(0.0)
     assert (record.standing, orders) == TABLE[standing, fact]
 
 
@@ -184,9 +184,9 @@ def test_proof_takes_a_row_of_good_batches_that_grow() -> None:
     sizes = []
     for _ in range(PROOF_BATCHES - 1):
         sizes.append(record.batch_events)
-        assert record.went_well() == []
+        assert record.went_well(0.0) == []
     assert sizes[:4] == [1, 2, 4, 8]
-    assert record.went_well() == [Order.REJOIN]
+    assert record.went_well(0.0) == [Order.REJOIN]
     assert (record.standing, record.batch_events) == (Standing.TRUSTED, None)
 
 
@@ -202,7 +202,7 @@ def test_relapse_doubles_the_proof() -> None:
         assert record.needed == needed
         record.case_closed(is_alone=False)
         for _ in range(needed):
-            record.went_well()
+            record.went_well(0.0)
         assert record.standing is Standing.TRUSTED
 
 

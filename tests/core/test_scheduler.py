@@ -622,3 +622,21 @@ def test_nobody_with_work_and_permission_starves(data: st.DataObject) -> None:
         served.add(taken.connection)
         b.finish(taken, now)
     assert all(b.fresh[name] == 0 for name in names), served
+
+
+def test_batches_get_smaller_where_they_are_spoiled() -> None:
+    """By what the shell tells of them; `linger` then fills no more than that either."""
+    b = bench(Terms(batch_events=100, batch_bytes=1000, max_concurrency=2), a=1000)
+    for most in (100, 50, 25):
+        take = b.take()
+        assert take is not None
+        assert take.max_events == most
+        batch = Batch(retried=take.max_events, spoiled=take.max_events, why="no good")
+        b.s.finished("a", 1, batch, now=0.0, jitter=0.0)
+        b.s.resumed("a")  # its breaker is another matter
+    take = b.take()
+    assert take is not None
+    b.s.finished("a", 1, Batch(delivered=take.max_events), now=0.0, jitter=0.0)
+    take = b.take()
+    assert take is not None
+    assert take.max_events == 13

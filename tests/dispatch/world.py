@@ -69,6 +69,7 @@ class Worker:
         self.asked_at = time.monotonic()
         self.ready_at: float | None = None
         self.limits, self.headroom = _LIMITS, Headroom.SOME
+        self.excess = ""
         self.rss_bytes = self.private_bytes = self.descendants = 0
         self.uptime_s = self.waited_s = 0.0
         self.box = SimpleNamespace(beats=0)
@@ -79,6 +80,9 @@ class Worker:
 
     def give_way(self) -> None:
         """It has no process that could."""
+
+    def come_forward(self) -> None:
+        """Nor one that had to."""
 
     def marked(self) -> None:
         """It has left no mark."""

@@ -82,6 +82,8 @@ ROWS = (
         error=r"not finished within 0\.5 s",
         pool={"batch_timeout": "500ms"},
     ),
+    Row("blocks_for_a_moment", exits=None, are_delivered=True),
+    Row("takes_many_short_steps", exits=None, are_delivered=True),
     # --- raising ---
     Row("raises", exits=None, error="ValueError: no good"),
     Row("raises_in_a_task", exits=None, stray="ValueError: from a task", are_delivered=True),

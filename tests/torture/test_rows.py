@@ -3,6 +3,7 @@
 | a destination | is tested by |
 | --- | --- |
 | raises from `deliver`, or from a task, callback, thread or `__del__` that it left behind | the rows `raises`, `raises-in-a-task`, `-callback`, `-thread` and `-del` |
+| blocks the loop for a moment at a time; has many short steps | `blocks-for-a-moment`, `takes-many-short-steps`; that it then runs apart: `test_neighbours.py` |
 | raises `BaseException`, calls `sys.exit`, `os._exit(3)`, `os.abort()`, stops the loop | `raises-base-exception`, `exits-politely`, `-in-a-task` and `-in-a-callback`, `exits`, `aborts`, `stops-the-loop` |
 | segfaults, overflows the C stack, kills its own process | `segfaults`, `overflows-the-stack`, `kills-itself` |
 | awaits for ever | `awaits-for-ever` |

@@ -156,6 +156,28 @@ async def swallows_cancellation(self: Destination, event: Event) -> Outcome:
             continue
 
 
+@habit
+async def blocks_for_a_moment(self: Destination, event: Event) -> Outcome:
+    time.sleep(0.2)  # noqa: ASYNC251 - that is the habit
+    return Delivered()
+
+
+@habit
+async def takes_many_short_steps(self: Destination, event: Event) -> Outcome:
+    for _ in range(200):
+        until = time.perf_counter() + 0.001
+        while time.perf_counter() < until:
+            pass
+        await asyncio.sleep(0)
+    return Delivered()
+
+
+@habit
+async def never_rests(self: Destination, event: Event) -> Outcome:
+    while True:
+        await takes_many_short_steps(self, event)
+
+
 # --- raising ---
 
 
