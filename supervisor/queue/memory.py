@@ -91,6 +91,8 @@ class Memory:
     _cached_bytes: int = 0
     _drop_later: list[Chunk] = field(default_factory=list)
     _ended_later: list[int] = field(default_factory=list)
+    #: chunks that were changed on disk past this memory while somebody reads
+    _changed: set[int] = field(default_factory=set)
 
     # --- lanes ---
 
@@ -212,6 +214,7 @@ class Memory:
                 if not chunk.holders and not chunk.unwritten:
                     self._forget(chunk)
             self._drop_later.clear()
+            self._changed.clear()
             self._forget_ended()
 
     def waiting_with(self, lane: Lane) -> dict[int, int]:
@@ -223,7 +226,13 @@ class Memory:
         }
 
     def loaded(self, page: Page, epochs: Mapping[int, int]) -> None:
-        """A page of the log comes into the windows of those whose disk was not changed since."""
+        """A page of the log comes into the windows of those whose disk was not changed since.
+
+        Nothing of it does where another connection's deliveries were evicted from a chunk that only
+        the page knows: it may have been read before that, and they would be delivered after all.
+        """
+        if any(row.id in self._changed and row.id not in self.chunks for row, _ in page.chunks):
+            return  # whoever waits for it reads it again
         valid = {number for number, epoch in epochs.items() if self.lanes[number].epoch == epoch}
         for row, takers in page.chunks:
             if takers.isdisjoint(valid):
@@ -284,6 +293,7 @@ class Memory:
         """
         finished: list[Chunk] = []
         lane.epoch += 1
+        self._change(done.chunks)
         lane.retrying -= len(done.retries) - len(done.aside)
         lane.aside -= len(done.aside)
         if lane.order is not None:
@@ -314,14 +324,20 @@ class Memory:
                 self._forget(chunk)
         return finished
 
+    def _change(self, chunks: Iterable[int]) -> None:
+        if self.loads:
+            self._changed.update(chunks)
+
     def _evict_share(self, lane: Lane, share: Share, mask: int) -> None:
         chunk = share.chunk
+        had = share.left
         share.left &= ~mask
         share.todo &= ~mask
         share.moved |= mask
         if not share.todo:
             lane.unlist(share)
-        if not share.left:
+        # It had nothing left where it was read when the disk knew already, and this memory did not.
+        if had and not share.left:
             chunk.open -= 1
             if share.is_held:
                 share.is_held = False
@@ -331,6 +347,7 @@ class Memory:
     def compacted(self, done: Compacted) -> None:
         """Chunks have become smaller."""
         self.live_bytes -= done.freed
+        self._change(done.sizes)
         for chunk_id, size in done.sizes.items():
             chunk = self.chunks.get(chunk_id)
             if chunk is not None:

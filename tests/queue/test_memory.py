@@ -6,7 +6,9 @@ import pytest
 
 from supervisor.queue import ConnectionSpec, Delivered, Postpone, Route
 from supervisor.queue import memory as module
-from supervisor.queue.backlog import TIGHT_WINDOW
+from supervisor.queue.backlog import TIGHT_WINDOW, Lane
+from supervisor.queue.evict import Evicted
+from supervisor.queue.memory import LoadedChunk, LoadedShare, Page
 from supervisor.queue.sqlite import SqliteQueue
 from tests.queue.conftest import OpenQueue
 from tests.queue.given import (
@@ -71,3 +73,45 @@ async def test_connection_that_only_fails_keeps_few_of_its_retries_in_memory(
             found += ids_in(lease)
             await settle_all(queue, lease, Delivered())
     assert sorted(found) == sorted(f"m{number}" for number in range(200))
+
+
+def a_page(*, done: int) -> Page:
+    """Chunk 7 as it is on disk: a has two events of it, and so many `done`; b has the first."""
+    shares = [LoadedShare(1, 0b11, done, 0, done), LoadedShare(2, 0b01, 0, 0, 0)]
+    return Page([(LoadedChunk(7, 2, T0, 100, shares), {2})], {2: 7})
+
+
+def a_memory() -> tuple[module.Memory, Lane, Lane]:
+    """Connections a and b, with nothing in memory of what they have on disk."""
+    memory = module.Memory()
+    a, b = Lane(1, "a", 1, None, fresh=2, newest=7), Lane(2, "b", 1, None, fresh=1, newest=7)
+    memory.add_lane(a)
+    memory.add_lane(b)
+    return memory, a, b
+
+
+def test_page_that_was_read_before_an_eviction_is_read_again() -> None:
+    """Else what was evicted of another connection would be pending in memory, and delivered."""
+    memory, a, b = a_memory()
+    memory.loads += 1
+    stale, epochs = a_page(done=0), {2: b.epoch}
+    memory.evicted(a, Evicted(1, 10, chunks={7: 0b01}), T0)
+    memory.loaded(stale, epochs)
+    assert (memory.chunks, b.window, b.cursor) == ({}, [], 0)
+    memory.load_ended()
+    memory.loads += 1
+    memory.loaded(a_page(done=0b01), {2: b.epoch})
+    memory.load_ended()
+    assert memory.chunks[7].shares[1].left == 0b10
+    assert (len(b.window), b.cursor) == (1, 7)
+
+
+def test_page_that_was_read_after_an_eviction_that_is_news_here_counts_it_once() -> None:
+    """The disk has it, and whoever reads may be heard before whoever has written."""
+    memory, a, b = a_memory()
+    memory.loads += 1
+    memory.loaded(a_page(done=0b11), {2: b.epoch})
+    memory.evicted(a, Evicted(2, 20, chunks={7: 0b11}), T0)
+    memory.load_ended()
+    assert memory.chunks[7].open == 1, "b has something of it still"
+    assert a.fresh == 0
