@@ -73,10 +73,8 @@ def run(*, minutes: float) -> tuple[Sequence[Figure], bool]:
             "events accepted", events, "", None, True, 0.0,
             f"{rate:,.0f} events/s offered, {tripped} trips",
         ),
-        _flat("healthy throughput", [s.rate for s in early], [s.rate for s in late],
-              GOAL_THROUGHPUT, True),
-        _flat("supervisor memory", [s.rss_bytes for s in early], [s.rss_bytes for s in late],
-              GOAL_MEMORY, False),
+        _flat("healthy throughput", [s.rate for s in samples], GOAL_THROUGHPUT, True),
+        _flat("supervisor memory", [s.rss_bytes for s in samples], GOAL_MEMORY, False),
         Figure(
             "descriptors more",
             statistics.median(s.descriptors for s in late)
@@ -105,12 +103,13 @@ def _sample(service: RunningService, sink: LatencySink, seconds: float) -> Sampl
     return Sample(got / (time.monotonic() - started), process.memory_info().rss, process.num_fds())
 
 
-def _flat(
-    name: str, early: Sequence[float], late: Sequence[float], goal: float, is_more_better: bool
-) -> Figure:
-    before, after = statistics.median(early), statistics.median(late)
-    detail = f"{before:,.4g} in the second quarter, {after:,.4g} in the last"
-    return Figure(name, after / before, "x", goal, is_more_better, 0.0, detail)
+def _flat(name: str, samples: Sequence[float], goal: float, is_more_better: bool) -> Figure:
+    quarter = SAMPLES // 4
+    quarters = [
+        statistics.median(samples[first : first + quarter]) for first in range(0, SAMPLES, quarter)
+    ]
+    detail = ", ".join(f"{median:,.4g}" for median in quarters) + " in the four quarters"
+    return Figure(name, quarters[-1] / quarters[1], "x", goal, is_more_better, 0.0, detail)
 
 
 def _left(children: Sequence[psutil.Process]) -> int:

@@ -18,7 +18,7 @@ from supervisor.core.ordering import UserOrder
 from supervisor.queue import Books, ConnectionSpec, Delivery
 from supervisor.queue.schema import COUNTERS, LETTER_BYTES, PENDING, PENDING_BYTES
 
-#: Chunks that a connection's window holds, and how few when memory is tight.
+#: Chunks that a connection's window holds, and the fewest when memory is tight.
 WINDOW, TIGHT_WINDOW = 1024, 2
 #: Shares of the chunks in memory, past which windows are tight. What a chunk costs is its shares,
 #: one for each connection of its source: about 25 MB.

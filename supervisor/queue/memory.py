@@ -87,6 +87,8 @@ class Memory:
     retries_loaded: int = 0
     shares: int = 0
     loads: int = 0
+    #: shares that there are when each connection has a chunk of its own loaded
+    _one_each: int = 0
     _cached: dict[int, Chunk] = field(default_factory=dict)
     _cached_bytes: int = 0
     _drop_later: list[Chunk] = field(default_factory=list)
@@ -101,7 +103,9 @@ class Memory:
         self.lanes[lane.id] = lane
         self.last_lane = max(self.last_lane, lane.id)
         self.by_name[lane.name] = lane
-        self.by_source.setdefault(lane.source, []).append(lane)
+        others = self.by_source.setdefault(lane.source, [])
+        self._one_each += 2 * len(others) + 1
+        others.append(lane)
 
     def lane_of(self, name: str) -> Lane | None:
         """The connection of this name."""
@@ -109,8 +113,14 @@ class Memory:
 
     @property
     def window(self) -> int:
-        """How many chunks a connection may have loaded now."""
-        return WINDOW if self.shares < LOADED else TIGHT_WINDOW
+        """How many chunks a connection may have loaded now.
+
+        Where memory is tight, as many as all could have that have nothing yet, for as much memory
+        once more: those that came first, and may stand still, shall not leave the others crumbs.
+        """
+        if self.shares < LOADED:
+            return WINDOW
+        return min(WINDOW, max(TIGHT_WINDOW, LOADED // max(1, self._one_each)))
 
     @property
     def retry_window(self) -> int:

@@ -115,3 +115,17 @@ def test_page_that_was_read_after_an_eviction_that_is_news_here_counts_it_once()
     memory.load_ended()
     assert memory.chunks[7].open == 1, "b has something of it still"
     assert a.fresh == 0
+
+
+def test_tight_memory_is_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each connection may have its part of as much as there is, and two chunks whatever happens."""
+    monkeypatch.setattr(module, "LOADED", 1000)
+    memory = module.Memory(shares=1000)
+    for number in range(10):
+        memory.add_lane(Lane(number, f"c{number}", 1, None))
+    assert memory.window == 1000 // (10 * 10)
+    memory.add_lane(Lane(10, "other", 2, None))
+    assert memory.window == 1000 // (10 * 10 + 1)
+    for number in range(11, 100):
+        memory.add_lane(Lane(number, f"c{number}", 1, None))
+    assert memory.window == TIGHT_WINDOW
