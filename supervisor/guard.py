@@ -41,6 +41,9 @@ LEAKS_S = 2.0
 #: Where nobody can tell which of some connections leaks, one worker gets its batches one at a time
 #: for so many seconds, so that each is seen alone; and seconds until that is done again.
 NARROW_S, WIDE_S = 10.0, 60.0
+#: Looks in a row that find such a worker at work, after which it is given up: there is more to do
+#: than one batch at a time allows, and others wait.
+BUSY_LOOKS = 2
 #: Connections of a group that are named in a text.
 NAMED = 5
 #: Growth of a worker that is judged: this share of the soft limit, and so many bytes at least.
@@ -112,6 +115,7 @@ class Guard:
         self._pool = pool
         self._narrowed: Worker | None = None
         self._narrow_until = self._wide_until = 0.0
+        self._busy_looks = 0
         self._watched: dict[int, _Watched] = {}
         self._leak_watch = LeakWatch()
         self._judged_at = 0.0
@@ -183,7 +187,14 @@ class Guard:
             self._judged_at = now
             self._judge_leaks()
             self._look_closer(now)
+        elif self._narrowed is not None and self._is_wanted(self._narrowed):
+            self._look_closer(now)
         self.start()
+
+    def _is_wanted(self, narrowed: Worker) -> bool:
+        """Whether it has had no rest of late."""
+        self._busy_looks = self._busy_looks + 1 if narrowed.running.total() else 0
+        return self._busy_looks >= BUSY_LOOKS
 
     def _look_at_loop(self, worker: Worker, silence: Silence, now: float, most_s: float) -> float:
         """Seconds for which it has been silent."""
@@ -311,14 +322,15 @@ class Guard:
         """Let the worker with most memory work on one batch at a time, for a while."""
         if self._narrowed is not None and self._narrowed.state is not State.READY:
             self._narrowed = None  # it was replaced: its successor is as good
-        if self._narrowed is not None and (not self.together or now >= self._narrow_until):
+        is_over = not self.together or now >= self._narrow_until or self._busy_looks >= BUSY_LOOKS
+        if self._narrowed is not None and is_over:
             self._pool.narrow(self._narrowed, is_narrow=False)
             self._narrowed, self._wide_until = None, now + WIDE_S
         if self._narrowed is None and self.together and now >= self._wide_until:
             serving = [worker for worker in self._pool.living() if worker.state is State.READY]
             if serving:
                 self._narrowed = max(serving, key=lambda worker: worker.private_bytes)
-                self._narrow_until = now + NARROW_S
+                self._narrow_until, self._busy_looks = now + NARROW_S, 0
                 self._pool.narrow(self._narrowed, is_narrow=True)
 
 
