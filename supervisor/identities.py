@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.protocol import Withheld
+from supervisor.processes import capabilities
 
 #: Uids that no convention gives to anybody; see https://systemd.io/UIDS-GIDS/. Each service takes
 #: a block of them by the place of its state, so that two on a machine share none.
@@ -40,12 +41,10 @@ class Identities:
 
 def available(state_dir: Path) -> Identities:
     """What this process, running with `state_dir`, may give its workers."""
-    status = Path("/proc/self/status").read_text()
-    effective = next(int(line[7:], 16) for line in status.splitlines() if line[:7] == "CapEff:")
     return choose(
         state_dir,
         uid=os.geteuid(),
-        capabilities=effective,
+        capabilities=capabilities(),
         uid_map=Path("/proc/self/uid_map").read_text(),
     )
 

@@ -1,4 +1,4 @@
-"""What the kernel says of processes, by their ids: their memory, and who is below whom.
+"""What the kernel says of processes: their memory, who is below whom, and what this one may.
 
 Owns the reading of `/proc` for that, and the end of a child that nobody has a pidfd of.
 Must not know what a worker is.
@@ -23,15 +23,19 @@ def end(pid: int) -> bool:
         return False  # reaped by whoever started it
 
 
+def capabilities() -> int:
+    """The effective ones of this process, a bit each."""
+    status = Path("/proc/self/status").read_text()
+    return next(int(line[7:], 16) for line in status.splitlines() if line[:7] == "CapEff:")
+
+
 def can_hasten() -> bool:
     """Whether this process may put one that gave way to others back among them: CAP_SYS_NICE.
 
     Its limit of niceness does not count: the kernel looks at that of the other one, and workers
     have given theirs up.
     """
-    status = Path("/proc/self/status").read_text()
-    effective = next(int(line[7:], 16) for line in status.splitlines() if line[:7] == "CapEff:")
-    return bool(effective >> _MAY_HASTEN & 1)
+    return bool(capabilities() >> _MAY_HASTEN & 1)
 
 
 def own_bytes(pid: int) -> int:

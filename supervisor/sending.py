@@ -189,13 +189,12 @@ class Sender:
             for post in self._posts.values()
             if post.only is None and post.slot is not None and post.worker.state is State.READY
         ]
-        left = {
-            post.worker.number
-            for post in shared
-            if not post.attention.is_away and not self._has_batches_of_unproven(post)
-        }
+        theirs = {post.worker.number for post in shared if self._has_batches_of_unproven(post)}
+        is_elsewhere = any(
+            not post.attention.is_away and post.worker.number not in theirs for post in shared
+        )
         for post in shared:
-            is_taken = bool(left) and self._has_batches_of_unproven(post)
+            is_taken = is_elsewhere and post.worker.number in theirs
             if is_taken is not post.is_taken:
                 post.is_taken = is_taken
                 self.grant(post)

@@ -97,7 +97,9 @@ class Workforce:
         self.zygote.stop()
         if self._sweeper is not None:
             self._sweeper.cancel()
-        self._kill_strays()
+        ended = asyncio.Event()
+        self._end_strays(ROUNDS, ended.set)
+        await ended.wait()
 
     async def _emptied(self) -> None:
         if self._workers or self._leaving:
