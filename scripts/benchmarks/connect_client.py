@@ -27,10 +27,10 @@ from sandbox.jail.egress import HTTP_CONNECTIONS, Egress
 from sandbox.protocol import FromWorkerChannel
 from scripts.benchmarks.bulkhead import cpu_s
 from scripts.benchmarks.load import event_parts, numbered
-from supervisor.channel import Channel
 from supervisor.egress.broker import Broker, Desk
 from supervisor.egress.names import Resolver
 from supervisor.egress.policy import Reach, allowances, host_patterns
+from supervisor.workers.channel import Channel
 
 HEADERS = {"Content-Type": "application/json"}
 #: Requests at once where requests/s and CPU are measured, and requests of a turn, by case.

@@ -28,12 +28,12 @@ import psutil
 import uvloop
 
 from scripts.fuzzing.nursery import LIARS, Nursery, Tally
-from supervisor import log
-from supervisor.admin.status import Refused
+from supervisor.app.operator import Operator
+from supervisor.app.service import NAMESERVERS, Service
 from supervisor.config import load
-from supervisor.control import Operator
-from supervisor.core.pool import RestartPolicy
-from supervisor.service import NAMESERVERS, Service
+from supervisor.core.lifecycle.pool_layout import RestartPolicy
+from supervisor.errors import Refused
+from supervisor.telemetry import log
 
 #: What the process may grow by after its first tenth: bytes beside SQLite's, and objects that the
 #: collector knows. In a million cases there are 20,000 workers: one object that each leaves behind

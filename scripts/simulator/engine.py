@@ -17,10 +17,10 @@ from enum import Enum
 
 from scripts.simulator.destinations import Answer, Model
 from scripts.simulator.figures import Figures, Result
-from supervisor.core.concurrency import Concurrency
-from supervisor.core.governor import Governor
-from supervisor.core.retry import RetryPolicy, next_attempt_s
-from supervisor.core.scheduler import Batch, Ready, Scheduler, Take, Terms
+from supervisor.core.scheduling.concurrency import Concurrency
+from supervisor.core.scheduling.retry import RetryPolicy, next_attempt_s
+from supervisor.core.scheduling.retry_governor import Governor
+from supervisor.core.scheduling.scheduler import Batch, Ready, Scheduler, Take, Terms
 
 #: Batches that a worker takes at once, as real ones do.
 CREDITS = 16

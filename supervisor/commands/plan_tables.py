@@ -1,6 +1,6 @@
 """A plan for people: tables and sentences.
 
-Owns the looks of `bulkhead check`; what is in a plan is `supervisor.plan`'s.
+Owns the looks of `bulkhead check`; what is in a plan is `supervisor.dryrun.check_report`'s.
 Must not print by itself.
 """
 
@@ -12,8 +12,8 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from supervisor.commands.context import duration, printable, size, table
-from supervisor.jailtrial import Attempt
-from supervisor.plan import Plan, PlannedConnection, orphan_text
+from supervisor.dryrun.check_report import Plan, PlannedConnection, orphan_text
+from supervisor.dryrun.jail_selftest import Attempt
 
 _NOT_ASKED = "-"
 

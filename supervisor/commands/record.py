@@ -12,12 +12,12 @@ import msgspec
 
 from supervisor.commands.context import printable
 from supervisor.commands.endpoint import CommandError
-from supervisor.commands.trial import subject_options, tried
-from supervisor.commands.trying import Subject, events_of, subject
+from supervisor.commands.subject import Subject, events_of, subject
+from supervisor.commands.try_ import subject_options, tried
+from supervisor.dryrun.dry_run import Trial
 from supervisor.queue import NewEvent
 from supervisor.tapes.scrub import Leak, scrubbed
 from supervisor.tapes.tape import About, Tape, dumps, outcome_line
-from supervisor.trial import Trial
 
 
 @click.command()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush, nsmallest
 from operator import attrgetter
 
-from supervisor.core.ordering import UserOrder
+from supervisor.core.scheduling.user_order import UserOrder
 from supervisor.queue import Books, ConnectionSpec, Delivery
 from supervisor.queue.schema import COUNTERS, LETTER_BYTES, PENDING, PENDING_BYTES
 

@@ -15,8 +15,7 @@ from itertools import islice
 
 import structlog
 
-from supervisor.clock import Clock
-from supervisor.core.ordering import UserOrder
+from supervisor.core.scheduling.user_order import UserOrder
 from supervisor.queue import QueueUnavailable
 from supervisor.queue.backlog import Due, Lane
 from supervisor.queue.journal import Meta
@@ -24,6 +23,7 @@ from supervisor.queue.leases import Leases
 from supervisor.queue.memory import Memory
 from supervisor.queue.ordering import CALLED, Begun, Caller, begin, call, end
 from supervisor.queue.store import Store
+from supervisor.runtime.clock import Clock
 
 _log = structlog.get_logger(__name__)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from heapq import heappop, heappush
 from itertools import repeat
 
-from supervisor.core.ordering import Place, UserOrder
+from supervisor.core.scheduling.user_order import Place, UserOrder
 from supervisor.queue import Delivered, Delivery, Lease, LeaseExpired, Release, Verdict
 from supervisor.queue.backlog import Chunk, Due, Held, Lane, Segment, Share
 from supervisor.queue.chunks import bits_of, full_mask, mask_of

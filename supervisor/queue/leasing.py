@@ -10,8 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from supervisor.clock import Clock
-from supervisor.core.ordering import UserOrder
+from supervisor.core.scheduling.user_order import UserOrder
 from supervisor.queue import Delivery, Lease, QueueUnavailable
 from supervisor.queue.backlog import Chunk, Due, Lane
 from supervisor.queue.leases import Leases
@@ -25,6 +24,7 @@ from supervisor.queue.loading import (
 )
 from supervisor.queue.memory import Memory
 from supervisor.queue.store import Store
+from supervisor.runtime.clock import Clock
 
 
 class Leasing:

@@ -16,7 +16,6 @@ from heapq import heappop, heappush
 from operator import add
 from pathlib import Path
 
-from supervisor.clock import Clock
 from supervisor.config import QueueConfig
 from supervisor.queue import (
     Books,
@@ -52,6 +51,7 @@ from supervisor.queue.settling import Settling
 from supervisor.queue.store import Store
 from supervisor.queue.upkeep import Upkeep
 from supervisor.queue.whereabouts import with_whereabouts
+from supervisor.runtime.clock import Clock
 
 __all__ = ["SqliteQueue", "last_seen"]
 

@@ -21,7 +21,6 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 import structlog
 
-from supervisor.clock import Clock
 from supervisor.queue import QueueUnavailable
 from supervisor.queue.journal import Committed, Dedupe, Journal, Meta, write
 from supervisor.queue.schema import (
@@ -37,6 +36,7 @@ from supervisor.queue.schema import (
     open_writer,
 )
 from supervisor.queue.thread import DatabaseThread
+from supervisor.runtime.clock import Clock
 
 _log = structlog.get_logger(__name__)
 

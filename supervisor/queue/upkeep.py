@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from supervisor.clock import Clock
 from supervisor.config import QueueConfig
 from supervisor.queue import DeadLetterFilter, QueueUnavailable, Selection
 from supervisor.queue import letters as dead
@@ -26,6 +25,7 @@ from supervisor.queue.memory import Memory
 from supervisor.queue.schema import LETTER_BYTES
 from supervisor.queue.settling import GONE
 from supervisor.queue.store import Store
+from supervisor.runtime.clock import Clock
 
 if TYPE_CHECKING:
     import sqlite3

@@ -14,14 +14,14 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from supervisor.admin.access import Access
-from supervisor.admin.metrics import Metrics
 from supervisor.admin.routes import AdminApi
-from supervisor.admin.status import ServiceState, Status
-from supervisor.admin.steps import STEP, in_steps
+from supervisor.app.operator import Operator
 from supervisor.config import Address
-from supervisor.control import Operator
-from supervisor.core.scheduler import Ready, Scheduler, Terms
+from supervisor.core.scheduling.scheduler import Ready, Scheduler, Terms
 from supervisor.queue import Books, DedupeStats, Depth, QueueStats
+from supervisor.telemetry.metrics import Metrics
+from supervisor.telemetry.status import ServiceState, Status
+from supervisor.telemetry.steps import STEP, in_steps
 from tests.admin.stubs import StubControl, a_status, queue_status
 
 MANY = 1000

@@ -7,12 +7,12 @@ from typing import Any, cast
 
 import pytest
 
-from supervisor.core.child import State
 from supervisor.core.effects import ExitReason
 from supervisor.core.health import DEATHS_MOST
+from supervisor.core.lifecycle.worker_state import State
 from supervisor.core.poison import PROOF_BATCHES, QUIET_S, Standing
-from supervisor.posts import Post
-from supervisor.workers import Exit, Mark
+from supervisor.delivery.records import Post
+from supervisor.workers.process import Exit, Mark
 from tests.core.test_histories import World
 
 

@@ -19,17 +19,17 @@ from typing import Any, cast
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from supervisor.core.breaker import BreakerPolicy
-from supervisor.core.child import State
 from supervisor.core.effects import Assign, ExitReason, Isolate, Retire, Spawn, Wake
-from supervisor.core.pool import CELLS_MOST, Effect, Pool
-from supervisor.core.scheduler import Batch as Told
-from supervisor.core.scheduler import Ready, Scheduler, Terms
-from supervisor.posts import Lane, Post
+from supervisor.core.lifecycle.pool_layout import CELLS_MOST, Effect, Pool
+from supervisor.core.lifecycle.worker_state import State
+from supervisor.core.scheduling.breaker import BreakerPolicy
+from supervisor.core.scheduling.scheduler import Batch as Told
+from supervisor.core.scheduling.scheduler import Ready, Scheduler, Terms
+from supervisor.delivery.isolation import Suspects
+from supervisor.delivery.records import Lane, Post
+from supervisor.delivery.settlement import Run
 from supervisor.queue import Delivery, Lease
-from supervisor.suspects import Suspects
-from supervisor.verdicts import Run
-from supervisor.workers import Exit, Mark
+from supervisor.workers.process import Exit, Mark
 
 CREDITS = 2
 #: A breaker that opens soon, so that short histories have probes in them.

@@ -17,10 +17,10 @@ from aiohttp import web
 from sandbox import channel as worker_channel
 from sandbox.jail.egress import Egress
 from sandbox.protocol import Gather, ToWorkerChannel
-from supervisor.channel import Channel
 from supervisor.egress.broker import Broker, Desk, Names
 from supervisor.egress.names import Unresolved
 from supervisor.egress.policy import IpAddress, Reach, allowances, host_patterns, target
+from supervisor.workers.channel import Channel
 from tests.harness.waiting import until
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -10,12 +10,12 @@ from pathlib import Path
 import uvloop
 
 from sandbox.protocol import FromWorker, FromWorkerChannel, Limits, Spawn, Withheld
-from supervisor.output import Printed
-from supervisor.premises import Premises
-from supervisor.processes import children
-from supervisor.workers import Exit, Worker
-from supervisor.workforce import Workforce
-from supervisor.zygote import Zygote
+from supervisor.workers.fleet import Workforce
+from supervisor.workers.output import Printed
+from supervisor.workers.process import Exit, Worker
+from supervisor.workers.resources.procfs import children
+from supervisor.workers.resources.provision import Premises
+from supervisor.workers.zygote import Zygote
 
 #: Files that are opened in each turn of the loop, and turns: more than there are numbers to close.
 FILES_A_TURN, TURNS = 16, 12
@@ -32,7 +32,7 @@ class Barren(Zygote):
 
 
 class Bereaved:
-    """Who asked for the worker. Implements `workers.Listener`."""
+    """Who asked for the worker. Implements `process.Listener`."""
 
     def __init__(self) -> None:
         self.ends: list[Exit] = []
