@@ -177,12 +177,12 @@ async def _fuzz(seed: int, cases: int, seconds: float) -> list[str]:
             places = [("127.0.0.1", port), ("nowhere.invalid", 443), ("10.0.0.1", 443)]
             tally = Tally(seed, cases, [*places, ("undeclared.invalid", 443)])
             service = Service(config, log.configure(stream=watch))
-            force = service.force
-            nursery = Nursery(force._answered, tally)
-            force.zygote = nursery  # type: ignore[assignment]  # all that is asked of a zygote
+            fleet = service.fleet
+            nursery = Nursery(fleet._answered, tally)
+            fleet.zygote = nursery  # type: ignore[assignment]  # all that is asked of a zygote
             await service.start([])
             # A fuzzer's workers do nothing but die; the service would take its time for them.
-            service.shells[LIARS]._core.policy = RestartPolicy(0.0, 0.0, sys.maxsize)
+            service.runners[LIARS]._core.policy = RestartPolicy(0.0, 0.0, sys.maxsize)
             helpers = [
                 asyncio.ensure_future(_feed(service, f"{directory}/api.sock", "liar")),
                 asyncio.ensure_future(_feed(service, f"{directory}/api.sock", "honest")),
@@ -215,7 +215,7 @@ async def _fuzz(seed: int, cases: int, seconds: float) -> list[str]:
             await asyncio.gather(*helpers, return_exceptions=True)
             honest = service.queue.books_by_connection()["honest"]
             await service.stop()
-            faults += await _judge(watch, path)
+            faults += await _settlement(watch, path)
     if honest.accepted != honest.delivered_first_try + honest.pending:
         faults.append(f"honest deliveries were touched: {honest}")
     if growth > allowed:
@@ -246,7 +246,7 @@ def _memory(process: psutil.Process) -> int:
     return int(process.memory_info().rss) - int(used())
 
 
-async def _judge(watch: LogWatch, config: Path) -> list[str]:
+async def _settlement(watch: LogWatch, config: Path) -> list[str]:
     """What the log and the books say against the service."""
     faults = [f"log: {line}" for line in watch.bad[:5]]
     for (pool, reason), n in watch.exits.items():

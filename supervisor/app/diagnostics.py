@@ -1,4 +1,4 @@
-"""Evidence of what workers hold and do: taken on demand and by itself, kept, and handed out.
+"""Diagnostics of what workers hold and do: taken on demand and by itself, kept, and handed out.
 
 Owns which worker is asked for what, under which reason it is kept, and the
 baselines of pools. What is kept stands in `diagnostics/snapshots.py`, how it is asked for
@@ -14,10 +14,10 @@ from collections.abc import Mapping
 
 import structlog
 
-from supervisor.core.lifecycle.worker_state import State
-from supervisor.delivery.pool import PoolShell
-from supervisor.delivery.records import Post
-from supervisor.diagnostics.collector import Busy, Gatherer, GatherFailed, Kind
+from supervisor.core.lifecycle.worker_state import ProcessState
+from supervisor.delivery.pool import PoolRunner
+from supervisor.delivery.records import PoolWorker
+from supervisor.diagnostics.collector import Busy, CollectFailed, Collector, Kind
 from supervisor.diagnostics.reports import Reporter, ReportFailed, ReportFormat
 from supervisor.diagnostics.snapshots import Full, Snapshot, SnapshotStore
 from supervisor.errors import EvidenceFailed, NotFound, Refused
@@ -35,19 +35,19 @@ WARM_UP_S = 60.0
 BYTES_PER_BYTE = 0.5
 
 
-class Evidence:
-    """Of all pools: `shells` is the service's own mapping, by name."""
+class Diagnostics:
+    """Of all pools: `runners` is the service's own mapping, by name."""
 
     def __init__(
         self,
-        shells: Mapping[str, PoolShell],
+        runners: Mapping[str, PoolRunner],
         store: SnapshotStore,
         metrics: Metrics,
         reporter: Reporter,
     ) -> None:
         self.store = store
         self._reporter = reporter
-        self._shells = shells
+        self._runners = runners
         self._metrics = metrics
         self._tasks: set[asyncio.Task[Snapshot | None]] = set()
         self._baselines: set[str] = set()
@@ -60,9 +60,14 @@ class Evidence:
         Raises NotFound, Refused where one is being taken in this pool already, or EvidenceFailed.
         A caller that is cancelled stops the work.
         """
-        shell, post = self._post(worker_id)
+        runner, pool_worker = self._pool_worker(worker_id)
         return await self._take(
-            shell, post.worker, kind, "request", full_strings=full_strings, connection=None
+            runner,
+            pool_worker.worker,
+            kind,
+            "request",
+            full_strings=full_strings,
+            connection=None,
         )
 
     async def look(self, worker_id: str, kind: Kind, seconds: float) -> bytes:
@@ -70,11 +75,16 @@ class Evidence:
 
         Raises NotFound, Refused or EvidenceFailed.
         """
-        shell, post = self._post(worker_id)
+        runner, pool_worker = self._pool_worker(worker_id)
         file = os.memfd_create("bulkhead-evidence", os.MFD_CLOEXEC)
         try:
-            await self._gather(
-                shell.gatherer, post.worker, kind, file, MAX_TEXT_BYTES, seconds=seconds
+            await self._collect(
+                runner.collector,
+                pool_worker.worker,
+                kind,
+                file,
+                MAX_TEXT_BYTES,
+                seconds=seconds,
             )
             return os.pread(file, MAX_TEXT_BYTES, 0)
         finally:
@@ -84,8 +94,8 @@ class Evidence:
         """Python stacks of a worker's threads, hung or not, and where its loop still runs, of its
         tasks. Raises NotFound or Refused.
         """
-        _, post = self._post(worker_id)
-        worker = post.worker
+        _, pool_worker = self._pool_worker(worker_id)
+        worker = pool_worker.worker
         threads = await worker.take_stacks() or "it has written none: it is dying, or stopped\n"
         mark = worker.marked()
         try:
@@ -100,15 +110,15 @@ class Evidence:
 
     def loop(self, worker_id: str) -> Mapping[str, object]:
         """How a worker's event loop fares. Raises NotFound or Refused."""
-        _, post = self._post(worker_id)
-        mark = post.worker.marked()
+        _, pool_worker = self._pool_worker(worker_id)
+        mark = pool_worker.worker.marked()
         return {
             "worker": worker_id,
-            "pid": post.worker.pid,
-            "lag_s": post.loop_lag_s,
-            "rounds": post.worker.box.beats,
-            "running_batches": post.running_batches,
-            "inflight_batches": len(post.batches),
+            "pid": pool_worker.worker.pid,
+            "lag_s": pool_worker.loop_lag_s,
+            "rounds": pool_worker.worker.marker_page.beats,
+            "running_batches": pool_worker.running_batches,
+            "inflight_batches": len(pool_worker.batches),
             "at": None if mark is None else str(mark),
         }
 
@@ -138,12 +148,12 @@ class Evidence:
     async def _take_by_itself(
         self, pool: str, worker: Worker, reason: str, connection: str | None
     ) -> Snapshot | None:
-        shell = self._shells.get(pool)
-        if shell is None:
+        runner = self._runners.get(pool)
+        if runner is None:
             return None
         try:
             return await self._take(
-                shell,
+                runner,
                 worker,
                 "heapsnapshot",
                 reason,
@@ -161,13 +171,13 @@ class Evidence:
         """Take one of each pool that has a warm worker and none yet, so that there is something to
         compare with.
         """
-        for name, shell in self._shells.items():
+        for name, runner in self._runners.items():
             if name in self._baselines:
                 continue
-            for post in shell.posts().values():
-                if post is not None and post.worker.uptime_s >= WARM_UP_S:
+            for pool_worker in runner.pool_workers().values():
+                if pool_worker is not None and pool_worker.worker.uptime_s >= WARM_UP_S:
                     self._baselines.add(name)
-                    self.take_soon(name, post.worker, "baseline", None)
+                    self.take_soon(name, pool_worker.worker, "baseline", None)
                     break
 
     async def close(self) -> None:
@@ -178,22 +188,22 @@ class Evidence:
 
     # --- inside ---
 
-    def _post(self, worker_id: str) -> tuple[PoolShell, Post]:
+    def _pool_worker(self, worker_id: str) -> tuple[PoolRunner, PoolWorker]:
         pool, _, slot = worker_id.rpartition("-")
-        shell = self._shells.get(pool)
-        if shell is None or not slot.isdigit() or int(slot) not in shell.slots_wanted:
+        runner = self._runners.get(pool)
+        if runner is None or not slot.isdigit() or int(slot) not in runner.slots_wanted:
             known = ", ".join(
-                f"{name}-{n}" for name, shell in self._shells.items() for n in shell.slots_wanted
+                f"{name}-{n}" for name, runner in self._runners.items() for n in runner.slots_wanted
             )
             raise NotFound(f"there is no worker {worker_id!r}; there are {known}")
-        post = shell.posts().get(int(slot))
-        if post is None or post.worker.state is not State.READY:
+        pool_worker = runner.pool_workers().get(int(slot))
+        if pool_worker is None or pool_worker.worker.state is not ProcessState.READY:
             raise Refused(f"{worker_id} has no process now: it is being started")
-        return shell, post
+        return runner, pool_worker
 
     async def _take(
         self,
-        shell: PoolShell,
+        runner: PoolRunner,
         worker: Worker,
         kind: Kind,
         reason: str,
@@ -213,8 +223,8 @@ class Evidence:
             raise EvidenceFailed(f"no file for a snapshot: {error.strerror}") from error
         try:
             with file:
-                pause_s = await self._gather(
-                    shell.gatherer,
+                pause_s = await self._collect(
+                    runner.collector,
                     worker,
                     kind,
                     file.fileno(),
@@ -225,7 +235,7 @@ class Evidence:
             kept = self.store.keep(
                 name,
                 worker=label,
-                pool=shell.plan.name,
+                pool=runner.pool_spec.name,
                 pid=pid,
                 kind=kind,
                 reason=reason,
@@ -242,7 +252,7 @@ class Evidence:
         _log.info(
             "snapshot_taken",
             name=name,
-            pool=shell.plan.name,
+            pool=runner.pool_spec.name,
             worker=label,
             pid=pid,
             why=reason,
@@ -251,9 +261,9 @@ class Evidence:
         )
         return kept
 
-    async def _gather(
+    async def _collect(
         self,
-        gatherer: Gatherer,
+        collector: Collector,
         worker: Worker,
         kind: Kind,
         sink: int,
@@ -265,7 +275,7 @@ class Evidence:
     ) -> float:
         """How long the worker stood still, in seconds."""
         try:
-            said = await gatherer.gather(
+            said = await collector.collect(
                 worker,
                 kind,
                 sink,
@@ -276,7 +286,7 @@ class Evidence:
             )
         except Busy as error:
             raise Refused(str(error)) from error
-        except GatherFailed as error:
+        except CollectFailed as error:
             raise EvidenceFailed(str(error)) from error
         # What a worker says of itself: bounded, so that a lie breaks no figure.
         return min(max(said.pause_s, 0.0), MAX_PAUSE_S)

@@ -11,12 +11,12 @@ import time
 from typing import TYPE_CHECKING
 
 from supervisor import VERSION
-from supervisor.app.diagnostics import Evidence
-from supervisor.core.lifecycle.worker_state import State
-from supervisor.core.scheduling.scheduler import Rule
+from supervisor.app.diagnostics import Diagnostics
+from supervisor.core.lifecycle.worker_state import ProcessState
+from supervisor.core.scheduling.scheduler import BlockReason
 from supervisor.delivery.explain import queue_state, text_of, waiting_for
-from supervisor.delivery.pool import PoolShell
-from supervisor.delivery.records import Lane, Post, SlotRecord
+from supervisor.delivery.pool import PoolRunner
+from supervisor.delivery.records import PoolConnection, PoolWorker, SlotRecord
 from supervisor.diagnostics.exits import ExitRecord, ExitStore
 from supervisor.errors import NotFound, Refused
 from supervisor.queue import DeliveryRecord, Queue
@@ -59,7 +59,7 @@ class Operator:
         return self._service.queue
 
     @property
-    def evidence(self) -> Evidence:
+    def evidence(self) -> Diagnostics:
         """Heaps, stacks and what was kept of them."""
         return self._service.evidence
 
@@ -85,7 +85,7 @@ class Operator:
 
     def pools(self) -> list[PoolStatus]:
         """The pools and their workers as they are now."""
-        return [_pool(name, shell) for name, shell in self._service.shells.items()]
+        return [_pool(name, runner) for name, runner in self._service.runners.items()]
 
     async def status(self) -> Status:
         """The service as it is now. Among many connections, others have their turn meanwhile."""
@@ -93,9 +93,9 @@ class Operator:
         queues: list[QueueStatus] = []
         async for names in in_steps(list(service.config.connections)):
             for name in names:
-                shell = service.pool_of(name)
-                if shell is not None:  # else the config has changed in between
-                    queues.append(self._queue(name, shell, shell.lanes[name]))
+                runner = service.pool_of(name)
+                if runner is not None:  # else the config has changed in between
+                    queues.append(self._queue(name, runner, runner.pool_connections[name]))
         stats = service.queue.stats()
         return Status(
             version=VERSION,
@@ -107,26 +107,26 @@ class Operator:
             sandbox=_layers(service),
             dedupe=stats.dedupe,
             store=StoreStatus.of(stats),
-            zygote=ZygoteStatus(service.force.zygote.pid),
+            zygote=ZygoteStatus(service.fleet.zygote.pid),
             pid=os.getpid(),
         )
 
-    def _queue(self, name: str, shell: PoolShell, lane: Lane) -> QueueStatus:
+    def _queue(self, name: str, runner: PoolRunner, pool_connection: PoolConnection) -> QueueStatus:
         now = self._service.clock()
         depth = self._service.queue.depth(name)
-        state, reason, hold = queue_state(shell.scheduler, name, depth, now)
-        if hold.rule is Rule.UNKNOWN:
-            reason = self._unknown(lane)
-        scheduled = shell.scheduler.lanes[name]
+        state, reason, hold = queue_state(runner.scheduler, name, depth, now)
+        if hold.rule is BlockReason.UNKNOWN:
+            reason = self._unknown(pool_connection)
+        scheduled = runner.scheduler.schedules[name]
         next_at = hold.until if hold.until is not None else depth.next_retry_at
         refusals = self._service.broker.refusals.get(name)
-        leak = shell.guard.leaks.get(name)
-        group = shell.guard.in_question.get(name)
+        leak = runner.watchdog.leaks.get(name)
+        group = runner.watchdog.in_question.get(name)
         return QueueStatus(
             connection=name,
             source=self._service.config.connections[name].source,
-            destination=lane.destination,
-            pool=shell.plan.name,
+            destination=pool_connection.destination,
+            pool=runner.pool_spec.name,
             depth=depth.pending,
             inflight=depth.leased,
             oldest_s=None if depth.oldest_at is None else max(0.0, now - depth.oldest_at),
@@ -134,14 +134,16 @@ class Operator:
             state_reason=reason,
             next_attempt_in_s=None if next_at is None else max(0.0, next_at - now),
             waiting_for=text_of(hold) if depth.pending > depth.leased else "",
-            concurrency=min(int(scheduled.concurrency.limit), lane.terms.max_concurrency),
-            batch_events=scheduled.sizing.most(lane.terms.batch_events),
+            concurrency=min(
+                int(scheduled.concurrency.limit), pool_connection.terms.max_concurrency
+            ),
+            batch_events=scheduled.batch_sizer.most(pool_connection.terms.batch_events),
             trips=scheduled.breaker.trips,
             proven_per_s=scheduled.governor.proven(now),
             retries_per_s=round(scheduled.governor.rate(now), 1),
             egress_refused=0 if refusals is None else refusals.count,
             last_egress_refusal=None if refusals is None else refusals.last,
-            blame=_blame(shell, name),
+            blame=_blame(runner, name),
             held_users=depth.held_users,
             held_deliveries=depth.aside,
             held_s=None if depth.held_since is None else max(0.0, now - depth.held_since),
@@ -151,101 +153,106 @@ class Operator:
             ),
         )
 
-    def _unknown(self, lane: Lane) -> str:
-        why = self._service.said.broken.get(lane.destination, "it was not declared")
-        return f"destination {lane.destination} could not be loaded: {why}"
+    def _unknown(self, pool_connection: PoolConnection) -> str:
+        why = self._service.said.broken.get(pool_connection.destination, "it was not declared")
+        return f"destination {pool_connection.destination} could not be loaded: {why}"
 
     def waiting_for(self, connection: str, record: DeliveryRecord) -> str:
         """The rule that a pending delivery waits for."""
-        shell = self._service.pool_of(connection)
-        if shell is None:
+        runner = self._service.pool_of(connection)
+        if runner is None:
             return "its connection to come back into the config"
-        lane = shell.lanes[connection]
-        if lane.closed is Rule.UNKNOWN:
-            return self._unknown(lane)
-        missing = "" if shell.posts_serving else f"pool {shell.plan.name} has none that serves"
-        if record.is_leased and shell.suspects.undecided(connection):
+        pool_connection = runner.pool_connections[connection]
+        if pool_connection.closed is BlockReason.UNKNOWN:
+            return self._unknown(pool_connection)
+        missing = (
+            "" if runner.slots_serving else f"pool {runner.pool_spec.name} has none that serves"
+        )
+        if record.is_leased and runner.suspects.undecided(connection):
             return "its trial: a worker died with its batch, and each of that is tried apart"
         now = self._service.clock()
-        return waiting_for(shell.scheduler, connection, record, now, no_workers=missing)
+        return waiting_for(runner.scheduler, connection, record, now, no_workers=missing)
 
     # --- doing ---
 
     async def recycle(self, worker_id: str) -> None:
         """Have a worker finish its batches and be replaced. Raises NotFound or Refused."""
         pool, _, slot = worker_id.rpartition("-")
-        shell = self._service.shells.get(pool)
-        if shell is None or not slot.isdigit() or int(slot) not in shell.slots_wanted:
+        runner = self._service.runners.get(pool)
+        if runner is None or not slot.isdigit() or int(slot) not in runner.slots_wanted:
             known = [
                 f"{name}-{n}"
-                for name, shell in self._service.shells.items()
-                for n in shell.slots_wanted
+                for name, runner in self._service.runners.items()
+                for n in runner.slots_wanted
             ]
             raise NotFound(f"there is no worker {worker_id!r}; there are {', '.join(known)}")
-        if not shell.recycle(int(slot)):
+        if not runner.recycle(int(slot)):
             raise Refused(f"{worker_id} has no process now: it is being started")
 
     async def pause(self, connection: str) -> None:
         """Lease no more for a connection until `resume`. Raises NotFound."""
-        shell = self._shell(connection)
+        runner = self._runner(connection)
         self._service.paused.add(connection)
-        shell.scheduler.paused(connection)
+        runner.scheduler.paused(connection)
 
     async def resume(self, connection: str) -> None:
         """Undo `pause`, and end a back-off. Raises NotFound or Refused."""
-        shell = self._openable(connection)
+        runner = self._openable(connection)
         self._service.paused.remove(connection)
-        shell.scheduler.resumed(connection)
-        self._service.holds.forget(connection)
-        shell.sender.pump_soon()
+        runner.scheduler.resumed(connection)
+        self._service.backoff_store.forget(connection)
+        runner.dispatcher.pump_soon()
 
     async def probe(self, connection: str) -> None:
         """Let one batch through now. Raises NotFound or Refused."""
-        shell = self._openable(connection)
-        shell.scheduler.probed(connection, self._service.clock())
-        shell.sender.pump_soon()
+        runner = self._openable(connection)
+        runner.scheduler.probed(connection, self._service.clock())
+        runner.dispatcher.pump_soon()
 
-    def _shell(self, connection: str) -> PoolShell:
-        shell = self._service.pool_of(connection)
-        if shell is None:
+    def _runner(self, connection: str) -> PoolRunner:
+        runner = self._service.pool_of(connection)
+        if runner is None:
             known = ", ".join(self._service.config.connections)
             raise NotFound(f"there is no connection {connection!r}; there are {known}")
-        return shell
+        return runner
 
-    def _openable(self, connection: str) -> PoolShell:
-        shell = self._shell(connection)
-        lane = shell.lanes[connection]
-        if lane.closed is Rule.DISABLED:
+    def _openable(self, connection: str) -> PoolRunner:
+        runner = self._runner(connection)
+        pool_connection = runner.pool_connections[connection]
+        if pool_connection.closed is BlockReason.DISABLED:
             raise Refused(f"{connection} is disabled in the config: set enabled = true and reload")
-        if lane.closed is not None:
-            raise Refused(f"{connection} cannot send: {self._unknown(lane)}")
-        return shell
+        if pool_connection.closed is not None:
+            raise Refused(f"{connection} cannot send: {self._unknown(pool_connection)}")
+        return runner
 
 
 def _layers(service: Service) -> dict[str, str]:
     """What declaring workers said at start, and where any worker said otherwise, that."""
     layers = dict(service.said.layers)
-    for shell in service.shells.values():
-        for layer, state in shell.layers.items():
+    for runner in service.runners.values():
+        for layer, state in runner.layers.items():
             if state != "on":
                 layers[layer] = state
     return layers
 
 
-def _pool(name: str, shell: PoolShell) -> PoolStatus:
-    posts = shell.posts()
-    workers = [_worker(name, slot, post, shell.slots.get(slot)) for slot, post in posts.items()]
-    serving = sum(post is not None for post in posts.values())
-    if shell.is_failing:
-        state, reason = PoolState.FAILED, shell.failure
-    elif serving < len(posts):
-        state, reason = PoolState.DEGRADED, f"{serving} of {len(posts)} workers serve"
+def _pool(name: str, runner: PoolRunner) -> PoolStatus:
+    pool_workers = runner.pool_workers()
+    workers = [
+        _worker(name, slot, pool_worker, runner.slots.get(slot))
+        for slot, pool_worker in pool_workers.items()
+    ]
+    serving = sum(pool_worker is not None for pool_worker in pool_workers.values())
+    if runner.is_failing:
+        state, reason = PoolState.FAILED, runner.failure
+    elif serving < len(pool_workers):
+        state, reason = PoolState.DEGRADED, f"{serving} of {len(pool_workers)} workers serve"
     else:
         state, reason = PoolState.RUNNING, ""
-    if reason and shell.pause_s:
-        reason = f"{reason}; the next start is in {shell.pause_s:.1f} s"
-    spares = [_spare(post) for post in shell.spare_posts()]
-    apart = [_apart(post) for post in shell.posts_apart()]
+    if reason and runner.pause_s:
+        reason = f"{reason}; the next start is in {runner.pause_s:.1f} s"
+    spares = [_spare(pool_worker) for pool_worker in runner.spare_workers()]
+    apart = [_apart(pool_worker) for pool_worker in runner.dedicated_workers()]
     return PoolStatus(
         name,
         state,
@@ -253,21 +260,23 @@ def _pool(name: str, shell: PoolShell) -> PoolStatus:
         spares,
         reason,
         apart,
-        loosened=shell.plan.loosenings,
+        loosened=runner.pool_spec.loosenings,
         leaks_together=[
             LeakingGroup(group.connections, round(group.per_event_bytes, 1))
-            for group in shell.guard.together
+            for group in runner.watchdog.together
         ],
     )
 
 
-def _apart(post: Post) -> ApartStatus:
-    worker = post.worker
-    return ApartStatus(post.only or "", worker.pid, _state(post), worker.rss_bytes, worker.uptime_s)
+def _apart(pool_worker: PoolWorker) -> ApartStatus:
+    worker = pool_worker.worker
+    return ApartStatus(
+        pool_worker.only or "", worker.pid, _state(pool_worker), worker.rss_bytes, worker.uptime_s
+    )
 
 
-def _blame(shell: PoolShell, connection: str) -> BlameStatus:
-    suspects = shell.suspects
+def _blame(runner: PoolRunner, connection: str) -> BlameStatus:
+    suspects = runner.suspects
     if not suspects.has_record(connection):
         return _BLAMELESS
     blame = suspects.blame(connection)
@@ -285,15 +294,17 @@ def _blame(shell: PoolShell, connection: str) -> BlameStatus:
     )
 
 
-def _worker(pool: str, slot: int, post: Post | None, record: SlotRecord | None) -> WorkerStatus:
+def _worker(
+    pool: str, slot: int, pool_worker: PoolWorker | None, record: SlotRecord | None
+) -> WorkerStatus:
     record = record or SlotRecord()
-    worker = None if post is None else post.worker
+    worker = None if pool_worker is None else pool_worker.worker
     return WorkerStatus(
         id=f"{pool}-{slot}",
         pid=None if worker is None else worker.pid,
-        state=_state(post),
+        state=_state(pool_worker),
         rss_bytes=0 if worker is None else worker.rss_bytes,
-        inflight_batches=0 if post is None else len(post.batches),
+        inflight_batches=0 if pool_worker is None else len(pool_worker.batches),
         batches=record.batches,
         events=record.events,
         restarts=max(0, record.processes - 1),
@@ -302,23 +313,23 @@ def _worker(pool: str, slot: int, post: Post | None, record: SlotRecord | None) 
     )
 
 
-def _state(post: Post | None) -> WorkerState:
-    if post is None:
+def _state(pool_worker: PoolWorker | None) -> WorkerState:
+    if pool_worker is None:
         return WorkerState.STARTING
-    match post.worker.state:
-        case State.FORKING | State.DOOMED | State.STARTING:
+    match pool_worker.worker.state:
+        case ProcessState.FORKING | ProcessState.DOOMED | ProcessState.STARTING:
             return WorkerState.STARTING
-        case State.READY:
-            return WorkerState.BUSY if post.batches else WorkerState.IDLE
-        case State.DRAINING:
+        case ProcessState.READY:
+            return WorkerState.BUSY if pool_worker.batches else WorkerState.IDLE
+        case ProcessState.DRAINING:
             return WorkerState.DRAINING
-        case State.KILLED | State.GONE:
+        case ProcessState.KILLED | ProcessState.GONE:
             return WorkerState.STOPPED
 
 
-def _spare(post: Post) -> SpareStatus:
-    worker = post.worker
-    return SpareStatus(worker.pid, _state(post), worker.rss_bytes, worker.uptime_s)
+def _spare(pool_worker: PoolWorker) -> SpareStatus:
+    worker = pool_worker.worker
+    return SpareStatus(worker.pid, _state(pool_worker), worker.rss_bytes, worker.uptime_s)
 
 
 def _exit(end: ExitRecord) -> LastExit:

@@ -24,14 +24,14 @@ from aiohttp import web
 from supervisor import VERSION
 from supervisor.admin.access import Access
 from supervisor.admin.routes import AdminApi
-from supervisor.app.diagnostics import Evidence
+from supervisor.app.diagnostics import Diagnostics
 from supervisor.app.operator import Operator
 from supervisor.app.reload import changes
 from supervisor.catalog.catalog import declare_all, keeper, refuse_impossible
 from supervisor.catalog.probe import Declarations
 from supervisor.config import Address, Config, ConfigError, load
-from supervisor.delivery.connections import code_of, lanes_of, retry_of
-from supervisor.delivery.pool import PoolShell
+from supervisor.delivery.connections import code_of, pool_connections_of, retry_of
+from supervisor.delivery.pool import PoolRunner
 from supervisor.delivery.settlement import MAX_RETRY_AFTER_S
 from supervisor.diagnostics.exits import ExitStore
 from supervisor.diagnostics.reports import Reporter
@@ -44,14 +44,14 @@ from supervisor.queue import ConnectionSpec, Queue
 from supervisor.queue.sqlite import SqliteQueue, last_seen
 from supervisor.runtime import allocator, garbage, systemd
 from supervisor.runtime.clock import Clock, anchored_clock
-from supervisor.state.backoff import Holds
+from supervisor.state.backoff import BackoffStore
 from supervisor.state.paused import Paused
 from supervisor.telemetry import log
 from supervisor.telemetry.metrics import SUPERVISOR, Metrics
 from supervisor.telemetry.status import ServiceState
-from supervisor.workers.fleet import Workforce
-from supervisor.workers.resources.provision import Premises
-from supervisor.workers.spawn import plan_of
+from supervisor.workers.fleet import WorkerFleet
+from supervisor.workers.resources.provision import WorkerResources
+from supervisor.workers.spawn import pool_spec_of
 from supervisor.workers.zygote import become_subreaper, hide_memory
 
 _log = structlog.get_logger(__name__)
@@ -103,25 +103,25 @@ class Service:
         self.state = ServiceState.STARTING
         self.started = time.monotonic()
         self.metrics = Metrics(VERSION)
-        self.force = Workforce(Premises.of_service(config.service.state_dir))
+        self.fleet = WorkerFleet(WorkerResources.of_service(config.service.state_dir))
         self.said = Declarations()
-        self.shells: dict[str, PoolShell] = {}
+        self.runners: dict[str, PoolRunner] = {}
         self.clock: Clock
         self.queue: Queue
         self.paused: Paused
-        self.holds: Holds
+        self.backoff_store: BackoffStore
         self.exits: ExitStore
         self.broker: Broker
-        self.evidence: Evidence
+        self.evidence: Diagnostics
         self._redactor = redactor
         self._code = ""
         self._notifier = systemd.Notifier.from_environment()
         self._resolver: Resolver | None = None
         self._own_ports: frozenset[int] = frozenset()
-        self._pool_of: dict[str, PoolShell] = {}
+        self._pool_of: dict[str, PoolRunner] = {}
         self._tracking: TrackingApi | None = None
         self._admin: AdminApi | None = None
-        self._runners: list[web.AppRunner] = []
+        self._sites: list[web.AppRunner] = []
         self._paths: list[Path] = []
         self._tasks: set[asyncio.Task[Any]] = set()  # Any: results of background tasks go nowhere
         self._reloading = asyncio.Lock()
@@ -134,7 +134,7 @@ class Service:
         config = self.config
         sockets = self._bind(inherited)
         become_subreaper()
-        self.force.start()
+        self.fleet.start()
         state_dir = config.service.state_dir
         self.clock = anchored_clock(not_before=last_seen(state_dir))
         self.queue = SqliteQueue(
@@ -147,18 +147,18 @@ class Service:
         await self.queue.start(_specs(config), self._work_came)
         self._queue_is_open = True
         # Not before the queue is open: that is how we know that no other service lives here.
-        self.force.premises.prepare()
+        self.fleet.resources.prepare()
         self.paused = Paused(state_dir)
-        self.holds = Holds(state_dir, self.clock)
+        self.backoff_store = BackoffStore(state_dir, self.clock)
         self.exits = ExitStore(state_dir)
         self._start_broker(sockets.values())
-        self.evidence = Evidence(
-            self.shells,
+        self.evidence = Diagnostics(
+            self.runners,
             SnapshotStore(state_dir / "snapshots", max_bytes=config.service.snapshots),
             self.metrics,
-            Reporter(self.force.spared.add, self.force.spared.discard),
+            Reporter(self.fleet.spared.add, self.fleet.spared.discard),
         )
-        self.said = await declare_all(config, self.force, keeper(self.exits, self.metrics))
+        self.said = await declare_all(config, self.fleet, keeper(self.exits, self.metrics))
         refuse_impossible(config, self.said)
         self._report(config, self.said)
         router = Router(config.connections, self.said.by_destination, config.sources)
@@ -237,10 +237,10 @@ class Service:
         return sock
 
     async def _serve(self, app: web.Application, sock: socket.socket) -> None:
-        runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEP_ALIVE_S)
-        await runner.setup()
-        await web.SockSite(runner, sock).start()
-        self._runners.append(runner)
+        site = web.AppRunner(app, access_log=None, keepalive_timeout=KEEP_ALIVE_S)
+        await site.setup()
+        await web.SockSite(site, sock).start()
+        self._sites.append(site)
 
     def _start_broker(self, sockets: Iterable[socket.socket]) -> None:
         # A worker's connections are open files of ours until it has them.
@@ -270,7 +270,7 @@ class Service:
             self._notifier.reloading("reading the config")
             try:
                 config = load(self.config.path, environ=os.environ)
-                said = await declare_all(config, self.force, keeper(self.exits, self.metrics))
+                said = await declare_all(config, self.fleet, keeper(self.exits, self.metrics))
                 refuse_impossible(config, said)
             except ConfigError as error:
                 for line in error.errors:
@@ -317,50 +317,50 @@ class Service:
         retry = retry_of(config)
         self.broker.follow(config.sandbox.proxy, self._own_ports)
         self.broker.retain(config.connections.keys())
-        pool_of: dict[str, PoolShell] = {}
+        pool_of: dict[str, PoolRunner] = {}
         for name in config.pools:
-            plan = plan_of(config, name, self.said.broken)
-            shell = self.shells.get(name)
-            if shell is None:
-                shell = self.shells[name] = PoolShell(
-                    plan,
+            pool_spec = pool_spec_of(config, name, self.said.broken)
+            runner = self.runners.get(name)
+            if runner is None:
+                runner = self.runners[name] = PoolRunner(
+                    pool_spec,
                     queue=self.queue,
-                    force=self.force,
+                    fleet=self.fleet,
                     metrics=self.metrics,
                     exits=self.exits,
                     clock=self.clock,
                     retry=retry,
                     broker=self.broker,
-                    holds=self.holds,
+                    backoff_store=self.backoff_store,
                     take_snapshot=self.evidence.take_soon,
                 )
-                shell.start()
+                runner.start()
                 renewed.append(name)
-            elif shell.apply(plan, retry, renew=name in renew):
+            elif runner.apply(pool_spec, retry, renew=name in renew):
                 renewed.append(name)
-            lanes = lanes_of(config, name, self.said.by_destination)
-            pool_of |= {lane.name: shell for lane in lanes}
-            shell.set_lanes(lanes)
-            for lane in lanes:
-                if lane.name in self.paused:
-                    shell.scheduler.paused(lane.name)
+            pool_connections = pool_connections_of(config, name, self.said.by_destination)
+            pool_of |= {pool_connection.name: runner for pool_connection in pool_connections}
+            runner.set_connections(pool_connections)
+            for pool_connection in pool_connections:
+                if pool_connection.name in self.paused:
+                    runner.scheduler.paused(pool_connection.name)
         self._pool_of = pool_of
-        for name in self.shells.keys() - config.pools.keys():
-            self._background(self._close_pool(self.shells.pop(name)))
+        for name in self.runners.keys() - config.pools.keys():
+            self._background(self._close_pool(self.runners.pop(name)))
         return renewed
 
-    async def _close_pool(self, shell: PoolShell) -> None:
-        shell.set_lanes(())
-        shell.stop_sending()
-        await shell.sender.drained()
-        shell.shut()
+    async def _close_pool(self, runner: PoolRunner) -> None:
+        runner.set_connections(())
+        runner.stop_sending()
+        await runner.dispatcher.drained()
+        runner.shut()
 
     def _report(self, config: Config, said: Declarations) -> None:
         """Say what the operator asked for and does not get."""
         for destination, reason in said.broken.items():
             _log.error("destination_not_loaded", destination=destination, reason=reason)
         for pool in config.pools:
-            for loosened in plan_of(config, pool, {}).loosenings:
+            for loosened in pool_spec_of(config, pool, {}).loosenings:
                 _log.warning("sandbox_loosened", pool=pool, how=loosened)
         for layer, state in said.layers.items():
             if state != "on":
@@ -368,14 +368,14 @@ class Service:
 
     # --- work ---
 
-    def pool_of(self, connection: str) -> PoolShell | None:
+    def pool_of(self, connection: str) -> PoolRunner | None:
         """Who runs a connection; None for one that the config does not have."""
         return self._pool_of.get(connection)
 
     def _work_came(self, connection: str) -> None:
-        shell = self._pool_of.get(connection)
-        if shell is not None:
-            shell.sender.work_came(connection)
+        runner = self._pool_of.get(connection)
+        if runner is not None:
+            runner.dispatcher.work_came(connection)
 
     def _summary(self) -> str:
         config = self.config
@@ -409,38 +409,40 @@ class Service:
             self._tracking.start_draining()
         limit_s = self.config.service.drain_timeout_s
         until = time.monotonic() + limit_s
-        for shell in self.shells.values():
-            shell.stop_sending()
+        for runner in self.runners.values():
+            runner.stop_sending()
         counting = asyncio.create_task(self._count_down(until))
         try:
             async with asyncio.timeout(limit_s):
-                await asyncio.gather(*(shell.sender.drained() for shell in self.shells.values()))
+                await asyncio.gather(
+                    *(runner.dispatcher.drained() for runner in self.runners.values())
+                )
         except TimeoutError:
             _log.warning("drain_limit_reached", inflight=self._inflight(), limit_s=limit_s)
         if self._queue_is_open:
             await self.evidence.close()
-        for shell in self.shells.values():
-            shell.shut()
-        await self.force.stop(max(1.0, until - time.monotonic()) if not self._inflight() else 0.0)
-        await asyncio.gather(*(shell.sender.drained() for shell in self.shells.values()))
+        for runner in self.runners.values():
+            runner.shut()
+        await self.fleet.stop(max(1.0, until - time.monotonic()) if not self._inflight() else 0.0)
+        await asyncio.gather(*(runner.dispatcher.drained() for runner in self.runners.values()))
         counting.cancel()
         if self._resolver is not None:
             await self._resolver.close()
-        for runner in self._runners:
-            await runner.cleanup()
+        for site in self._sites:
+            await site.cleanup()
         for path in self._paths:
             path.unlink(missing_ok=True)
         for task in list(self._tasks):
             task.cancel()
         if self._queue_is_open:
-            await self.holds.close()
+            await self.backoff_store.close()
             await self.queue.close()
             self.exits.close()
         self._notifier.close()
         _log.info("service_stopped")
 
     def _inflight(self) -> int:
-        return sum(shell.sender.inflight for shell in self.shells.values())
+        return sum(runner.dispatcher.inflight for runner in self.runners.values())
 
     async def _count_down(self, until: float) -> None:
         while True:

@@ -16,18 +16,18 @@ from supervisor.core.effects import ExitReason
 from supervisor.diagnostics.exits import ExitRecord, ExitStore
 from supervisor.telemetry import log
 from supervisor.telemetry.metrics import Metrics
-from supervisor.workers.fleet import Workforce
-from supervisor.workers.spawn import plan_of
+from supervisor.workers.fleet import WorkerFleet
+from supervisor.workers.spawn import pool_spec_of
 
 _log = structlog.get_logger(__name__)
 
 
-async def declare_all(config: Config, force: Workforce, ended: Ended) -> Declarations:
+async def declare_all(config: Config, fleet: WorkerFleet, ended: Ended) -> Declarations:
     """Ask a jailed worker of each pool, all at once; `ended` hears of each one's end."""
     everything = Declarations()
     answers = await asyncio.gather(
         *(
-            declare(force, plan_of(config, pool, broken={}), asked_of(config, pool), ended)
+            declare(fleet, pool_spec_of(config, pool, broken={}), asked_of(config, pool), ended)
             for pool in config.pools
         )
     )

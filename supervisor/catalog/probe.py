@@ -27,11 +27,11 @@ from supervisor.catalog.declaration import Declaration
 from supervisor.core.effects import ExitReason
 from supervisor.diagnostics.exit_record import worker_exit
 from supervisor.diagnostics.exits import ExitRecord
-from supervisor.workers.fleet import Workforce
+from supervisor.workers.fleet import WorkerFleet
 from supervisor.workers.log_lines import log_printed
 from supervisor.workers.output import Printed
 from supervisor.workers.process import Exit, Worker
-from supervisor.workers.spawn import PoolPlan
+from supervisor.workers.spawn import PoolSpec
 
 #: Seconds that one destination's import, or the check of one connection's settings, may take.
 STEP_TIMEOUT_S = 5.0
@@ -68,27 +68,27 @@ def keep_nothing(record: ExitRecord, stacks: str) -> None:
 
 
 async def declare(
-    force: Workforce,
-    plan: PoolPlan,
+    fleet: WorkerFleet,
+    pool_spec: PoolSpec,
     connections: Sequence[Asked],
     ended: Ended = keep_nothing,
 ) -> Declarations:
-    """Ask what the destinations of `plan` are, and whether the settings suit them.
+    """Ask what the destinations of `pool_spec` are, and whether the settings suit them.
 
     Takes as many workers as there are destinations and settings that end one,
     and one more; `ended` is told of each of them.
     """
     answers = Declarations()
-    to_import = list(plan.destinations)
+    to_import = list(pool_spec.destinations)
     to_check = list(connections)
     # Once at least: a pool that has nothing to import yet has layers all the same.
     while to_import or not answers.layers:
         to_ask = [ask for ask in to_check if ask.destination in dict(to_import)]
-        round_ = _Round(plan.name, to_import, to_ask, ended)
-        force.spawn(
-            plan.order(
-                next(force.numbers),
-                f"{plan.name}#declare",
+        round_ = _Round(pool_spec.name, to_import, to_ask, ended)
+        fleet.spawn(
+            pool_spec.order(
+                next(fleet.numbers),
+                f"{pool_spec.name}#declare",
                 declare=True,
                 destinations=tuple(to_import),
             ),

@@ -93,13 +93,13 @@ def _try_jail(config: Config, as_json: bool) -> None:
 
     from supervisor.commands.plan_tables import attempts_table
     from supervisor.dryrun.check import try_jail
-    from supervisor.dryrun.jail_selftest import TrialFailed
+    from supervisor.dryrun.jail_selftest import SelftestFailed
     from supervisor.telemetry import log
 
     log.configure(config.secrets, level=logging.WARNING)
     try:
         attempts = uvloop.run(try_jail(config))
-    except (OSError, TrialFailed) as error:
+    except (OSError, SelftestFailed) as error:
         raise CommandError(f"the jail could not be tried: {error}") from error
     if as_json:
         print_json(attempts)

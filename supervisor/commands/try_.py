@@ -12,7 +12,7 @@ import click
 from supervisor.commands.context import json_option, print_json
 from supervisor.commands.endpoint import CommandError, ConfigFailed
 from supervisor.commands.subject import Subject, events_of, subject
-from supervisor.dryrun.dry_run import NotTried, Trial
+from supervisor.dryrun.dry_run import DryRun, DryRunFailed
 from supervisor.queue import NewEvent
 from supervisor.tapes.scrub import Mask
 from supervisor.tapes.tape import Answer, Call, outcome_line, text_of
@@ -84,7 +84,7 @@ def try_(
     ctx.exit(0 if all(ended.outcome in _FINE for ended in trial.outcomes) else 1)
 
 
-def tried(asked: Subject, events: Sequence[NewEvent], *, is_live: bool) -> Trial:
+def tried(asked: Subject, events: Sequence[NewEvent], *, is_live: bool) -> DryRun:
     """Run the trial. Raises CommandError or ConfigFailed."""
     # Imported here: what is wrong with files is told without a web framework.
     import uvloop
@@ -95,7 +95,7 @@ def tried(asked: Subject, events: Sequence[NewEvent], *, is_live: bool) -> Trial
     redact = log.configure({*asked.config.secrets, *asked.secrets.values()}, level=logging.WARNING)
     try:
         return uvloop.run(try_events(asked.config, asked.connection, events, is_live=is_live))
-    except NotTried as error:
+    except DryRunFailed as error:
         name = asked.connection.destination
         raise ConfigFailed(
             "\n".join(f"{name}: {redact(line)}" for line in str(error).splitlines())
@@ -105,7 +105,7 @@ def tried(asked: Subject, events: Sequence[NewEvent], *, is_live: bool) -> Trial
 
 
 def _page(
-    asked: Subject, events: Sequence[NewEvent], trial: Trial, mask: Mask, *, is_live: bool
+    asked: Subject, events: Sequence[NewEvent], trial: DryRun, mask: Mask, *, is_live: bool
 ) -> list[str]:
     how = "sent" if is_live else "dry run, nothing was sent; answers are assumed"
     lines = [f"{asked.connection.destination}: {len(events)} events, {how}"]
@@ -157,7 +157,7 @@ def _printable(line: str) -> str:
 
 
 def _as_json(
-    asked: Subject, events: Sequence[NewEvent], trial: Trial, mask: Mask, *, is_live: bool
+    asked: Subject, events: Sequence[NewEvent], trial: DryRun, mask: Mask, *, is_live: bool
 ) -> object:
     return {
         "destination": asked.connection.destination,

@@ -13,18 +13,20 @@ from pathlib import Path
 from supervisor.catalog.declaration import Declaration
 from supervisor.config import Config
 from supervisor.core.scheduling.retry import RetryPolicy
-from supervisor.core.scheduling.scheduler import Rule, Terms
-from supervisor.delivery.records import Lane
-from supervisor.egress.policy import Reach, allowances, host_patterns
+from supervisor.core.scheduling.scheduler import BlockReason, Terms
+from supervisor.delivery.records import PoolConnection
+from supervisor.egress.policy import EgressPolicy, allowances, host_patterns
 
 #: Most bytes of events in one batch, whatever a destination declares: a worker that does not read
 #: has as many batches as it has credits in the supervisor's memory.
 MAX_BATCH_BYTES = 4 * 1024 * 1024
 
 
-def lanes_of(config: Config, pool: str, declarations: Mapping[str, Declaration]) -> list[Lane]:
+def pool_connections_of(
+    config: Config, pool: str, declarations: Mapping[str, Declaration]
+) -> list[PoolConnection]:
     """The connections of `pool`, as it runs them."""
-    lanes = []
+    pool_connections = []
     section = config.pools[pool]
     allowed, blocks = allowances(section.allow)
     for connection in config.connections.values():
@@ -33,9 +35,9 @@ def lanes_of(config: Config, pool: str, declarations: Mapping[str, Declaration])
         said = declarations.get(connection.destination)
         closed = None
         if not connection.enabled:
-            closed = Rule.DISABLED
+            closed = BlockReason.DISABLED
         elif said is None:
-            closed = Rule.UNKNOWN
+            closed = BlockReason.UNKNOWN
         events = 1 if said is None else said.batch_events
         size = MAX_BATCH_BYTES if said is None else min(said.batch_bytes, MAX_BATCH_BYTES)
         terms = Terms(
@@ -46,14 +48,14 @@ def lanes_of(config: Config, pool: str, declarations: Mapping[str, Declaration])
             linger_s=connection.linger_s,
             weight=connection.weight,
         )
-        lanes.append(
-            Lane(
+        pool_connections.append(
+            PoolConnection(
                 connection.name,
                 connection.destination,
                 connection.settings,
                 terms,
                 closed,
-                Reach(
+                EgressPolicy(
                     connection=connection.name,
                     destination=connection.destination,
                     pool=pool,
@@ -67,7 +69,7 @@ def lanes_of(config: Config, pool: str, declarations: Mapping[str, Declaration])
                 ),
             )
         )
-    return lanes
+    return pool_connections
 
 
 def retry_of(config: Config) -> RetryPolicy:

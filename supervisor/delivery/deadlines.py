@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 
 from supervisor.core.effects import ExitReason
 from supervisor.delivery.isolation import Suspects
-from supervisor.delivery.records import Post
-from supervisor.delivery.settlement import Run
-from supervisor.diagnostics.collector import Gatherer
+from supervisor.delivery.records import PoolWorker
+from supervisor.delivery.settlement import InflightBatch
+from supervisor.diagnostics.collector import Collector
 from supervisor.runtime.clock import Clock
 
 #: Seconds that a worker with nothing left to do may take to exit.
@@ -23,23 +23,23 @@ TICK_S = 0.5
 
 
 class Deadlines:
-    """Looks at the pool's own `posts`, as they change, from `start` to `stop`.
+    """Looks at the pool's own `pool_workers`, as they change, from `start` to `stop`.
 
     `recycle` has a worker, by its number, replaced at a time and let finish.
     """
 
     def __init__(
         self,
-        posts: Mapping[int, Post],
+        pool_workers: Mapping[int, PoolWorker],
         *,
         suspects: Suspects,
-        gatherer: Gatherer,
+        collector: Collector,
         clock: Clock,
         recycle: Callable[[int, float], None],
     ) -> None:
-        self._posts = posts
+        self._pool_workers = pool_workers
         self._suspects = suspects
-        self._gatherer = gatherer
+        self._collector = collector
         self._clock = clock
         self._recycle = recycle
         self._timer: asyncio.TimerHandle | None = None
@@ -55,35 +55,35 @@ class Deadlines:
 
     def _tick(self) -> None:
         now = self._clock()
-        for post in list(self._posts.values()):
-            overdue = [run for run in post.batches.values() if run.deadline < now]
+        for pool_worker in list(self._pool_workers.values()):
+            overdue = [batch for batch in pool_worker.batches.values() if batch.deadline < now]
             if overdue:
-                post.overdue = tuple(run.id for run in overdue)
-                self._overdue(post, overdue, now)
+                pool_worker.overdue = tuple(batch.id for batch in overdue)
+                self._overdue(pool_worker, overdue, now)
             elif (
-                post.is_leaving
-                and not post.batches
-                and not post.is_giving_evidence
-                and not self._gatherer.is_asking(post.worker)
-                and post.idle_since is not None
-                and now - post.idle_since > EXIT_S
+                pool_worker.is_leaving
+                and not pool_worker.batches
+                and not pool_worker.is_giving_evidence
+                and not self._collector.is_asking(pool_worker.worker)
+                and pool_worker.idle_since is not None
+                and now - pool_worker.idle_since > EXIT_S
             ):
-                post.worker.kill_late(f"did not exit {EXIT_S:g} s after its drain")
+                pool_worker.worker.kill_late(f"did not exit {EXIT_S:g} s after its drain")
         self._suspects.tick()
         self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
-    def _overdue(self, post: Post, overdue: list[Run], now: float) -> None:
+    def _overdue(self, pool_worker: PoolWorker, overdue: list[InflightBatch], now: float) -> None:
         """Kill a worker whose batch is past its time; its other batches may end before that.
 
         They can: where its event loop does not run, the guard kills it at once.
         """
-        run = overdue[0]
-        if len(overdue) < len(post.batches):
-            self._recycle(post.worker.number, now)
+        batch = overdue[0]
+        if len(overdue) < len(pool_worker.batches):
+            self._recycle(pool_worker.worker.number, now)
             return
-        how = "ended" if run.unreported else "ended, since it does not end when it is cancelled,"
-        post.worker.kill(
+        how = "ended" if batch.unreported else "ended, since it does not end when it is cancelled,"
+        pool_worker.worker.kill(
             ExitReason.TIMEOUT,
-            f"batch of {run.connection} not {how}"
-            f" {now - run.started:.0f} s after it was handed over",
+            f"batch of {batch.connection} not {how}"
+            f" {now - batch.started:.0f} s after it was handed over",
         )

@@ -2,7 +2,7 @@
 
 The shell around `core/scheduling/scheduler.py`: leases deliveries from the queue whenever something
 may be sent, hands them to workers, and has what is said of them judged. Must not decide
-which workers there are: it finds them in the pool's own `posts`.
+which workers there are: it finds them in the pool's own `pool_workers`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ import structlog
 
 from sandbox.protocol import Batch, Outcomes, ProtocolError
 from supervisor.core.hogs import Hogs
-from supervisor.core.lifecycle.worker_state import State
+from supervisor.core.lifecycle.worker_state import ProcessState
 from supervisor.core.poison import Standing
-from supervisor.core.scheduling.scheduler import Batch as Told
-from supervisor.core.scheduling.scheduler import Ready, Scheduler, Take
+from supervisor.core.scheduling.scheduler import BatchResult, Ready, Scheduler, Take
 from supervisor.delivery.isolation import Suspects
-from supervisor.delivery.records import Lane, Post, SlotRecord
-from supervisor.delivery.settlement import Judge, Run
-from supervisor.delivery.watchdog import Guard
+from supervisor.delivery.records import PoolConnection, PoolWorker, SlotRecord
+from supervisor.delivery.settlement import InflightBatch, Settlement
+from supervisor.delivery.watchdog import Watchdog
 from supervisor.queue import Queue, QueueUnavailable
 from supervisor.runtime.clock import Clock
 from supervisor.telemetry.metrics import Metrics
@@ -47,40 +46,41 @@ def ready_in(queue: Queue, connection: str) -> Ready:
     return Ready(depth.fresh, depth.next_retry_at, depth.size_bytes)
 
 
-class Sender:
-    """That of one pool; `posts`, `lanes` and `slots` are the pool's own records, as they change.
+class Dispatcher:
+    """That of one pool; `pool_workers`, `pool_connections` and `slots` are the pool's own records,
+    as they change.
 
     `batch_timeout_s` is the soft limit in seconds of batches that are sent from now on.
     """
 
     def __init__(
         self,
-        posts: Mapping[int, Post],
-        lanes: Mapping[str, Lane],
+        pool_workers: Mapping[int, PoolWorker],
+        pool_connections: Mapping[str, PoolConnection],
         slots: Mapping[int, SlotRecord],
         *,
         batch_timeout_s: float,
         queue: Queue,
         scheduler: Scheduler,
-        judge: Judge,
+        settlement: Settlement,
         suspects: Suspects,
-        guard: Guard,
+        watchdog: Watchdog,
         metrics: Metrics,
         clock: Clock,
     ) -> None:
         self.batch_timeout_s = batch_timeout_s
         self.is_stopped = False
-        self._posts = posts
-        self._lanes = lanes
+        self._pool_workers = pool_workers
+        self._pool_connections = pool_connections
         self._slots = slots
         self._queue = queue
         self._scheduler = scheduler
-        self._judge = judge
+        self._settlement = settlement
         self._suspects = suspects
-        self._guard = guard
+        self._watchdog = watchdog
         self._metrics = metrics
         self._clock = clock
-        self._running: dict[int, Run] = {}
+        self._running: dict[int, InflightBatch] = {}
         self._batch_ids = itertools.count(1)
         self._leasing = 0
         self._alarm: asyncio.TimerHandle | None = None
@@ -95,7 +95,7 @@ class Sender:
     @property
     def inflight(self) -> int:
         """Deliveries that are with workers, unreported."""
-        return sum(run.unreported for run in self._running.values())
+        return sum(batch.unreported for batch in self._running.values())
 
     def stop(self) -> None:
         """Lease nothing any more; once more is no error."""
@@ -105,7 +105,7 @@ class Sender:
 
     async def drained(self) -> None:
         """Return when no batch runs and every verdict is with the queue."""
-        while self._running or self._leasing or not self._judge.is_settled:
+        while self._running or self._leasing or not self._settlement.is_settled:
             self._idle = asyncio.Event()
             await self._idle.wait()
 
@@ -149,29 +149,29 @@ class Sender:
         self._look = None
         now = self._clock()
         is_late, self._looked_at = now - self._looked_at > LATE_S, now
-        for post in list(self._posts.values()):
-            if post.worker.state is not State.READY:
+        for pool_worker in list(self._pool_workers.values()):
+            if pool_worker.worker.state is not ProcessState.READY:
                 continue  # it gets nothing anyway
-            attention = post.attention
-            if not post.batches:
+            attention = pool_worker.attention
+            if not pool_worker.batches:
                 if attention.rested():
-                    self.grant(post)
+                    self.grant(pool_worker)
                 continue
-            self._guard.look_closely(post.worker)
-            if post.worker.state is not State.READY:
+            self._watchdog.look_closely(pool_worker.worker)
+            if pool_worker.worker.state is not ProcessState.READY:
                 continue  # that was its end
-            mark = post.worker.marked()
+            mark = pool_worker.worker.marked()
             at = mark.connection if mark is not None and mark.is_running else None
             if not is_late:
-                self._hogs.looked(at, post.only, now)
-            if attention.looked(post.worker.box.beats, now):
-                self.grant(post)
+                self._hogs.looked(at, pool_worker.only, now)
+            if attention.looked(pool_worker.worker.marker_page.beats, now):
+                self.grant(pool_worker)
             if (
                 at is not None
                 and attention.is_away
-                and attention.is_kept(at, post.worker.waited_s, now)
+                and attention.is_kept(at, pool_worker.worker.waited_s, now)
                 and not is_late
-                and (why := self._hogs.blocked(at, now, is_apart=post.only == at))
+                and (why := self._hogs.blocked(at, now, is_apart=pool_worker.only == at))
             ):
                 self._suspects.hogged(at, why)
         for connection, why in self._hogs.found(now).items():
@@ -185,39 +185,46 @@ class Sender:
         As long as there is an elsewhere.
         """
         shared = [
-            post
-            for post in self._posts.values()
-            if post.only is None and post.slot is not None and post.worker.state is State.READY
+            pool_worker
+            for pool_worker in self._pool_workers.values()
+            if pool_worker.only is None
+            and pool_worker.slot is not None
+            and pool_worker.worker.state is ProcessState.READY
         ]
-        theirs = {post.worker.number for post in shared if self._has_batches_of_unproven(post)}
+        theirs = {
+            pool_worker.worker.number
+            for pool_worker in shared
+            if self._has_batches_of_unproven(pool_worker)
+        }
         is_elsewhere = any(
-            not post.attention.is_away and post.worker.number not in theirs for post in shared
+            not pool_worker.attention.is_away and pool_worker.worker.number not in theirs
+            for pool_worker in shared
         )
-        for post in shared:
-            is_taken = is_elsewhere and post.worker.number in theirs
-            if is_taken is not post.is_taken:
-                post.is_taken = is_taken
-                self.grant(post)
+        for pool_worker in shared:
+            is_taken = is_elsewhere and pool_worker.worker.number in theirs
+            if is_taken is not pool_worker.is_taken:
+                pool_worker.is_taken = is_taken
+                self.grant(pool_worker)
 
-    def _has_batches_of_unproven(self, post: Post) -> bool:
+    def _has_batches_of_unproven(self, pool_worker: PoolWorker) -> bool:
         return any(
-            self._suspects.standing(run.connection) is Standing.UNPROVEN
-            for run in post.batches.values()
+            self._suspects.standing(batch.connection) is Standing.UNPROVEN
+            for batch in pool_worker.batches.values()
         )
 
     def _look_soon(self) -> None:
         if self._look is None and self._running:
             self._look = asyncio.get_running_loop().call_later(LOOK_S, self._look_at_workers)
 
-    def grant(self, post: Post) -> None:
+    def grant(self, pool_worker: PoolWorker) -> None:
         """Have a worker given as many batches as it may have now."""
-        number = post.worker.number
-        if post.attention.is_away or post.is_taken:
-            held = Counter(run.connection for run in post.batches.values())
-            mark = post.worker.marked() if post.attention.is_away else None
+        number = pool_worker.worker.number
+        if pool_worker.attention.is_away or pool_worker.is_taken:
+            held = Counter(batch.connection for batch in pool_worker.batches.values())
+            mark = pool_worker.worker.marked() if pool_worker.attention.is_away else None
             self._scheduler.worker_away(number, held, None if mark is None else mark.connection)
         else:
-            self._scheduler.worker_granted(number, post.granted)
+            self._scheduler.worker_granted(number, pool_worker.granted)
         self.pump_soon()
 
     def _set_alarm(self, now: float) -> None:
@@ -249,68 +256,80 @@ class Sender:
             lease = None
         finally:
             self._leasing -= 1
-        post = self._posts.get(take.worker)
-        lane = self._lanes.get(take.connection)
+        pool_worker = self._pool_workers.get(take.worker)
+        pool_connection = self._pool_connections.get(take.connection)
         if lease is None:
             self._scheduler.nothing_leased(take, self._clock())
             self.pump_soon()
         elif (
-            post is None
-            or lane is None
-            or post.worker.state is not State.READY
-            or not self._suspects.may_run(take.connection, post)
+            pool_worker is None
+            or pool_connection is None
+            or pool_worker.worker.state is not ProcessState.READY
+            or not self._suspects.may_run(take.connection, pool_worker)
         ):
             # It died, or the connection went or was accused, while the lease was being read.
-            self._judge.unsent(lease)
+            self._settlement.unsent(lease)
             self._scheduler.sent(take, 0)
             self._scheduler.finished(
-                take.connection, take.worker, Told(), now=self._clock(), jitter=0.0
+                take.connection, take.worker, BatchResult(), now=self._clock(), jitter=0.0
             )
             self.pump_soon()
         else:
             self._scheduler.sent(take, len(lease.deliveries))
             now = self._clock()
-            run = Run(
+            batch = InflightBatch(
                 next(self._batch_ids),
-                lane.name,
-                lane.destination,
-                post.worker.number,
+                pool_connection.name,
+                pool_connection.destination,
+                pool_worker.worker.number,
                 lease,
                 started=now,
                 deadline=now + self.batch_timeout_s + GRACE_S,
-                told=bytearray(len(lease.deliveries)),
+                reported=bytearray(len(lease.deliveries)),
                 retries=take.retries,
             )
-            self._hand_over(post, lane, run)
+            self._hand_over(pool_worker, pool_connection, batch)
         self.tell_if_idle()
 
-    def send_part(self, post: Post, lane: Lane, run: Run, indices: tuple[int, ...]) -> Run:
+    def send_part(
+        self,
+        pool_worker: PoolWorker,
+        pool_connection: PoolConnection,
+        batch: InflightBatch,
+        indices: tuple[int, ...],
+    ) -> InflightBatch:
         """Hand some of a batch to a worker, out of turn, as a batch of their own."""
         now = self._clock()
         deadline = now + self.batch_timeout_s + GRACE_S
-        part = run.part(next(self._batch_ids), post.worker.number, indices, now, deadline)
-        self._hand_over(post, lane, part)
+        part = batch.part(next(self._batch_ids), pool_worker.worker.number, indices, now, deadline)
+        self._hand_over(pool_worker, pool_connection, part)
         return part
 
-    def _hand_over(self, post: Post, lane: Lane, run: Run) -> None:
-        if post.configured.get(lane.name) is not lane:
-            before = post.configured.get(lane.name)
-            if before is None or before.settings != lane.settings:
-                post.worker.configure(lane.name, lane.destination, dict(lane.settings))
-            post.configured[lane.name] = lane
-        self._running[run.id] = post.batches[run.id] = run
+    def _hand_over(
+        self, pool_worker: PoolWorker, pool_connection: PoolConnection, batch: InflightBatch
+    ) -> None:
+        if pool_worker.configured.get(pool_connection.name) is not pool_connection:
+            before = pool_worker.configured.get(pool_connection.name)
+            if before is None or before.settings != pool_connection.settings:
+                pool_worker.worker.configure(
+                    pool_connection.name,
+                    pool_connection.destination,
+                    dict(pool_connection.settings),
+                )
+            pool_worker.configured[pool_connection.name] = pool_connection
+        self._running[batch.id] = pool_worker.batches[batch.id] = batch
         self._look_soon()
-        deliveries = run.lease.deliveries
-        if post.slot is not None:
-            record = self._slots[post.slot]
+        deliveries = batch.lease.deliveries
+        if pool_worker.slot is not None:
+            record = self._slots[pool_worker.slot]
             record.batches += 1
             record.events += len(deliveries)
-        post.worker.running[run.connection] += len(deliveries)
-        self._hogs.given(run.connection, len(deliveries))
-        post.worker.send_batch(
+        pool_worker.worker.running[batch.connection] += len(deliveries)
+        self._hogs.given(batch.connection, len(deliveries))
+        pool_worker.worker.send_batch(
             Batch(
-                run.id,
-                lane.name,
+                batch.id,
+                pool_connection.name,
                 self.batch_timeout_s,
                 [delivery.body for delivery in deliveries],
             )
@@ -318,56 +337,56 @@ class Sender:
 
     # --- what comes back ---
 
-    def outcomes(self, post: Post, message: Outcomes) -> None:
+    def outcomes(self, pool_worker: PoolWorker, message: Outcomes) -> None:
         """Some of a batch has ended. Raises ProtocolError for one that the worker does not have."""
-        run = post.batches.get(message.batch)
-        if run is None:
+        batch = pool_worker.batches.get(message.batch)
+        if batch is None:
             raise ProtocolError(f"outcomes of batch {message.batch}, which it does not have")
-        self._judge.outcomes(run, message)
+        self._settlement.outcomes(batch, message)
 
-    def batch_done(self, post: Post, batch: int) -> None:
+    def batch_done(self, pool_worker: PoolWorker, batch_id: int) -> None:
         """A batch has ended. Raises ProtocolError where it is not the worker's, or not all told."""
-        run = post.batches.get(batch)
-        if run is None:
-            raise ProtocolError(f"end of batch {batch}, which it does not have")
-        if run.unreported:
-            raise ProtocolError(f"batch {batch} ended with {run.unreported} outcomes untold")
+        batch = pool_worker.batches.get(batch_id)
+        if batch is None:
+            raise ProtocolError(f"end of batch {batch_id}, which it does not have")
+        if batch.unreported:
+            raise ProtocolError(f"batch {batch_id} ended with {batch.unreported} outcomes untold")
         now = self._clock()
-        del post.batches[run.id]
-        del self._running[run.id]
-        post.finished += 1
-        post.worker.worked[run.connection] += len(run.told)
-        post.worker.running[run.connection] -= len(run.told)
-        self._guard.batch_ended(post.worker)
-        if not post.batches:
-            post.idle_since = now
-        seconds = now - run.started
-        self._metrics.batch_seconds(run.connection, seconds)
-        self._finished(run)
-        self._suspects.batch_done(post, run, seconds, self.batch_timeout_s)
+        del pool_worker.batches[batch.id]
+        del self._running[batch.id]
+        pool_worker.finished += 1
+        pool_worker.worker.worked[batch.connection] += len(batch.reported)
+        pool_worker.worker.running[batch.connection] -= len(batch.reported)
+        self._watchdog.batch_ended(pool_worker.worker)
+        if not pool_worker.batches:
+            pool_worker.idle_since = now
+        seconds = now - batch.started
+        self._metrics.batch_seconds(batch.connection, seconds)
+        self._finished(batch)
+        self._suspects.batch_done(pool_worker, batch, seconds, self.batch_timeout_s)
         # A worker that is free again shall not wait for the next turn of the loop.
         self.pump()
 
-    def lost(self, runs: Iterable[Run]) -> None:
+    def lost(self, batches: Iterable[InflightBatch]) -> None:
         """Their worker is buried, and what becomes of their deliveries is decided elsewhere."""
-        for run in runs:
-            del self._running[run.id]
-            self._finished(run)
+        for batch in batches:
+            del self._running[batch.id]
+            self._finished(batch)
 
-    def _finished(self, run: Run) -> None:
+    def _finished(self, batch: InflightBatch) -> None:
         now = self._clock()
         self._scheduler.finished(
-            run.connection,
-            run.worker,
-            Told(
-                delivered=run.delivered,
-                failed=run.failed,
-                retried=run.retried,
-                congested=run.congested,
-                spoiled=run.spoiled,
-                retries=run.retries,
-                started=run.started,
-                why=run.why,
+            batch.connection,
+            batch.worker,
+            BatchResult(
+                delivered=batch.delivered,
+                failed=batch.failed,
+                retried=batch.retried,
+                congested=batch.congested,
+                spoiled=batch.spoiled,
+                retries=batch.retries,
+                started=batch.started,
+                why=batch.why,
             ),
             now=now,
             jitter=random.random(),  # noqa: S311 - spreads load, guards nothing

@@ -6,48 +6,48 @@ the scheduler and the time are arguments.
 
 from __future__ import annotations
 
-from supervisor.core.scheduling.scheduler import Hold, Rule, Scheduler
+from supervisor.core.scheduling.scheduler import Blocked, BlockReason, Scheduler
 from supervisor.queue import DeliveryRecord, Depth
 from supervisor.runtime.rfc3339 import rfc3339
 from supervisor.telemetry.status import QueueState
 
 _STATES = {
-    Rule.NOTHING: QueueState.OPEN,
-    Rule.CREDIT: QueueState.OPEN,
-    Rule.HOME: QueueState.OPEN,
-    Rule.SHARE: QueueState.OPEN,
-    Rule.UNPROVEN: QueueState.OPEN,
-    Rule.KEPT: QueueState.OPEN,
-    Rule.LINGER: QueueState.OPEN,
-    Rule.CONCURRENCY: QueueState.OPEN,
-    Rule.ADAPTIVE: QueueState.OPEN,
-    Rule.RETRY: QueueState.OPEN,
-    Rule.RATE: QueueState.THROTTLED,
-    Rule.GOVERNOR: QueueState.THROTTLED,
-    Rule.BACKOFF: QueueState.BACKING_OFF,
-    Rule.TRIPPED: QueueState.TRIPPED,
-    Rule.PROBES: QueueState.TRIPPED,
-    Rule.PAUSED: QueueState.PAUSED,
-    Rule.DISABLED: QueueState.DISABLED,
-    Rule.UNKNOWN: QueueState.TRIPPED,
-    Rule.PROBATION: QueueState.BACKING_OFF,
-    Rule.APART: QueueState.BACKING_OFF,
+    BlockReason.NOTHING: QueueState.OPEN,
+    BlockReason.CREDIT: QueueState.OPEN,
+    BlockReason.HOME: QueueState.OPEN,
+    BlockReason.SHARE: QueueState.OPEN,
+    BlockReason.UNPROVEN: QueueState.OPEN,
+    BlockReason.KEPT: QueueState.OPEN,
+    BlockReason.LINGER: QueueState.OPEN,
+    BlockReason.CONCURRENCY: QueueState.OPEN,
+    BlockReason.ADAPTIVE: QueueState.OPEN,
+    BlockReason.RETRY: QueueState.OPEN,
+    BlockReason.RATE: QueueState.THROTTLED,
+    BlockReason.GOVERNOR: QueueState.THROTTLED,
+    BlockReason.BACKOFF: QueueState.BACKING_OFF,
+    BlockReason.TRIPPED: QueueState.TRIPPED,
+    BlockReason.PROBES: QueueState.TRIPPED,
+    BlockReason.PAUSED: QueueState.PAUSED,
+    BlockReason.DISABLED: QueueState.DISABLED,
+    BlockReason.UNKNOWN: QueueState.TRIPPED,
+    BlockReason.PROBATION: QueueState.BACKING_OFF,
+    BlockReason.APART: QueueState.BACKING_OFF,
 }
 
 
 def queue_state(
     scheduler: Scheduler, connection: str, depth: Depth, now: float
-) -> tuple[QueueState, str, Hold]:
+) -> tuple[QueueState, str, Blocked]:
     """A connection's state, the reason for it ("" where it is open), and the rule behind both."""
     hold = scheduler.waits_for(connection, now)
     state = _STATES[hold.rule]
-    breaker = scheduler.lanes[connection].breaker
+    breaker = scheduler.schedules[connection].breaker
     if not breaker.is_closed and (
-        state is QueueState.OPEN or hold.rule in (Rule.PROBATION, Rule.APART)
+        state is QueueState.OPEN or hold.rule in (BlockReason.PROBATION, BlockReason.APART)
     ):
         state = QueueState.TRIPPED
     if state is QueueState.OPEN:
-        if hold.rule is Rule.RETRY and depth.retrying and not depth.fresh:
+        if hold.rule is BlockReason.RETRY and depth.retrying and not depth.fresh:
             # All that it has failed and waits for its time: not a healthy queue either.
             return QueueState.BACKING_OFF, "waiting for the next attempts of what failed", hold
         return state, "", hold
@@ -56,7 +56,7 @@ def queue_state(
     return state, f"waiting for {text_of(hold)}", hold
 
 
-def text_of(hold: Hold) -> str:
+def text_of(hold: Blocked) -> str:
     """A rule in words that follow "waiting for"."""
     text = f"{hold.rule}: {hold.why}" if hold.why else str(hold.rule)
     return text if hold.until is None else f"{text}, until {rfc3339(hold.until)}"
@@ -72,7 +72,7 @@ def waiting_for(
         for_s = max(0.0, now - record.held_since)
         return f"an earlier event of this user, which holds it back for {for_s:.1f} s so far"
     hold = scheduler.waits_for(connection, now)
-    breaker = scheduler.lanes[connection].breaker
+    breaker = scheduler.schedules[connection].breaker
     if record.next_attempt_at is not None and record.next_attempt_at > now:
         text = f"back-off until {rfc3339(record.next_attempt_at)}"
         # Where the connection is shut for longer than that, its own time does not help it.
@@ -80,7 +80,7 @@ def waiting_for(
             return text
     if _STATES[hold.rule] is QueueState.OPEN and no_workers:
         return f"a worker: {no_workers}"
-    if hold.rule in (Rule.TRIPPED, Rule.PROBES) and breaker.since is not None:
+    if hold.rule in (BlockReason.TRIPPED, BlockReason.PROBES) and breaker.since is not None:
         probe = (
             "a probe is under way" if hold.until is None else f"next probe at {rfc3339(hold.until)}"
         )

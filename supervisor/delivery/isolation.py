@@ -19,12 +19,12 @@ import structlog
 
 from supervisor.core.effects import ExitReason
 from supervisor.core.health import Fault, Health, fault_of
-from supervisor.core.lifecycle.worker_state import State
+from supervisor.core.lifecycle.worker_state import ProcessState
 from supervisor.core.poison import Cause, Court, Held, Hint, Order, Standing
 from supervisor.core.probation import Case, Close, Quarantine, Try
-from supervisor.core.scheduling.scheduler import Rule, Scheduler
-from supervisor.delivery.records import Lane, Post
-from supervisor.delivery.settlement import Judge, Run
+from supervisor.core.scheduling.scheduler import BlockReason, Scheduler
+from supervisor.delivery.records import PoolConnection, PoolWorker
+from supervisor.delivery.settlement import InflightBatch, Settlement
 from supervisor.queue import LeaseExpired, Queue, QueueUnavailable
 from supervisor.runtime.clock import Clock
 from supervisor.telemetry.metrics import Metrics
@@ -56,7 +56,13 @@ class Host(Protocol):
     def rejoin(self, connection: str) -> None:
         """That worker is not needed any more, or was not yet there."""
 
-    def try_again(self, post: Post, lane: Lane, run: Run, indices: tuple[int, ...]) -> Run:
+    def try_again(
+        self,
+        pool_worker: PoolWorker,
+        pool_connection: PoolConnection,
+        batch: InflightBatch,
+        indices: tuple[int, ...],
+    ) -> InflightBatch:
         """Hand some of a batch to a worker, out of turn, as a batch of their own."""
 
 
@@ -83,7 +89,7 @@ class File:
     """A case, the batch that it is about, and the last death in it."""
 
     case: Case
-    run: Run
+    batch: InflightBatch
     end: Exit
     exit_id: str | None
     held_until: float
@@ -96,8 +102,8 @@ class _Known:
     health: Health = field(default_factory=Health)
     blame: Blame = field(default_factory=Blame)
     files: list[File] = field(default_factory=list)
-    trial: tuple[File, Run] | None = None
-    post: Post | None = None
+    trial: tuple[File, InflightBatch] | None = None
+    pool_worker: PoolWorker | None = None
     came_at: float = 0.0
     is_apart: bool = False
 
@@ -108,19 +114,19 @@ class Suspects:
     def __init__(
         self,
         host: Host,
-        lanes: Mapping[str, Lane],
+        pool_connections: Mapping[str, PoolConnection],
         *,
         queue: Queue,
         scheduler: Scheduler,
-        judge: Judge,
+        settlement: Settlement,
         metrics: Metrics,
         clock: Clock,
     ) -> None:
         self._host = host
-        self._lanes = lanes
+        self._pool_connections = pool_connections
         self._queue = queue
         self._scheduler = scheduler
-        self._judge = judge
+        self._settlement = settlement
         self._metrics = metrics
         self._clock = clock
         self._court = Court()
@@ -138,13 +144,13 @@ class Suspects:
         """Where it may run."""
         return self._court.standing(connection)
 
-    def may_run(self, connection: str, post: Post) -> bool:
+    def may_run(self, connection: str, pool_worker: PoolWorker) -> bool:
         """Whether a batch of it that was leased meanwhile may still go to this worker."""
         match self._court.standing(connection):
             case Standing.TRUSTED:
-                return post.only is None
+                return pool_worker.only is None
             case Standing.UNPROVEN:
-                return post.only == connection
+                return pool_worker.only == connection
             case Standing.PROBATION:
                 return False
 
@@ -169,66 +175,74 @@ class Suspects:
 
     # --- facts ---
 
-    def came(self, post: Post) -> None:
+    def came(self, pool_worker: PoolWorker) -> None:
         """A worker is there for one connection alone."""
-        assert post.only is not None
-        known = self._of(post.only)
-        known.post = post
-        known.came_at = post.idle_since = self._clock()
-        self._scheduler.reserve(post.worker.number, post.only)
+        assert pool_worker.only is not None
+        known = self._of(pool_worker.only)
+        known.pool_worker = pool_worker
+        known.came_at = pool_worker.idle_since = self._clock()
+        self._scheduler.reserve(pool_worker.worker.number, pool_worker.only)
         # One batch at a time: whoever dies there has nobody else to blame.
-        self._scheduler.worker_came(post.worker.number, 1)
-        if self._court.standing(post.only) is Standing.UNPROVEN:
-            self._scheduler.held(post.only, None)
-        self._advance(post.only)
+        self._scheduler.worker_came(pool_worker.worker.number, 1)
+        if self._court.standing(pool_worker.only) is Standing.UNPROVEN:
+            self._scheduler.held(pool_worker.only, None)
+        self._advance(pool_worker.only)
 
-    def batch_done(self, post: Post, run: Run, seconds: float, limit_s: float) -> None:
+    def batch_done(
+        self, pool_worker: PoolWorker, batch: InflightBatch, seconds: float, limit_s: float
+    ) -> None:
         """A batch has all its outcomes, after so many of `limit_s` seconds."""
-        known = self._known.get(run.connection)
-        if known is not None and known.trial is not None and known.trial[1] is run:
+        known = self._known.get(batch.connection)
+        if known is not None and known.trial is not None and known.trial[1] is batch:
             file, _ = known.trial
             known.trial = None
             file.case.survived()
-            if run.delivered:
+            if batch.delivered:
                 known.health.went_well()
-            self._advance(run.connection)
+            self._advance(batch.connection)
             return
         now = self._clock()
         if seconds >= SLOW_SHARE * limit_s:
-            self._of(run.connection).health.charged(Fault.SLOW, "", now)
-        if run.retried and not run.delivered:
-            self._of(run.connection).health.charged(Fault.ERROR, "", now)
-        elif known is not None and run.delivered:
+            self._of(batch.connection).health.charged(Fault.SLOW, "", now)
+        if batch.retried and not batch.delivered:
+            self._of(batch.connection).health.charged(Fault.ERROR, "", now)
+        elif known is not None and batch.delivered:
             known.health.went_well()
-            self._carry_out(run.connection, self._court.record(run.connection).went_well(now))
-        if known is not None and known.post is post and self._has_had_its_turn(known, now):
-            self._give_back(run.connection, known)
+            self._carry_out(batch.connection, self._court.record(batch.connection).went_well(now))
+        if (
+            known is not None
+            and known.pool_worker is pool_worker
+            and self._has_had_its_turn(known, now)
+        ):
+            self._give_back(batch.connection, known)
 
-    def died(self, post: Post, end: Exit, exit_id: str | None, *, is_ours: bool) -> None:
+    def died(
+        self, pool_worker: PoolWorker, end: Exit, exit_id: str | None, *, is_ours: bool
+    ) -> None:
         """A worker is buried; `is_ours`: for reasons that charge nobody.
 
         Each of its batches is released, or has a case from here on. `exit_id` names
         the evidence.
         """
-        runs = list(post.batches.values())
-        only = None if post.only is None else self._known.get(post.only)
-        if only is not None and only.post is post:
-            only.post = None
-        cause = self._cause(post, end, is_ours=is_ours)
-        if only is not None and only.trial is not None and only.trial[1] in runs:
+        batches = list(pool_worker.batches.values())
+        only = None if pool_worker.only is None else self._known.get(pool_worker.only)
+        if only is not None and only.pool_worker is pool_worker:
+            only.pool_worker = None
+        cause = self._cause(pool_worker, end, is_ours=is_ours)
+        if only is not None and only.trial is not None and only.trial[1] in batches:
             self._died_on_trial(only, end, exit_id, cause)
-        elif runs:
-            self._open_cases(post, runs, end, exit_id, cause)
-        elif post.finished and cause is not Cause.OURS:
+        elif batches:
+            self._open_cases(pool_worker, batches, end, exit_id, cause)
+        elif pool_worker.finished and cause is not Cause.OURS:
             # Nothing was to be told any more: something that an earlier batch left behind did it.
-            self._charge_last(post, end, cause)
+            self._charge_last(pool_worker, end, cause)
 
     def used_up(self, connection: str, reason: ExitReason, detail: str) -> None:
         """It has left a worker with no memory or files, which need not die of it.
 
         It is charged, and runs apart until it is proven, so that the next one is its own.
         """
-        if connection not in self._lanes or self._draining:
+        if connection not in self._pool_connections or self._draining:
             return
         self._of(connection).blame.used_up += 1
         self._metrics.connection_used_up(connection)
@@ -241,7 +255,7 @@ class Suspects:
 
         It runs apart until it has not done so for a while; nothing else is held against it.
         """
-        if connection not in self._lanes or self._draining:
+        if connection not in self._pool_connections or self._draining:
             return
         standing = self._court.standing(connection)
         if standing is Standing.PROBATION:
@@ -270,7 +284,7 @@ class Suspects:
         if known is None:
             return
         for file in known.files:
-            self._judge.released(file.run, file.case.dissolve())
+            self._settlement.released(file.batch, file.case.dissolve())
         if known.is_apart:
             self._host.rejoin(connection)
 
@@ -283,12 +297,12 @@ class Suspects:
                     self._extend(connection, file, now)
             if self._court.standing(connection) is not Standing.UNPROVEN:
                 continue
-            post = known.post
-            if post is not None and (
+            pool_worker = known.pool_worker
+            if pool_worker is not None and (
                 (
-                    not post.batches
-                    and post.idle_since is not None
-                    and now - post.idle_since > APART_IDLE_S
+                    not pool_worker.batches
+                    and pool_worker.idle_since is not None
+                    and now - pool_worker.idle_since > APART_IDLE_S
                 )
                 or self._has_had_its_turn(known, now)
             ):
@@ -298,9 +312,9 @@ class Suspects:
 
     # --- deaths ---
 
-    def _cause(self, post: Post, end: Exit, *, is_ours: bool) -> Cause:
+    def _cause(self, pool_worker: PoolWorker, end: Exit, *, is_ours: bool) -> Cause:
         # One that was overdue is recycled first, so that its other batches can end.
-        is_leaving = post.is_leaving and not post.overdue
+        is_leaving = pool_worker.is_leaving and not pool_worker.overdue
         if is_ours or self._draining or is_leaving or end.reason in _UNCHARGED:
             return Cause.OURS
         is_at_it = end.reason is ExitReason.LIMIT and end.mark is not None and end.mark.is_running
@@ -311,27 +325,34 @@ class Suspects:
         return Cause.RUNNING
 
     def _open_cases(
-        self, post: Post, runs: list[Run], end: Exit, exit_id: str | None, cause: Cause
+        self,
+        pool_worker: PoolWorker,
+        batches: list[InflightBatch],
+        end: Exit,
+        exit_id: str | None,
+        cause: Cause,
     ) -> None:
         now = self._clock()
         mark = end.mark
         hint = Hint(mark.batch, mark.event) if mark is not None and mark.is_running else None
         inquest = self._court.inquest(
-            [_held(run) for run in runs if run.connection in self._lanes],
+            [_held(batch) for batch in batches if batch.connection in self._pool_connections],
             cause,
             hint=hint,
-            overdue=post.overdue,
-            was_own=post.only is not None,
+            overdue=pool_worker.overdue,
+            was_own=pool_worker.only is not None,
         )
-        for run in runs:
-            case = inquest.cases.get(run.id)
+        for batch in batches:
+            case = inquest.cases.get(batch.id)
             if case is None:
-                self._judge.released(run)
+                self._settlement.released(batch)
             else:
-                file = File(case, run, end, exit_id, run.lease.expires_at)
-                self._of(run.connection).files.append(file)
+                file = File(case, batch, end, exit_id, batch.lease.expires_at)
+                self._of(batch.connection).files.append(file)
         for connection in inquest.accused:
-            cases = sum(run.connection == connection and run.id in inquest.cases for run in runs)
+            cases = sum(
+                batch.connection == connection and batch.id in inquest.cases for batch in batches
+            )
             is_alone = connection == inquest.culprit
             orders = self._court.record(connection).accused(cases, now, is_alone=is_alone)
             _log.warning(
@@ -345,25 +366,29 @@ class Suspects:
             self._carry_out(connection, orders)
         if inquest.culprit is not None:
             self._charge(inquest.culprit, end)
-        elif not any(run.unreported for run in runs) and cause is not Cause.OURS:
+        elif not any(batch.unreported for batch in batches) and cause is not Cause.OURS:
             # All was told, and yet it did not end.
-            self._charge_last(post, end, cause)
+            self._charge_last(pool_worker, end, cause)
         for connection in inquest.accused:
             self._advance(connection)
 
-    def _charge_last(self, post: Post, end: Exit, cause: Cause) -> None:
+    def _charge_last(self, pool_worker: PoolWorker, end: Exit, cause: Cause) -> None:
         """A worker died with no event to suspect: its connection runs apart, where it is known.
 
         Where somebody outside may have killed it, nobody is charged but who had it alone.
         """
-        if cause is Cause.KILLED and post.only is None:
+        if cause is Cause.KILLED and pool_worker.only is None:
             return
-        candidates = set(post.configured)
-        if post.overdue:
-            candidates = {run.connection for run in post.batches.values() if run.id in post.overdue}
+        candidates = set(pool_worker.configured)
+        if pool_worker.overdue:
+            candidates = {
+                batch.connection
+                for batch in pool_worker.batches.values()
+                if batch.id in pool_worker.overdue
+            }
         elif end.mark is not None and end.mark.is_running:
             candidates = {end.mark.connection}
-        candidates &= self._lanes.keys()
+        candidates &= self._pool_connections.keys()
         if len(candidates) != 1:
             return
         (connection,) = candidates
@@ -373,16 +398,18 @@ class Suspects:
 
     def _died_on_trial(self, known: _Known, end: Exit, exit_id: str | None, cause: Cause) -> None:
         assert known.trial is not None
-        (file, run), known.trial = known.trial, None
-        silent = [run.place(index) for index, told in enumerate(run.told) if not told]
+        (file, batch), known.trial = known.trial, None
+        silent = [
+            batch.place(index) for index, reported in enumerate(batch.reported) if not reported
+        ]
         if cause is Cause.OURS:
             file.case.interrupted(silent)
         else:
             file.case.died(silent)
             file.end, file.exit_id = end, exit_id
-            self._court.record(run.connection).died_on_trial(self._clock())
-            self._charge(run.connection, end)
-        self._advance(run.connection)
+            self._court.record(batch.connection).died_on_trial(self._clock())
+            self._charge(batch.connection, end)
+        self._advance(batch.connection)
 
     def _charge(self, connection: str, end: Exit) -> None:
         """A worker died of it."""
@@ -403,7 +430,7 @@ class Suspects:
             known.blame.trips += 1
             _log.error("connection_tripped", connection=connection, reason=why)
         for file in known.files:
-            self._judge.postponed(file.run, file.case.give_up(), f"worker exited: {said}")
+            self._settlement.postponed(file.batch, file.case.give_up(), f"worker exited: {said}")
 
     # --- trials ---
 
@@ -413,7 +440,7 @@ class Suspects:
         while known is not None and known.files and known.trial is None:
             file = known.files[0]
             if self._draining:
-                self._judge.released(file.run, file.case.dissolve())
+                self._settlement.released(file.batch, file.case.dissolve())
             match file.case.next():
                 case Try(indices=indices):
                     if not self._try(known, file, indices):
@@ -428,34 +455,40 @@ class Suspects:
 
     def _try(self, known: _Known, file: File, indices: tuple[int, ...]) -> bool:
         """Send a trial; False where there is nobody to send it to yet."""
-        post, old = known.post, file.run
-        lane = self._lanes.get(old.connection)
-        if lane is None or post is None or post.batches or post.worker.state is not State.READY:
+        pool_worker, old = known.pool_worker, file.batch
+        pool_connection = self._pool_connections.get(old.connection)
+        if (
+            pool_connection is None
+            or pool_worker is None
+            or pool_worker.batches
+            or pool_worker.worker.state is not ProcessState.READY
+        ):
             return False
         known.blame.executions += len(indices)
         self._metrics.suspect_executions(old.connection, len(indices))
-        self._scheduler.borrowed(old.connection, post.worker.number)
-        known.trial = file, self._host.try_again(post, lane, old, indices)
+        self._scheduler.borrowed(old.connection, pool_worker.worker.number)
+        known.trial = file, self._host.try_again(pool_worker, pool_connection, old, indices)
         return True
 
     def _quarantine(self, known: _Known, file: File, index: int) -> None:
         known.blame.quarantined += 1
-        self._judge.quarantined(
-            file.run,
+        self._settlement.quarantined(
+            file.batch,
             index,
             f"it kills its worker: {_said(file.end.reason, file.end.detail)}",
             file.exit_id,
         )
         _log.error(
             "delivery_quarantined",
-            connection=file.run.connection,
+            connection=file.batch.connection,
             reason=file.end.reason,
             detail=file.end.detail,
         )
 
     def _close(self, connection: str) -> None:
         is_alone = all(
-            name == connection or lane.closed is not None for name, lane in self._lanes.items()
+            name == connection or pool_connection.closed is not None
+            for name, pool_connection in self._pool_connections.items()
         )
         self._carry_out(connection, self._court.case_closed(connection, is_alone=is_alone))
 
@@ -466,10 +499,10 @@ class Suspects:
         for order in orders:
             match order:
                 case Order.HOLD:
-                    self._scheduler.held(connection, Rule.PROBATION)
+                    self._scheduler.held(connection, BlockReason.PROBATION)
                 case Order.LET_GO:
-                    has_place = known.post is not None
-                    self._scheduler.held(connection, None if has_place else Rule.APART)
+                    has_place = known.pool_worker is not None
+                    self._scheduler.held(connection, None if has_place else BlockReason.APART)
                 case Order.ISOLATE:
                     self._isolate(connection, known)
                 case Order.REJOIN:
@@ -484,19 +517,19 @@ class Suspects:
     def _has_had_its_turn(self, known: _Known, now: float) -> bool:
         """Whether an unproven one is to make room, between two batches, for one that waits."""
         return (
-            known.post is not None
-            and not known.post.batches
+            known.pool_worker is not None
+            and not known.pool_worker.batches
             and known.trial is None
             and not known.files
             and now - known.came_at > TURN_S
-            and any(other.is_apart and other.post is None for other in self._known.values())
+            and any(other.is_apart and other.pool_worker is None for other in self._known.values())
         )
 
     def _give_back(self, connection: str, known: _Known) -> None:
         """It has no worker of its own from here on; until it is trusted it waits for another."""
-        known.is_apart, known.post = False, None
+        known.is_apart, known.pool_worker = False, None
         self._scheduler.unreserve(connection)
-        self._scheduler.held(connection, Rule.APART)
+        self._scheduler.held(connection, BlockReason.APART)
         self._host.rejoin(connection)
 
     # --- leases ---
@@ -509,7 +542,7 @@ class Suspects:
 
     async def _extended(self, connection: str, file: File) -> None:
         try:
-            await self._queue.extend(file.run.lease, HOLD_S)
+            await self._queue.extend(file.batch.lease, HOLD_S)
         except (LeaseExpired, QueueUnavailable) as error:
             # They are pending again, or will be when the store is back: not ours any more.
             _log.warning("suspects_lost", connection=connection, error=str(error))
@@ -520,11 +553,11 @@ class Suspects:
         return self._known.setdefault(connection, _Known())
 
 
-def _held(run: Run) -> Held:
-    suspects = [index for index, told in enumerate(run.told) if not told]
-    bodies = run.lease.deliveries
-    keys = [hash((run.connection, bodies[index].body)) for index in suspects]
-    return Held(run.id, run.connection, len(run.told), suspects, keys)
+def _held(batch: InflightBatch) -> Held:
+    suspects = [index for index, reported in enumerate(batch.reported) if not reported]
+    bodies = batch.lease.deliveries
+    keys = [hash((batch.connection, bodies[index].body)) for index in suspects]
+    return Held(batch.id, batch.connection, len(batch.reported), suspects, keys)
 
 
 def _said(reason: ExitReason, detail: str) -> str:

@@ -20,9 +20,9 @@ from sandbox.protocol import (
     MAX_DETAIL,
     BatchDone,
     Begun,
+    Collected,
     FromWorker,
     FromWorkerChannel,
-    Gathered,
     Limits,
     Log,
     Outcomes,
@@ -31,32 +31,31 @@ from sandbox.protocol import (
     Stats,
     Stray,
 )
-from supervisor.core.effects import Assign, ExitReason, Isolate, Retire, Wake
-from supervisor.core.effects import Spawn as SpawnEffect
-from supervisor.core.lifecycle.pool_layout import Effect, Pool
+from supervisor.core.effects import Assign, ExitReason, Fork, Isolate, Retire, Wake
+from supervisor.core.lifecycle.pool_layout import Effect, PoolLayout
 from supervisor.core.scheduling.retry import RetryPolicy
 from supervisor.core.scheduling.scheduler import Scheduler
 from supervisor.delivery.deadlines import Deadlines
-from supervisor.delivery.dispatcher import Sender, ready_in
+from supervisor.delivery.dispatcher import Dispatcher, ready_in
 from supervisor.delivery.exit_record import exit_record
 from supervisor.delivery.isolation import Suspects
-from supervisor.delivery.records import Lane, Post, SlotRecord
-from supervisor.delivery.settlement import Judge, Run
-from supervisor.delivery.watchdog import Guard
-from supervisor.diagnostics.collector import Gatherer
+from supervisor.delivery.records import PoolConnection, PoolWorker, SlotRecord
+from supervisor.delivery.settlement import InflightBatch, Settlement
+from supervisor.delivery.watchdog import Watchdog
+from supervisor.diagnostics.collector import Collector
 from supervisor.diagnostics.exits import ExitStore
 from supervisor.diagnostics.snapshots import Snapshot
-from supervisor.egress.broker import Broker, Desk
-from supervisor.egress.policy import Reach
+from supervisor.egress.broker import Broker, EgressSession
+from supervisor.egress.policy import EgressPolicy
 from supervisor.queue import Queue
 from supervisor.runtime.clock import Clock
-from supervisor.state.backoff import Holds
+from supervisor.state.backoff import BackoffStore
 from supervisor.telemetry.metrics import Metrics
-from supervisor.workers.fleet import Workforce
+from supervisor.workers.fleet import WorkerFleet
 from supervisor.workers.log_lines import log_line, log_printed, log_stray
 from supervisor.workers.output import Printed
 from supervisor.workers.process import Exit, Worker
-from supervisor.workers.spawn import PoolPlan
+from supervisor.workers.spawn import PoolSpec
 
 _log = structlog.get_logger(__name__)
 
@@ -68,74 +67,74 @@ TOGETHER_S = 1.0
 TakeSnapshot = Callable[[str, Worker, str, str | None], asyncio.Task[Snapshot | None]]
 
 
-class PoolShell:
+class PoolRunner:
     """Runs one pool. Implements `process.Listener` and `isolation.Host`."""
 
     def __init__(
         self,
-        plan: PoolPlan,
+        pool_spec: PoolSpec,
         *,
         queue: Queue,
-        force: Workforce,
+        fleet: WorkerFleet,
         metrics: Metrics,
         exits: ExitStore,
         clock: Clock,
         retry: RetryPolicy,
         broker: Broker,
-        holds: Holds,
+        backoff_store: BackoffStore,
         take_snapshot: TakeSnapshot,
     ) -> None:
-        self.plan = plan
-        self.lanes: dict[str, Lane] = {}
+        self.pool_spec = pool_spec
+        self.pool_connections: dict[str, PoolConnection] = {}
         self.slots: dict[int, SlotRecord] = {}
         self.layers: dict[str, str] = {}
-        self._force = force
+        self._fleet = fleet
         self._metrics = metrics
         self._exits = exits
         self._clock = clock
         self._broker = broker
-        self.gatherer = Gatherer()
-        self._holds = holds
+        self.collector = Collector()
+        self._backoff_store = backoff_store
         self._take_snapshot = take_snapshot
         self.scheduler = Scheduler(partial(ready_in, queue))
-        self._core = Pool(force.numbers, plan.workers, plan.spares)
-        self._posts: dict[int, Post] = {}
-        self._judge = Judge(
+        self._core = PoolLayout(fleet.numbers, pool_spec.workers, pool_spec.spares)
+        self._pool_workers: dict[int, PoolWorker] = {}
+        self._settlement = Settlement(
             queue=queue,
             metrics=metrics,
             clock=clock,
             retry=retry,
-            asked_to_wait=self._asked_to_wait,
-            on_settled=lambda: self.sender.tell_if_idle(),
+            retry_after=self._retry_after,
+            on_settled=lambda: self.dispatcher.tell_if_idle(),
         )
         self.suspects = Suspects(
             self,
-            self.lanes,
+            self.pool_connections,
             queue=queue,
             scheduler=self.scheduler,
-            judge=self._judge,
+            settlement=self._settlement,
             metrics=metrics,
             clock=clock,
         )
         self._wake: asyncio.TimerHandle | None = None
         self._deadlines = Deadlines(
-            self._posts,
+            self._pool_workers,
             suspects=self.suspects,
-            gatherer=self.gatherer,
+            collector=self.collector,
             clock=clock,
             recycle=lambda child, now: self._carry_out(self._core.recycled(child, now)),
         )
-        self.guard = Guard(self)
-        self.sender = Sender(
-            self._posts,
-            self.lanes,
+        self.watchdog = Watchdog(self)
+        self.dispatcher = Dispatcher(
+            self._pool_workers,
+            self.pool_connections,
             self.slots,
-            batch_timeout_s=plan.batch_timeout_s,
+            batch_timeout_s=pool_spec.batch_timeout_s,
             queue=queue,
             scheduler=self.scheduler,
-            judge=self._judge,
+            settlement=self._settlement,
             suspects=self.suspects,
-            guard=self.guard,
+            watchdog=self.watchdog,
             metrics=metrics,
             clock=clock,
         )
@@ -147,39 +146,46 @@ class PoolShell:
         """Fork the workers."""
         self._carry_out(self._core.started(self._clock()))
         self._deadlines.start()
-        self.guard.start()
+        self.watchdog.start()
 
-    def apply(self, plan: PoolPlan, retry: RetryPolicy, *, renew: bool) -> bool:
+    def apply(self, pool_spec: PoolSpec, retry: RetryPolicy, *, renew: bool) -> bool:
         """Follow the config; `renew` replaces the workers. Whether they are replaced."""
         # Destinations are imported, and limits taken on, once in a worker's life.
-        renew |= (plan.destinations, plan.limits) != (self.plan.destinations, self.plan.limits)
-        self.plan, self._judge.retry = plan, retry
-        self.sender.batch_timeout_s = plan.batch_timeout_s
+        renew |= (pool_spec.destinations, pool_spec.limits) != (
+            self.pool_spec.destinations,
+            self.pool_spec.limits,
+        )
+        self.pool_spec, self._settlement.retry = pool_spec, retry
+        self.dispatcher.batch_timeout_s = pool_spec.batch_timeout_s
         now = self._clock()
-        self._carry_out(self._core.resized(plan.workers, plan.spares, now))
+        self._carry_out(self._core.resized(pool_spec.workers, pool_spec.spares, now))
         if renew:
-            self.guard.renewed()
+            self.watchdog.renewed()
             self._carry_out(self._core.renewed(now))
         return renew
 
-    def set_lanes(self, lanes: Iterable[Lane]) -> None:
+    def set_connections(self, pool_connections: Iterable[PoolConnection]) -> None:
         """Follow the config's connections of this pool."""
-        wanted = {lane.name: lane for lane in lanes}
-        for name in self.lanes.keys() - wanted.keys():
+        wanted = {pool_connection.name: pool_connection for pool_connection in pool_connections}
+        for name in self.pool_connections.keys() - wanted.keys():
             self.scheduler.removed(name)
             self.suspects.removed(name)
-            self.sender.removed(name)
-        self.lanes.clear()
-        self.lanes |= wanted
-        for lane in wanted.values():
-            self.scheduler.opened(lane.name, lane.terms, lane.closed)
+            self.dispatcher.removed(name)
+        self.pool_connections.clear()
+        self.pool_connections |= wanted
+        for pool_connection in wanted.values():
+            self.scheduler.opened(
+                pool_connection.name, pool_connection.terms, pool_connection.closed
+            )
             # What a destination asked for before a restart still holds.
-            self.scheduler.asked_to_wait(lane.name, self._holds.until(lane.name))
-        self.sender.pump_soon()
+            self.scheduler.retry_after(
+                pool_connection.name, self._backoff_store.until(pool_connection.name)
+            )
+        self.dispatcher.pump_soon()
 
-    def _asked_to_wait(self, connection: str, until: float) -> None:
-        self.scheduler.asked_to_wait(connection, until)
-        self._holds.asked(connection, until)
+    def _retry_after(self, connection: str, until: float) -> None:
+        self.scheduler.retry_after(connection, until)
+        self._backoff_store.asked(connection, until)
 
     def recycle(self, slot: int) -> bool:
         """Drain and replace the worker of a slot; False where it has none."""
@@ -191,18 +197,25 @@ class PoolShell:
 
     def take_evidence(self, worker: Worker, reason: str, connection: str | None) -> None:
         """Have a snapshot of its heap taken, once; it stays for that long."""
-        post = self._posts[worker.number]
-        if post.evidence is None and not self.sender.is_stopped:
-            post.evidence = self._take_snapshot(self.plan.name, worker, reason, connection)
+        pool_worker = self._pool_workers[worker.number]
+        if pool_worker.evidence is None and not self.dispatcher.is_stopped:
+            pool_worker.evidence = self._take_snapshot(
+                self.pool_spec.name, worker, reason, connection
+            )
 
     def replace(self, worker: Worker, reason: ExitReason, *, at_once: bool) -> bool:
         """Put another worker in the place of one that serves, which then finishes and exits.
 
         Not `at_once`: only where a spare is ready, and nobody else of the pool is leaving.
         """
-        others = [post for post in self._posts.values() if post.worker is not worker]
+        others = [
+            pool_worker
+            for pool_worker in self._pool_workers.values()
+            if pool_worker.worker is not worker
+        ]
         if not at_once and (
-            any(post.is_leaving for post in others) or (self.plan.spares and not self._core.spares)
+            any(pool_worker.is_leaving for pool_worker in others)
+            or (self.pool_spec.spares and not self._core.spares)
         ):
             return False
         effects = self._core.recycled(worker.number, self._clock(), reason)
@@ -215,19 +228,19 @@ class PoolShell:
 
     def narrow(self, worker: Worker, *, is_narrow: bool) -> None:
         """Give a worker one batch at a time, or as many as it takes."""
-        post = self._posts.get(worker.number)
-        if post is not None:
-            post.is_narrow = is_narrow
-            self.sender.grant(post)
+        pool_worker = self._pool_workers.get(worker.number)
+        if pool_worker is not None:
+            pool_worker.is_narrow = is_narrow
+            self.dispatcher.grant(pool_worker)
 
     def stop_sending(self) -> None:
         """Lease nothing any more."""
-        self.sender.stop()
+        self.dispatcher.stop()
         self.suspects.draining()
 
     def shut(self) -> None:
         """Tell every worker to finish and exit."""
-        self.sender.stop()
+        self.dispatcher.stop()
         self._carry_out(self._core.shut())
         if self._wake is not None:
             self._wake.cancel()
@@ -235,25 +248,25 @@ class PoolShell:
 
     def _close_if_over(self) -> None:
         """Stop looking at deadlines once the pool is shut and its workers are gone."""
-        if self._core.closed and not self._posts:
+        if self._core.closed and not self._pool_workers:
             self._deadlines.stop()
-            self.guard.stop()
+            self.watchdog.stop()
 
     # --- what is to be seen ---
 
     @property
     def name(self) -> str:
         """What the config calls it."""
-        return self.plan.name
+        return self.pool_spec.name
 
     @property
     def limits(self) -> Limits:
         """What new workers are forked under."""
-        return self.plan.limits
+        return self.pool_spec.limits
 
     def living(self) -> list[Worker]:
         """All that were asked for and are not gone."""
-        return [post.worker for post in self._posts.values()]
+        return [pool_worker.worker for pool_worker in self._pool_workers.values()]
 
     @property
     def is_failing(self) -> bool:
@@ -261,7 +274,7 @@ class PoolShell:
         return self._core.is_failing
 
     @property
-    def posts_serving(self) -> int:
+    def slots_serving(self) -> int:
         """Slots that have a worker."""
         return len(self._core.children())
 
@@ -275,23 +288,27 @@ class PoolShell:
         """Why the last start failed, "" where none did."""
         return self._failure
 
-    def spare_posts(self) -> list[Post]:
+    def spare_workers(self) -> list[PoolWorker]:
         """Workers that are ready and wait, oldest first."""
-        return [self._posts[child] for child in self._core.spares]
+        return [self._pool_workers[child] for child in self._core.spares]
 
-    def posts_apart(self) -> list[Post]:
+    def dedicated_workers(self) -> list[PoolWorker]:
         """Workers that serve one connection alone."""
-        return [self._posts[child] for child in self._core.cells.values() if child in self._posts]
+        return [
+            self._pool_workers[child]
+            for child in self._core.cells.values()
+            if child in self._pool_workers
+        ]
 
     @property
     def pause_s(self) -> float:
         """Seconds until dead workers are replaced again, 0 where they are at once."""
         return self._core.pause_s(self._clock())
 
-    def posts(self) -> dict[int, Post | None]:
+    def pool_workers(self) -> dict[int, PoolWorker | None]:
         """Who serves in which slot."""
         return {
-            slot: None if child is None else self._posts.get(child)
+            slot: None if child is None else self._pool_workers.get(child)
             for slot, child in sorted(self._core.slots.items())
         }
 
@@ -300,7 +317,7 @@ class PoolShell:
     def _carry_out(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
-                case SpawnEffect(child=child):
+                case Fork(child=child):
                     self._spawn(child)
                 case Assign(child=child, slot=slot):
                     self._assign(child, slot)
@@ -312,65 +329,68 @@ class PoolShell:
                     self._plan_wake(at)
 
     def _spawn(self, child: int) -> None:
-        order = self.plan.order(child, f"{self.plan.name}#{child}", declare=False)
-        worker = self._force.spawn(order, self)
-        desk = Desk(
+        order = self.pool_spec.order(child, f"{self.pool_spec.name}#{child}", declare=False)
+        worker = self._fleet.spawn(order, self)
+        egress_session = EgressSession(
             self._broker,
-            reach_of=lambda connection: self._reach_of(child, connection),
+            egress_policy_of=lambda connection: self._egress_policy_of(child, connection),
             send=worker.channel.send,
             condemn=lambda why: worker.kill(ExitReason.EGRESS, why),
         )
-        self._posts[child] = Post(worker, desk)
+        self._pool_workers[child] = PoolWorker(worker, egress_session)
 
-    def _reach_of(self, child: int, connection: str) -> Reach | None:
+    def _egress_policy_of(self, child: int, connection: str) -> EgressPolicy | None:
         """What a worker may reach for a connection: as the config says now, or said at its end."""
-        given = self._posts[child].configured.get(connection)
-        return None if given is None else self.lanes.get(connection, given).reach
+        given = self._pool_workers[child].configured.get(connection)
+        return None if given is None else self.pool_connections.get(connection, given).egress_policy
 
     def _assign(self, child: int, slot: int) -> None:
-        post = self._posts[child]
-        post.slot = slot
-        post.worker.come_forward()
-        post.worker.label = f"{self.plan.name}-{slot}"
+        pool_worker = self._pool_workers[child]
+        pool_worker.slot = slot
+        pool_worker.worker.come_forward()
+        pool_worker.worker.label = f"{self.pool_spec.name}-{slot}"
         record = self.slots.setdefault(slot, SlotRecord())
         record.processes += 1
-        self.scheduler.worker_came(child, post.credits)
+        self.scheduler.worker_came(child, pool_worker.credits)
         _log.info(
-            "worker_serves", pool=self.plan.name, worker=post.worker.label, pid=post.worker.pid
+            "worker_serves",
+            pool=self.pool_spec.name,
+            worker=pool_worker.worker.label,
+            pid=pool_worker.worker.pid,
         )
-        self.sender.pump()
+        self.dispatcher.pump()
 
     def _set_apart(self, child: int, connection: str) -> None:
-        post = self._posts[child]
-        post.only = connection
-        post.worker.give_way()
-        post.worker.label = f"{self.plan.name}:{connection}"
+        pool_worker = self._pool_workers[child]
+        pool_worker.only = connection
+        pool_worker.worker.give_way()
+        pool_worker.worker.label = f"{self.pool_spec.name}:{connection}"
         _log.info(
             "worker_serves_apart",
-            pool=self.plan.name,
-            worker=post.worker.label,
-            pid=post.worker.pid,
+            pool=self.pool_spec.name,
+            worker=pool_worker.worker.label,
+            pid=pool_worker.worker.pid,
             connection=connection,
         )
-        self.suspects.came(post)
-        self.sender.pump_soon()
+        self.suspects.came(pool_worker)
+        self.dispatcher.pump_soon()
 
     def _retire(self, child: int, reason: ExitReason) -> None:
-        post = self._posts.get(child)
-        if post is None:
+        pool_worker = self._pool_workers.get(child)
+        if pool_worker is None:
             return
         self.scheduler.worker_left(child)
-        post.is_leaving = True
-        if post.evidence is not None and post.is_giving_evidence:
+        pool_worker.is_leaving = True
+        if pool_worker.evidence is not None and pool_worker.is_giving_evidence:
             # Its copy would end with it. It gets no work any more, and its place is taken.
-            post.evidence.add_done_callback(lambda _: self._let_go(post, reason))
+            pool_worker.evidence.add_done_callback(lambda _: self._let_go(pool_worker, reason))
         else:
-            self._let_go(post, reason)
+            self._let_go(pool_worker, reason)
 
-    def _let_go(self, post: Post, reason: ExitReason) -> None:
-        if not post.batches:
-            post.idle_since = self._clock()
-        post.worker.retire(reason)
+    def _let_go(self, pool_worker: PoolWorker, reason: ExitReason) -> None:
+        if not pool_worker.batches:
+            pool_worker.idle_since = self._clock()
+        pool_worker.worker.retire(reason)
 
     def _plan_wake(self, at: float) -> None:
         if self._wake is not None:
@@ -390,11 +410,17 @@ class PoolShell:
     def rejoin(self, connection: str) -> None:
         """That worker is not needed any more, or was not yet there."""
         self._carry_out(self._core.rejoined(connection, self._clock()))
-        self.sender.pump_soon()
+        self.dispatcher.pump_soon()
 
-    def try_again(self, post: Post, lane: Lane, run: Run, indices: tuple[int, ...]) -> Run:
+    def try_again(
+        self,
+        pool_worker: PoolWorker,
+        pool_connection: PoolConnection,
+        batch: InflightBatch,
+        indices: tuple[int, ...],
+    ) -> InflightBatch:
         """Hand some of a batch to a worker, out of turn, as a batch of their own."""
-        return self.sender.send_part(post, lane, run, indices)
+        return self.dispatcher.send_part(pool_worker, pool_connection, batch, indices)
 
     # --- workers.Listener ---
 
@@ -403,48 +429,54 @@ class PoolShell:
         if not 0 < credits <= 1024:
             worker.kill(ExitReason.PROTOCOL, f"it grants {credits} credits")
             return
-        self._posts[worker.number].credits = credits
+        self._pool_workers[worker.number].credits = credits
         self.layers = layers
-        self._metrics.worker_start_seconds(self.plan.name, time.monotonic() - worker.asked_at)
+        self._metrics.worker_start_seconds(self.pool_spec.name, time.monotonic() - worker.asked_at)
         self._carry_out(self._core.child_ready(worker.number, self._clock()))
 
     def said(self, worker: Worker, message: FromWorker) -> None:
         """Outcomes, mostly. Raises ProtocolError where it is out of turn."""
-        post = self._posts[worker.number]
+        pool_worker = self._pool_workers[worker.number]
         match message:
             case Outcomes():
-                self.sender.outcomes(post, message)
+                self.dispatcher.outcomes(pool_worker, message)
             case BatchDone():
-                self.sender.batch_done(post, message.batch)
+                self.dispatcher.batch_done(pool_worker, message.batch)
             case OutOfMemory():
-                if len(message.text) > MAX_DETAIL or message.connection not in post.configured:
+                if (
+                    len(message.text) > MAX_DETAIL
+                    or message.connection not in pool_worker.configured
+                ):
                     raise ProtocolError("out of memory in a connection that it does not have")
-                self.guard.ran_out(worker, message)
+                self.watchdog.ran_out(worker, message)
             case Stray():
                 if len(message.text) > MAX_DETAIL or message.connection not in (
                     "",
-                    *post.configured,
+                    *pool_worker.configured,
                 ):
                     raise ProtocolError("a stray exception of a connection that it does not have")
                 log_stray(self.name, worker, message, self._metrics)
             case Stats():
-                if message.connection not in ("", *post.configured):
+                if message.connection not in ("", *pool_worker.configured):
                     raise ProtocolError("open files of a connection that it does not have")
-                post.loop_lag_s, post.running_batches = message.loop_lag_s, message.tasks
-                self.guard.told_open_files(worker, message.open_files, message.connection)
+                pool_worker.loop_lag_s, pool_worker.running_batches = (
+                    message.loop_lag_s,
+                    message.tasks,
+                )
+                self.watchdog.told_open_files(worker, message.open_files, message.connection)
                 self._metrics.loop_lag(worker.label, message.loop_lag_s)
             case Log():
                 if len(message.text) > MAX_DETAIL or len(message.connection) > MAX_DETAIL:
                     raise ProtocolError("a log line longer than any honest one")
-                log_line(self.name, worker, message, post.configured, self._metrics)
-            case Begun() | Gathered():
-                self.gatherer.said(worker, message)
+                log_line(self.name, worker, message, pool_worker.configured, self._metrics)
+            case Begun() | Collected():
+                self.collector.said(worker, message)
             case _:
                 raise ProtocolError(f"{type(message).__name__} from a worker that serves")
 
     def asked(self, worker: Worker, message: FromWorkerChannel) -> None:
         """It wants to be connected. Raises ProtocolError where it is out of turn."""
-        self._posts[worker.number].desk.said(message)
+        self._pool_workers[worker.number].egress_session.said(message)
 
     def printed(self, worker: Worker, printed: Printed) -> None:
         """It wrote past Python: in the log under whose step ran, as far as one can tell."""
@@ -455,27 +487,27 @@ class PoolShell:
 
     def vacated(self, worker: Worker) -> None:
         """A worker is dead or as good as: its slot to a spare, which can work at once."""
-        self._posts[worker.number].desk.close()
+        self._pool_workers[worker.number].egress_session.close()
         self.scheduler.worker_left(worker.number)
         self._carry_out(
             self._core.child_gone(
                 worker.number,
                 was_ready=worker.ready_at is not None,
-                has_worked=self._posts[worker.number].finished > 0,
+                has_worked=self._pool_workers[worker.number].finished > 0,
                 now=self._clock(),
             )
         )
 
     def gone(self, worker: Worker, end: Exit) -> None:
         """It is buried: what it had is released, or under suspicion."""
-        post = self._posts.pop(worker.number)
-        self.gatherer.gone(worker)
-        batches = list(post.batches.values())
-        record = self._exits.add(exit_record(self.plan.name, post, end), end.stacks)
+        pool_worker = self._pool_workers.pop(worker.number)
+        self.collector.gone(worker)
+        batches = list(pool_worker.batches.values())
+        record = self._exits.add(exit_record(self.pool_spec.name, pool_worker, end), end.stacks)
         _log.log(
             20 if end.reason in (ExitReason.DRAIN, ExitReason.RECYCLE) else 30,
             "worker_exited",
-            pool=self.plan.name,
+            pool=self.pool_spec.name,
             worker=worker.label,
             pid=worker.pid,
             reason=end.reason,
@@ -485,16 +517,16 @@ class PoolShell:
             unreported=record.unreported,
             exit=record.id,
         )
-        self._metrics.worker_exit(self.plan.name, end.reason)
-        is_ours = self.sender.is_stopped or self._force.zygote.died_within(TOGETHER_S)
-        if post.slot is not None:
-            self.slots[post.slot].last_exit = record
+        self._metrics.worker_exit(self.pool_spec.name, end.reason)
+        is_ours = self.dispatcher.is_stopped or self._fleet.zygote.died_within(TOGETHER_S)
+        if pool_worker.slot is not None:
+            self.slots[pool_worker.slot].last_exit = record
         if not end.was_ready:
             self._failure = f"a worker did not start: {end.reason} ({end.detail})"
         elif not is_ours:
             self._failure = f"a worker died: {end.reason} ({end.detail})"
         end = replace(end, connection=record.connection)
-        self.suspects.died(post, end, record.id, is_ours=is_ours)
-        self.sender.lost(batches)
-        self.sender.pump()
+        self.suspects.died(pool_worker, end, record.id, is_ours=is_ours)
+        self.dispatcher.lost(batches)
+        self.dispatcher.pump()
         self._close_if_over()

@@ -12,37 +12,37 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from supervisor.core.attention import Attention
-from supervisor.core.scheduling.scheduler import Rule, Terms
-from supervisor.delivery.settlement import Run
+from supervisor.core.scheduling.scheduler import BlockReason, Terms
+from supervisor.delivery.settlement import InflightBatch
 from supervisor.diagnostics.exits import ExitRecord
 from supervisor.diagnostics.snapshots import Snapshot
-from supervisor.egress.broker import Desk
-from supervisor.egress.policy import Reach
+from supervisor.egress.broker import EgressSession
+from supervisor.egress.policy import EgressPolicy
 from supervisor.workers.process import Worker
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class PoolConnection:
     """A connection as its pool runs it. Any: the destination's schema decides on settings."""
 
     name: str
     destination: str
     settings: Mapping[str, Any]
     terms: Terms
-    closed: Rule | None
-    reach: Reach
+    closed: BlockReason | None
+    egress_policy: EgressPolicy
 
 
 @dataclass(slots=True)
-class Post:
+class PoolWorker:
     """A worker, as this pool sees it. `only` is the connection that it serves apart."""
 
     worker: Worker
-    desk: Desk
+    egress_session: EgressSession
     slot: int | None = None
     only: str | None = None
-    batches: dict[int, Run] = field(default_factory=dict)
-    configured: dict[str, Lane] = field(default_factory=dict)
+    batches: dict[int, InflightBatch] = field(default_factory=dict)
+    configured: dict[str, PoolConnection] = field(default_factory=dict)
     credits: int = 0
     finished: int = 0
     idle_since: float | None = None

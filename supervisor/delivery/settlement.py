@@ -48,7 +48,7 @@ _DELIVERED, _UNSUPPORTED, _RELEASE = Delivered(), Unsupported(), Release()
 
 
 @dataclass(slots=True)
-class Run:
+class InflightBatch:
     """A batch that a worker has. Times are seconds of the service's clock.
 
     `places` are the indices of its deliveries in the lease where it is but a part
@@ -62,7 +62,7 @@ class Run:
     lease: Lease
     started: float
     deadline: float
-    told: bytearray
+    reported: bytearray
     retries: bool = False
     delivered: int = 0
     failed: int = 0
@@ -75,7 +75,7 @@ class Run:
     @property
     def unreported(self) -> int:
         """Deliveries of which nothing was said yet."""
-        return self.told.count(0)
+        return self.reported.count(0)
 
     def place(self, index: int) -> int:
         """Where a delivery of this batch stands in what was leased."""
@@ -83,10 +83,10 @@ class Run:
 
     def part(
         self, id: int, worker: int, indices: tuple[int, ...], started: float, deadline: float
-    ) -> Run:
+    ) -> InflightBatch:
         """Some of its deliveries once more, as a batch of their own."""
         lease = self.lease
-        return Run(
+        return InflightBatch(
             id,
             self.connection,
             self.destination,
@@ -99,7 +99,7 @@ class Run:
         )
 
 
-class Judge:
+class Settlement:
     """Gives verdicts and sees that the queue takes them, in order.
 
     `asked_to_wait(connection, until)` hears of Retry-After; `on_settled()` is
@@ -113,14 +113,14 @@ class Judge:
         metrics: Metrics,
         clock: Clock,
         retry: RetryPolicy,
-        asked_to_wait: Callable[[str, float], None],
+        retry_after: Callable[[str, float], None],
         on_settled: Callable[[], None],
     ) -> None:
         self.retry = retry
         self._queue = queue
         self._metrics = metrics
         self._clock = clock
-        self._asked_to_wait = asked_to_wait
+        self._retry_after = retry_after
         self._on_settled = on_settled
         self._waiting: deque[tuple[Lease, list[tuple[int, Verdict]]]] = deque()
         self._settling: asyncio.Task[None] | None = None
@@ -130,52 +130,63 @@ class Judge:
         """The queue has taken every verdict."""
         return self._settling is None and not self._waiting
 
-    def outcomes(self, run: Run, message: Outcomes) -> None:
+    def outcomes(self, batch: InflightBatch, message: Outcomes) -> None:
         """Take what a worker says. Raises ProtocolError for nonsense; what came before it holds."""
         verdicts: list[tuple[int, Verdict]] = []
-        told = run.told
-        size = len(told)
+        reported = batch.reported
+        size = len(reported)
         now = self._clock()
         try:
             for index, code, detail, after_s in message.outcomes:
                 if not 0 <= index < size:
                     raise ProtocolError(f"outcome of event {index} in a batch of {size}")
-                if told[index]:
+                if reported[index]:
                     continue
                 if code == protocol.DELIVERED:
                     verdict: Verdict = _DELIVERED
                 else:
-                    verdict = self._verdict(run, index, code, detail, after_s, now)
-                told[index] = 1
+                    verdict = self._verdict(batch, index, code, detail, after_s, now)
+                reported[index] = 1
                 verdicts.append((index, verdict))
         finally:
-            self._pass(run, verdicts)
+            self._pass(batch, verdicts)
 
-    def released(self, run: Run, indices: Iterable[int] | None = None) -> None:
+    def released(self, batch: InflightBatch, indices: Iterable[int] | None = None) -> None:
         """As if they were never sent: those named, or all of which nothing was said."""
         if indices is None:
-            indices = [index for index, told in enumerate(run.told) if not told]
-        self._pass(run, [(index, _RELEASE) for index in indices])
+            indices = [index for index, reported in enumerate(batch.reported) if not reported]
+        self._pass(batch, [(index, _RELEASE) for index in indices])
 
-    def postponed(self, run: Run, indices: Iterable[int], reason: str) -> None:
+    def postponed(self, batch: InflightBatch, indices: Iterable[int], reason: str) -> None:
         """Their worker died, and it is not found out whose fault it was: each alone, later."""
         now = self._clock()
-        run.why = reason
+        batch.why = reason
         self._pass(
-            run,
-            [(index, self._again(run, index, reason, None, now, alone=True)) for index in indices],
+            batch,
+            [
+                (index, self._again(batch, index, reason, None, now, alone=True))
+                for index in indices
+            ],
         )
 
-    def quarantined(self, run: Run, index: int, reason: str, exit_id: str | None) -> None:
+    def quarantined(
+        self, batch: InflightBatch, index: int, reason: str, exit_id: str | None
+    ) -> None:
         """It kills whoever runs it; `exit_id` names the evidence."""
-        self._pass(run, [(index, Bury(Outcome.QUARANTINED, reason, exit_id))])
+        self._pass(batch, [(index, Bury(Outcome.QUARANTINED, reason, exit_id))])
 
     def unsent(self, lease: Lease) -> None:
         """There was nobody to send it to after all."""
         self._settle(lease, [(index, _RELEASE) for index in range(len(lease.deliveries))])
 
     def _verdict(
-        self, run: Run, index: int, code: int, detail: str, after_s: float | None, now: float
+        self,
+        batch: InflightBatch,
+        index: int,
+        code: int,
+        detail: str,
+        after_s: float | None,
+        now: float,
     ) -> Verdict:
         if len(detail) > protocol.MAX_DETAIL:
             raise ProtocolError(f"a reason of {len(detail)} characters")
@@ -193,22 +204,22 @@ class Judge:
                 | protocol.CONNECT
                 | protocol.SERVER
             ):
-                run.why = reason
+                batch.why = reason
                 if code in _CONGESTED or after_s is not None:
-                    run.congested += 1
+                    batch.congested += 1
                 if after_s is not None and 0 < after_s <= MAX_RETRY_AFTER_S:
-                    self._asked_to_wait(run.connection, now + after_s)
+                    self._retry_after(batch.connection, now + after_s)
                 else:
                     after_s = None
                 alone = code == protocol.RETRY_ALONE
-                run.spoiled += alone
-                return self._again(run, index, reason, after_s, now, alone=alone)
+                batch.spoiled += alone
+                return self._again(batch, index, reason, after_s, now, alone=alone)
             case _:
                 raise ProtocolError(f"outcome {code}")
 
     def _again(
         self,
-        run: Run,
+        batch: InflightBatch,
         index: int,
         reason: str,
         after_s: float | None,
@@ -217,8 +228,8 @@ class Judge:
         alone: bool = False,
     ) -> Verdict:
         """Another attempt, or none where the retry window is over."""
-        delivery = run.lease.deliveries[index]
-        began = run.started if delivery.first_attempt_at is None else delivery.first_attempt_at
+        delivery = batch.lease.deliveries[index]
+        began = batch.started if delivery.first_attempt_at is None else delivery.first_attempt_at
         delay = next_attempt_s(
             self.retry,
             attempt=delivery.attempt,
@@ -230,22 +241,22 @@ class Judge:
             return Bury(Outcome.FAILED, f"retry window is over; last error: {reason}")
         return Postpone(delay, reason, alone)
 
-    def _pass(self, run: Run, verdicts: list[tuple[int, Verdict]]) -> None:
+    def _pass(self, batch: InflightBatch, verdicts: list[tuple[int, Verdict]]) -> None:
         if verdicts:
-            places = run.places
+            places = batch.places
             self._settle(
-                run.lease,
+                batch.lease,
                 verdicts
                 if places is None
                 else [(places[index], verdict) for index, verdict in verdicts],
             )
-            self._count(run, verdicts)
+            self._count(batch, verdicts)
 
-    def _count(self, run: Run, verdicts: list[tuple[int, Verdict]]) -> None:
+    def _count(self, batch: InflightBatch, verdicts: list[tuple[int, Verdict]]) -> None:
         """Tell the metrics, one call for each kind that occurs."""
         results: Counter[str] = Counter()
         outcomes: Counter[tuple[str, bool]] = Counter()
-        deliveries = run.lease.deliveries
+        deliveries = batch.lease.deliveries
         received = []
         first = 0
         for index, verdict in verdicts:
@@ -273,17 +284,17 @@ class Judge:
             results["delivered"] = len(received)
             outcomes["delivered", True], outcomes["delivered", False] = first, len(received) - first
             # Receipt is wall time, so this is too: the histogram is of what a sender sees.
-            self._metrics.delivery_seconds(run.connection, received, time.time())
-        run.delivered += results["delivered"]
-        run.failed += results["failed"] + results["unsupported"]
-        run.retried += results["retry"]
+            self._metrics.delivery_seconds(batch.connection, received, time.time())
+        batch.delivered += results["delivered"]
+        batch.failed += results["failed"] + results["unsupported"]
+        batch.retried += results["retry"]
         for result, n in results.items():
             if n:
-                self._metrics.attempt(run.connection, result, n)
+                self._metrics.attempt(batch.connection, result, n)
         for (outcome, is_first), n in outcomes.items():
             attempt: Literal["first", "retry"] = "first" if is_first else "retry"
             if n:
-                self._metrics.outcome(run.connection, run.destination, outcome, attempt, n)
+                self._metrics.outcome(batch.connection, batch.destination, outcome, attempt, n)
 
     def _settle(self, lease: Lease, verdicts: list[tuple[int, Verdict]]) -> None:
         self._waiting.append((lease, verdicts))

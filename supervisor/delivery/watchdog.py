@@ -19,7 +19,7 @@ import structlog
 from sandbox.protocol import Limits, OutOfMemory
 from supervisor.core.effects import ExitReason
 from supervisor.core.isolation.leaks import Findings, Leak, LeakWatch, Together
-from supervisor.core.lifecycle.worker_state import State
+from supervisor.core.lifecycle.worker_state import ProcessState
 from supervisor.core.silence import Silence
 from supervisor.workers.process import MAX_PROCESSES, Worker
 from supervisor.workers.resources.headroom import Headroom
@@ -60,7 +60,7 @@ EVIDENCE_SHARE, EVIDENCE_BYTES = 0.25, 32 * 1024 * 1024
 WANT_S = 0.1
 
 
-class Pool(Protocol):
+class WatchedPool(Protocol):
     """Whose workers are guarded."""
 
     @property
@@ -102,10 +102,10 @@ class _Watched:
     is_replaced: bool = False
 
 
-class Guard:
+class Watchdog:
     """Looks at the workers of `pool` from `start` to `stop`."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: WatchedPool) -> None:
         self.leaks: dict[str, Leak] = {}
         """Connections that leak, by name."""
         self.together: tuple[Together, ...] = ()
@@ -171,7 +171,7 @@ class Guard:
         before, self._watched = self._watched, {}
         for worker in list(self._pool.living()):
             match worker.state:
-                case State.READY | State.DRAINING:
+                case ProcessState.READY | ProcessState.DRAINING:
                     watched = before.pop(worker.number, None) or _Watched()
                     self._watched[worker.number] = watched
                     silent_s = self._look_at_loop(worker, watched.silence, now, 2 * every_s)
@@ -179,7 +179,13 @@ class Guard:
                         self._look_at_headroom(worker, watched)
                     self._look_at_memory(worker, watched)
                     self._look_at_traces(worker)
-                case State.FORKING | State.DOOMED | State.STARTING | State.KILLED | State.GONE:
+                case (
+                    ProcessState.FORKING
+                    | ProcessState.DOOMED
+                    | ProcessState.STARTING
+                    | ProcessState.KILLED
+                    | ProcessState.GONE
+                ):
                     pass
         for number in before:
             self._leak_watch.ended(number)
@@ -198,7 +204,7 @@ class Guard:
 
     def _look_at_loop(self, worker: Worker, silence: Silence, now: float, most_s: float) -> float:
         """Seconds for which it has been silent."""
-        silent_s = silence.looked(worker.box.beats, worker.waited_s, now, most_s)
+        silent_s = silence.looked(worker.marker_page.beats, worker.waited_s, now, most_s)
         if silent_s >= worker.limits.block_timeout_s:
             worker.kill(
                 ExitReason.TIMEOUT, f"its event loop was blocked for {silent_s:.1f} s{_at(worker)}"
@@ -210,7 +216,7 @@ class Guard:
         match worker.headroom:
             case Headroom.SOME:
                 pass
-            case Headroom.MORE_ON_DEMAND if worker.give_headroom():
+            case Headroom.MORE_ON_DEMAND if worker.raise_soft_limit():
                 watched.has_run_out = True
             case Headroom.MORE_ON_DEMAND | Headroom.NONE:
                 worker.kill(ExitReason.OOM, f"it hung at its limit of memory{_at(worker)}")
@@ -230,7 +236,7 @@ class Guard:
         if used > limit:
             worker.kill(ExitReason.OOM, f"it used {_of(used, limit)} of memory{_at(worker)}")
             return
-        if worker.state is not State.READY or not worker.worked:
+        if worker.state is not ProcessState.READY or not worker.worked:
             return  # what it took to start is nobody's fault, and the next would take as much
         if watched.memory_at - watched.sampled_at >= SAMPLE_S * len(worker.worked):
             watched.sampled_at = watched.memory_at
@@ -320,14 +326,16 @@ class Guard:
 
     def _look_closer(self, now: float) -> None:
         """Let the worker with most memory work on one batch at a time, for a while."""
-        if self._narrowed is not None and self._narrowed.state is not State.READY:
+        if self._narrowed is not None and self._narrowed.state is not ProcessState.READY:
             self._narrowed = None  # it was replaced: its successor is as good
         is_over = not self.together or now >= self._narrow_until or self._busy_looks >= BUSY_LOOKS
         if self._narrowed is not None and is_over:
             self._pool.narrow(self._narrowed, is_narrow=False)
             self._narrowed, self._wide_until = None, now + WIDE_S
         if self._narrowed is None and self.together and now >= self._wide_until:
-            serving = [worker for worker in self._pool.living() if worker.state is State.READY]
+            serving = [
+                worker for worker in self._pool.living() if worker.state is ProcessState.READY
+            ]
             if serving:
                 self._narrowed = max(serving, key=lambda worker: worker.private_bytes)
                 self._narrow_until, self._busy_looks = now + NARROW_S, 0

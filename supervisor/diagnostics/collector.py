@@ -23,12 +23,12 @@ from typing import Literal
 
 from sandbox.protocol import (
     Begun,
-    Gather,
-    Gathered,
+    Collect,
+    Collected,
     Proceed,
     ProtocolError,
 )
-from supervisor.core.lifecycle.worker_state import State
+from supervisor.core.lifecycle.worker_state import ProcessState
 from supervisor.workers.process import Worker
 
 Kind = Literal["heapsnapshot", "summary", "hpy", "tasks", "speedscope", "collapsed"]
@@ -45,7 +45,7 @@ _PIECE_BYTES = 1024 * 1024
 _LOOK_MS = 200
 
 
-class GatherFailed(Exception):
+class CollectFailed(Exception):
     """There is no evidence to be had; the text says why."""
 
 
@@ -61,12 +61,12 @@ class _Pending:
     worker: Worker
     kind: Kind
     begun: asyncio.Future[None]
-    ended: asyncio.Future[Gathered]
+    ended: asyncio.Future[Collected]
     copy: int | None = None
     stopped: threading.Event = field(default_factory=threading.Event)
 
 
-class Gatherer:
+class Collector:
     """One pool's."""
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class Gatherer:
         """Whether this worker gives evidence now."""
         return self._pending is not None and self._pending.worker is worker
 
-    async def gather(
+    async def collect(
         self,
         worker: Worker,
         kind: Kind,
@@ -89,10 +89,10 @@ class Gatherer:
         full_strings: bool = False,
         seconds: float = 0.0,
         patient: bool = False,
-    ) -> Gathered:
+    ) -> Collected:
         """Have `worker` write to the descriptor `sink`, a file; returns once all is there.
 
-        Raises GatherFailed; Busy, unless it is `patient` and waits. A caller that is cancelled
+        Raises CollectFailed; Busy, unless it is `patient` and waits. A caller that is cancelled
         stops the work.
         """
         while patient and self._pending is not None:
@@ -102,8 +102,8 @@ class Gatherer:
                 f"{self._pending.worker.label} gives its {self._pending.kind} just now, and a pool "
                 "gives one at a time; ask again in a few seconds"
             )
-        if worker.state not in (State.READY, State.DRAINING):
-            raise GatherFailed(f"{worker.label} has no process that serves")
+        if worker.state not in (ProcessState.READY, ProcessState.DRAINING):
+            raise CollectFailed(f"{worker.label} has no process that serves")
         loop = asyncio.get_running_loop()
         self._last_id += 1
         pending = _Pending(self._last_id, worker, kind, loop.create_future(), loop.create_future())
@@ -115,28 +115,28 @@ class Gatherer:
         )
         try:
             worker.channel.send(
-                Gather(pending.id, kind, full_strings, seconds), io.FileIO(writable, "wb")
+                Collect(pending.id, kind, full_strings, seconds), io.FileIO(writable, "wb")
             )
             return await self._outcome(pending, reading, seconds)
         finally:
             pending.stopped.set()
             if pending.copy is not None and not pending.ended.done():
                 _end(pending.copy, worker)
-            with contextlib.suppress(GatherFailed):  # told by _outcome already, or nobody asks
+            with contextlib.suppress(CollectFailed):  # told by _outcome already, or nobody asks
                 await asyncio.shield(reading)
             self._pending = None
             self._free.set()
 
     async def _outcome(
         self, pending: _Pending, reading: asyncio.Future[None], seconds: float
-    ) -> Gathered:
+    ) -> Collected:
         label = pending.worker.label
         begin_s = AT_ONCE_S if pending.kind == "tasks" else BEGIN_S
         try:
             async with asyncio.timeout(begin_s):
                 await pending.begun
         except TimeoutError:
-            raise GatherFailed(
+            raise CollectFailed(
                 f"{label} has not begun within {begin_s:g} s: its event loop is blocked; "
                 "its stacks can still be had"
             ) from None
@@ -144,15 +144,15 @@ class Gatherer:
             async with asyncio.timeout(seconds + END_S):
                 said = await pending.ended
                 if said.error:
-                    raise GatherFailed(f"{label}: {said.error}")
+                    raise CollectFailed(f"{label}: {said.error}")
                 await asyncio.shield(reading)
         except TimeoutError:
-            raise GatherFailed(f"{label} has not ended within {seconds + END_S:g} s") from None
+            raise CollectFailed(f"{label} has not ended within {seconds + END_S:g} s") from None
         return said
 
     # --- what workers say ---
 
-    def said(self, worker: Worker, message: Begun | Gathered) -> None:
+    def said(self, worker: Worker, message: Begun | Collected) -> None:
         """Take a frame. Raises ProtocolError where it is out of turn."""
         pending = self._pending
         if pending is None or pending.worker is not worker or pending.id != message.id:
@@ -170,7 +170,7 @@ class Gatherer:
                     _hold_back(pending.copy)
                     worker.send(Proceed(pending.id))
                 _resolve(pending.begun)
-            case Gathered():
+            case Collected():
                 _resolve(pending.begun)
                 if not pending.ended.done():
                     pending.ended.set_result(message)
@@ -182,7 +182,7 @@ class Gatherer:
             _resolve(pending.begun)
             if not pending.ended.done():
                 pending.ended.set_exception(
-                    GatherFailed(f"{worker.label} ended while its {pending.kind} was written")
+                    CollectFailed(f"{worker.label} ended while its {pending.kind} was written")
                 )
 
 
@@ -194,17 +194,17 @@ def _resolve(future: asyncio.Future[None]) -> None:
 def _move(readable: int, sink: int, max_bytes: int, until: float, pending: _Pending) -> None:
     """Move what comes through a pipe into a file, in a thread; closes the pipe.
 
-    Raises GatherFailed, also where nobody waits for it any more.
+    Raises CollectFailed, also where nobody waits for it any more.
     """
     try:
         for size in _pieces(readable, sink, until, pending):
             max_bytes -= size
             if max_bytes < 0:
-                raise GatherFailed("it is larger than any honest one")
+                raise CollectFailed("it is larger than any honest one")
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise GatherFailed("the disk is full") from error
-        raise GatherFailed(f"it cannot be kept: {error.strerror}") from error
+            raise CollectFailed("the disk is full") from error
+        raise CollectFailed(f"it cannot be kept: {error.strerror}") from error
     finally:
         os.close(readable)
 
@@ -219,7 +219,7 @@ def _pieces(readable: int, sink: int, until: float, pending: _Pending) -> Iterat
         if size == 0:
             return
         yield size
-    raise GatherFailed("it did not come to its end")
+    raise CollectFailed("it did not come to its end")
 
 
 def _is_child(pid: int, worker: Worker) -> bool:

@@ -11,9 +11,9 @@ from supervisor.catalog.probe import Declarations, keep_nothing
 from supervisor.config import Config
 from supervisor.dryrun import jail_selftest
 from supervisor.dryrun.jail_selftest import Attempt
-from supervisor.workers.fleet import Workforce
-from supervisor.workers.resources.provision import Premises
-from supervisor.workers.spawn import plan_of
+from supervisor.workers.fleet import WorkerFleet
+from supervisor.workers.resources.provision import WorkerResources
+from supervisor.workers.spawn import pool_spec_of
 from supervisor.workers.zygote import become_subreaper
 
 
@@ -23,23 +23,25 @@ async def check_destinations(config: Config) -> Declarations:
     Must run on an event loop in a process that has no other children.
     """
     become_subreaper()
-    force = Workforce(Premises.of_command(config.service.state_dir))
-    force.start()
+    fleet = WorkerFleet(WorkerResources.of_command(config.service.state_dir))
+    fleet.start()
     try:
-        return await declare_all(config, force, keep_nothing)
+        return await declare_all(config, fleet, keep_nothing)
     finally:
-        await force.stop(5.0)
+        await fleet.stop(5.0)
 
 
 async def try_jail(config: Config) -> list[Attempt]:
-    """Have a worker try the attack list against its own jail. Raises TrialFailed.
+    """Have a worker try the attack list against its own jail. Raises SelftestFailed.
 
     Must run on an event loop in a process that has no other children.
     """
     become_subreaper()
-    force = Workforce(Premises.of_command(config.service.state_dir))
-    force.start()
+    fleet = WorkerFleet(WorkerResources.of_command(config.service.state_dir))
+    fleet.start()
     try:
-        return await jail_selftest.try_jail(force, plan_of(config, next(iter(config.pools)), {}))
+        return await jail_selftest.try_jail(
+            fleet, pool_spec_of(config, next(iter(config.pools)), {})
+        )
     finally:
-        await force.stop(5.0)
+        await fleet.stop(5.0)

@@ -15,10 +15,10 @@ import msgspec
 
 from supervisor.catalog.declaration import Declaration
 from supervisor.config import Config, Connection
-from supervisor.delivery.connections import lanes_of
+from supervisor.delivery.connections import pool_connections_of
 from supervisor.ingest.router import EVENT_TYPES
 from supervisor.telemetry.log import Redactor
-from supervisor.workers.spawn import plan_of
+from supervisor.workers.spawn import pool_spec_of
 
 
 class PlannedConnection(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +72,7 @@ class Orphan(msgspec.Struct, frozen=True, kw_only=True):
     pending: int
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that `bulkhead check` prints. `layers` says of each "on", or why not."""
 
     config: str
@@ -97,7 +97,7 @@ def plan(
     settings_errors: Mapping[str, Sequence[str]] | None = None,
     layers: Mapping[str, str] | None = None,
     queued: Mapping[str, int] | None = None,
-) -> Plan:
+) -> CheckReport:
     """Work out what `config` would do.
 
     `declarations` by destination, None where nobody was asked; `broken` are the
@@ -108,10 +108,10 @@ def plan(
     said = declarations or {}
     redact = Redactor(config.secrets)  # errors of destinations may quote settings
     terms = {
-        lane.name: lane.terms
+        pool_connection.name: pool_connection.terms
         for pool in config.pools
-        for lane in lanes_of(config, pool, said)
-        if lane.destination in said
+        for pool_connection in pool_connections_of(config, pool, said)
+        if pool_connection.destination in said
     }
     connections = []
     for connection in config.connections.values():
@@ -139,7 +139,7 @@ def plan(
                 ),
             )
         )
-    return Plan(
+    return CheckReport(
         config=str(config.path),
         pools=tuple(_pool(config, name) for name in config.pools),
         connections=tuple(connections),
@@ -227,7 +227,9 @@ def _notes(config: Config, said: Mapping[str, Declaration]) -> list[str]:
     for pool in config.pools:
         if not config.destinations_of(pool):
             notes.append(f"pools.{pool}: no connection uses it; its workers would be idle")
-        notes += [f"pools.{pool}: {loosened}" for loosened in plan_of(config, pool, {}).loosenings]
+        notes += [
+            f"pools.{pool}: {loosened}" for loosened in pool_spec_of(config, pool, {}).loosenings
+        ]
     for connection in config.connections.values():
         declared = said.get(connection.destination)
         if declared is None:

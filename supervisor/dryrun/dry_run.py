@@ -30,10 +30,10 @@ from sandbox.protocol import (
     UNSUPPORTED,
     BatchDone,
     Begun,
+    Collected,
     Declared,
     FromWorker,
     FromWorkerChannel,
-    Gathered,
     JailTried,
     Log,
     Outcomes,
@@ -51,20 +51,20 @@ from supervisor.catalog.declaration import Declaration
 from supervisor.catalog.probe import declare
 from supervisor.config import Config, Connection
 from supervisor.core.effects import ExitReason
-from supervisor.delivery.connections import lanes_of
-from supervisor.egress.broker import Broker, Desk, Refused
+from supervisor.delivery.connections import pool_connections_of
+from supervisor.egress.broker import Broker, EgressRefused, EgressSession
 from supervisor.egress.names import Resolver
-from supervisor.egress.policy import Reach, Target
+from supervisor.egress.policy import EgressPolicy, Target
 from supervisor.ingest.router import Router
 from supervisor.queue import NewEvent
 from supervisor.tapes.authority import Authority
 from supervisor.tapes.server import Responder, Server
 from supervisor.tapes.upstream import Assumed, Keeping, Kept, Upstream
-from supervisor.workers.fleet import Workforce
+from supervisor.workers.fleet import WorkerFleet
 from supervisor.workers.output import Printed
 from supervisor.workers.process import Exit, Worker
-from supervisor.workers.resources.provision import Premises
-from supervisor.workers.spawn import PoolPlan, plan_of
+from supervisor.workers.resources.provision import WorkerResources
+from supervisor.workers.spawn import PoolSpec, pool_spec_of
 from supervisor.workers.zygote import become_subreaper
 
 #: What is told of a destination that talks without end: log lines and tracebacks, each.
@@ -74,7 +74,7 @@ GRACE_S = 2.0
 _NAMES = {DELIVERED: "delivered", FAILED: "failed", UNSUPPORTED: "unsupported"}
 
 
-class NotTried(Exception):
+class DryRunFailed(Exception):
     """The destination cannot be tried; the text says why, one reason a line."""
 
 
@@ -91,7 +91,7 @@ _PENDING = Ended("retry", "the worker said nothing of it")
 
 
 @dataclass(slots=True)
-class Trial:
+class DryRun:
     """All that came of it; `calls` are the requests in order, with the answer or why none came."""
 
     outcomes: list[Ended]
@@ -108,40 +108,40 @@ async def try_events(
     *,
     is_live: bool,
     responder: Responder | None = None,
-) -> Trial:
+) -> DryRun:
     """Deliver `events` once, in batches as in production. With a `responder` that one answers.
 
     Must run on an event loop in a process that has no other children. Raises
-    NotTried where the destination cannot be loaded or refuses its settings.
+    DryRunFailed where the destination cannot be loaded or refuses its settings.
     """
     become_subreaper()
     async with AsyncExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="bulkhead-try-"))
         # Users of its own: a service that runs with this config has its workers under theirs.
-        premises = Premises.of_command(config.service.state_dir / "try", Path(scratch))
-        force = Workforce(premises)
-        force.start()
-        stack.push_async_callback(force.stop, 5.0)
+        resources = WorkerResources.of_command(config.service.state_dir / "try", Path(scratch))
+        fleet = WorkerFleet(resources)
+        fleet.start()
+        stack.push_async_callback(fleet.stop, 5.0)
         alone = _alone(config, connection)
         pool = alone.pool_of(connection.destination)
-        plan = plan_of(alone, pool, broken={})
-        said = await declare(force, plan, asked_of(alone, pool))
+        pool_spec = pool_spec_of(alone, pool, broken={})
+        said = await declare(fleet, pool_spec, asked_of(alone, pool))
         problems = list(said.broken.values()) + [
             f"settings.{error}" for found in said.settings_errors.values() for error in found
         ]
         if problems:
-            raise NotTried("\n".join(problems))
+            raise DryRunFailed("\n".join(problems))
         declared = said.by_destination[connection.destination]
-        (lane,) = lanes_of(alone, pool, said.by_destination)
+        (pool_connection,) = pool_connections_of(alone, pool, said.by_destination)
         authority = Authority()
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bulkhead-try-"))
         os.chmod(folder, 0o755)  # noqa: S103 - a certificate; workers may run as another user
         ca_file = Path(folder, "ca.pem")
         authority.write_certificate(ca_file)
-        trial = Trial([_routed(alone, said.by_destination, event) for event in events])
+        trial = DryRun([_routed(alone, said.by_destination, event) for event in events])
         trial.layers = said.layers
         pending = [index for index, one in enumerate(trial.outcomes) if one is _PENDING]
-        most = lane.terms.batch_events
+        most = pool_connection.terms.batch_events
         batches = [pending[at : at + most] for at in range(0, len(pending), most)]
         upstream = None
         if responder is None and is_live:
@@ -156,9 +156,15 @@ async def try_events(
         broker = _StandIns(resolver, server, upstream)
         broker.follow(config.sandbox.proxy, ())
         if batches:
-            plan = replace(plan, ca_file=str(ca_file))
+            pool_spec = replace(pool_spec, ca_file=str(ca_file))
             bodies = [[(index, events[index].body) for index in batch] for batch in batches]
-            await _run(force, plan, _Listener(trial, connection, lane.reach, broker, plan, bodies))
+            await _run(
+                fleet,
+                pool_spec,
+                _Listener(
+                    trial, connection, pool_connection.egress_policy, broker, pool_spec, bodies
+                ),
+            )
         return trial
 
 
@@ -190,11 +196,13 @@ def _trust(config: Config) -> ssl.SSLContext:
     return context
 
 
-async def _run(force: Workforce, plan: PoolPlan, listener: _Listener) -> None:
-    worker = force.spawn(plan.order(next(force.numbers), "try", declare=False), listener)
-    listener.desk = Desk(
+async def _run(fleet: WorkerFleet, pool_spec: PoolSpec, listener: _Listener) -> None:
+    worker = fleet.spawn(pool_spec.order(next(fleet.numbers), "try", declare=False), listener)
+    listener.egress_session = EgressSession(
         listener.broker,
-        reach_of=lambda name: listener.reach if name == listener.reach.connection else None,
+        egress_policy_of=lambda name: (
+            listener.egress_policy if name == listener.egress_policy.connection else None
+        ),
         send=worker.channel.send,
         condemn=lambda why: worker.kill(ExitReason.EGRESS, why),
     )
@@ -209,12 +217,12 @@ class _StandIns(Broker):
         self._server = server
         self._upstream = upstream
 
-    async def open(self, reach: Reach, asked: Target) -> socket.socket:
+    async def open(self, egress_policy: EgressPolicy, asked: Target) -> socket.socket:
         if self._upstream is not None:
-            real = await super().open(reach, asked)
+            real = await super().open(egress_policy, asked)
             self._upstream.hand(str(asked.host), asked.port, real)
-        elif refusal := reach.refusal(asked):
-            raise Refused(refusal)
+        elif refusal := egress_policy.refusal(asked):
+            raise EgressRefused(refusal)
         ours, theirs = _pair()
         self._server.adopt(ours, str(asked.host), asked.port)
         return theirs
@@ -239,20 +247,20 @@ class _Listener:
 
     def __init__(
         self,
-        trial: Trial,
+        trial: DryRun,
         connection: Connection,
-        reach: Reach,
+        egress_policy: EgressPolicy,
         broker: Broker,
-        plan: PoolPlan,
+        pool_spec: PoolSpec,
         batches: Sequence[Sequence[tuple[int, bytes]]],
     ) -> None:
-        self.reach = reach
+        self.egress_policy = egress_policy
         self.broker = broker
-        self.desk: Desk | None = None
+        self.egress_session: EgressSession | None = None
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._trial = trial
         self._connection = connection
-        self._plan = plan
+        self._plan = pool_spec
         self._batches = batches
         self._at = -1
         self._timer: asyncio.TimerHandle | None = None
@@ -299,13 +307,13 @@ class _Listener:
                 self._next(worker)
             case Stats():
                 pass  # it lives
-            case Ready() | Declared() | Validated() | JailTried() | Begun() | Gathered():
+            case Ready() | Declared() | Validated() | JailTried() | Begun() | Collected():
                 raise ProtocolError(f"{type(message).__name__} from a worker on trial")
 
     def asked(self, worker: Worker, message: FromWorkerChannel) -> None:
         """It wants a connection."""
-        if self.desk is not None:
-            self.desk.said(message)
+        if self.egress_session is not None:
+            self.egress_session.said(message)
 
     def printed(self, worker: Worker, printed: Printed) -> None:
         """It wrote past Python."""
@@ -321,8 +329,8 @@ class _Listener:
 
     def gone(self, worker: Worker, end: Exit) -> None:
         """Whatever it had not said is told by how it ended."""
-        if self.desk is not None:
-            self.desk.close()
+        if self.egress_session is not None:
+            self.egress_session.close()
         if self._timer is not None:
             self._timer.cancel()
         if self._at < len(self._batches):

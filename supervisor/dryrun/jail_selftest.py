@@ -17,10 +17,10 @@ import msgspec
 
 from sandbox.protocol import FromWorker, FromWorkerChannel, JailTried, ProtocolError, TryJail
 from supervisor.core.effects import ExitReason
-from supervisor.workers.fleet import Workforce
+from supervisor.workers.fleet import WorkerFleet
 from supervisor.workers.output import Printed
 from supervisor.workers.process import Exit, Worker
-from supervisor.workers.spawn import PoolPlan
+from supervisor.workers.spawn import PoolSpec
 
 #: Seconds that all attempts together may take.
 TIMEOUT_S = 60.0
@@ -42,30 +42,32 @@ class Attempt(msgspec.Struct, frozen=True):
         return bool(self.error)
 
 
-class TrialFailed(Exception):
+class SelftestFailed(Exception):
     """The worker did not finish its attempts; the text says why."""
 
 
-async def try_jail(force: Workforce, plan: PoolPlan) -> list[Attempt]:
-    """Have a worker of `plan` try. Raises TrialFailed."""
+async def try_jail(fleet: WorkerFleet, pool_spec: PoolSpec) -> list[Attempt]:
+    """Have a worker of `pool_spec` try. Raises SelftestFailed."""
     with (
         tempfile.TemporaryDirectory(prefix="bulkhead-jail-") as made,
         socket.create_server(("127.0.0.1", 0)) as port,
     ):
-        trial = _Trial(TryJail(made, _victim(made), port.getsockname()[1]))
-        order = plan.order(next(force.numbers), f"{plan.name}#jail", declare=True, destinations=())
-        worker = force.spawn(order, trial)
+        listener = _SelftestListener(TryJail(made, _victim(made), port.getsockname()[1]))
+        order = pool_spec.order(
+            next(fleet.numbers), f"{pool_spec.name}#jail", declare=True, destinations=()
+        )
+        worker = fleet.spawn(order, listener)
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                end = await trial.ended
+                end = await listener.ended
         except TimeoutError:
             worker.kill(ExitReason.TIMEOUT, f"no answer within {TIMEOUT_S:g} s")
-            end = await trial.ended
-        if trial.answer is None:
-            raise TrialFailed(f"the worker that tries ended first ({end.reason}: {end.detail})")
+            end = await listener.ended
+        if listener.answer is None:
+            raise SelftestFailed(f"the worker that tries ended first ({end.reason}: {end.detail})")
         return [
             Attempt(attack, _text(code), tuple(layers))
-            for attack, code, layers in trial.answer.attempts
+            for attack, code, layers in listener.answer.attempts
         ]
 
 
@@ -85,7 +87,7 @@ def _text(code: int) -> str:
 
 
 @dataclass(slots=True)
-class _Trial:
+class _SelftestListener:
     """The worker that tries. Implements `process.Listener`."""
 
     request: TryJail

@@ -26,7 +26,7 @@ from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from supervisor.config import Api, Source
-from supervisor.ingest.bodies import Body, BodyError, Held
+from supervisor.ingest.bodies import Body, BodyError, BytesInFlight
 from supervisor.ingest.router import Router
 from supervisor.ingest.validation import (
     BadBody,
@@ -115,7 +115,7 @@ class TrackingApi:
         self._queue = queue
         self._metrics = metrics
         self._wall = wall
-        self._held = Held()
+        self._held = BytesInFlight()
         self._is_draining = False
         self.reconfigure(sources=sources, limits=limits, router=router)
         self.app = web.Application(

@@ -38,7 +38,7 @@ class BodyError(Exception):
         self.code = code
 
 
-class Held:
+class BytesInFlight:
     """How many bytes of bodies are in memory."""
 
     def __init__(self, limit: int = MAX_HELD) -> None:
@@ -62,7 +62,11 @@ class Body:
     __slots__ = ("_held", "_limit", "_request", "_size", "_timeout_s")
 
     def __init__(
-        self, request: web.Request, held: Held, limit: int, timeout_s: float = BODY_TIMEOUT_S
+        self,
+        request: web.Request,
+        held: BytesInFlight,
+        limit: int,
+        timeout_s: float = BODY_TIMEOUT_S,
     ) -> None:
         """`limit`: bytes after unpacking."""
         self._request = request

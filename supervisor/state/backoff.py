@@ -23,7 +23,7 @@ FILE = "holds.json"
 LEAST_S, WRITE_EVERY_S = 5.0, 1.0
 
 
-class Holds:
+class BackoffStore:
     """By connection, until when (seconds of the service's clock). For the event loop's thread."""
 
     def __init__(self, state_dir: Path, clock: Clock) -> None:

@@ -17,10 +17,10 @@ import structlog
 
 from sandbox.protocol import Spawn
 from supervisor.core.effects import ExitReason
-from supervisor.workers.marker_page import BlackBox
+from supervisor.workers.marker_page import MarkerPage
 from supervisor.workers.process import Listener, Worker
 from supervisor.workers.resources.procfs import can_hasten, children, end, own_bytes
-from supervisor.workers.resources.provision import Premises
+from supervisor.workers.resources.provision import WorkerResources
 from supervisor.workers.zygote import Zygote
 
 _log = structlog.get_logger(__name__)
@@ -32,12 +32,12 @@ SWEEP_S = 1.0
 ROUNDS, ROUND_S = 20, 0.005
 
 
-class Workforce:
+class WorkerFleet:
     """All workers of the service, and the zygote that they come from."""
 
-    def __init__(self, premises: Premises) -> None:
+    def __init__(self, resources: WorkerResources) -> None:
         self.numbers = itertools.count(1)
-        self.premises = premises
+        self.resources = resources
         self.can_hasten = can_hasten()
         """Whether workers can give way while they start: only who may undo that does it."""
         self.zygote = Zygote(self._answered)
@@ -69,19 +69,19 @@ class Workforce:
         """Ask for a worker; what becomes of it is told to `listener`."""
         loop = asyncio.get_running_loop()
         channel, their_channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        box = BlackBox()
+        marker_page = MarkerPage()
         output, their_output = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         os.set_blocking(their_output, True)
-        worker = Worker(order, channel, box, output, self, listener)
+        worker = Worker(order, channel, marker_page, output, self, listener)
         self._workers[order.child] = worker
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         task = loop.create_task(loop.create_unix_connection(lambda: worker, sock=ours))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
         task.add_done_callback(lambda made: _let_go(made, ours))
-        order = self.premises.furnished(order)
+        order = self.resources.provisioned(order)
         self.zygote.fork(
-            order, (theirs.detach(), their_channel.detach(), *box.copies(), their_output)
+            order, (theirs.detach(), their_channel.detach(), *marker_page.copies(), their_output)
         )
         return worker
 
@@ -111,7 +111,7 @@ class Workforce:
         """End what a dead worker left running, remove what it left lying, and call `then`."""
         self._workers.pop(worker.number, None)
         self._leaving += 1
-        self._end_strays(ROUNDS, lambda: self.premises.vacate(worker.number, then))
+        self._end_strays(ROUNDS, lambda: self.resources.vacate(worker.number, then))
 
     def _end_strays(self, rounds: int, then: Callable[[], None]) -> None:
         """End strays until there are none; between two rounds others have the event loop.
@@ -135,7 +135,7 @@ class Workforce:
 
     def _sweep(self) -> None:
         self._kill_strays()
-        self.premises.sweep()
+        self.resources.sweep()
         for worker in list(self._workers.values()):
             if excess := worker.excess:
                 worker.kill(ExitReason.LIMIT, excess)

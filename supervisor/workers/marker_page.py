@@ -16,7 +16,7 @@ from sandbox.protocol import BEATS, MARK, PAGE_BYTES, STACKS_BYTES, RawMark, rea
 _WORD = struct.Struct("=Q")
 
 
-class BlackBox:
+class MarkerPage:
     """The supervisor's side. Raises OSError where the kernel has no memory or descriptors left."""
 
     def __init__(self) -> None:

@@ -39,15 +39,15 @@ from sandbox.protocol import (
     Spawn,
     encode,
 )
-from supervisor.core.effects import Announce, Bury, ExitReason, Kill, SendDrain, Watch
+from supervisor.core.effects import Announce, ExitReason, Kill, Reap, SendDrain, Watch
 from supervisor.core.lifecycle import worker_state as core
-from supervisor.core.lifecycle.wire_budget import TalkBudget
+from supervisor.core.lifecycle.wire_budget import WireBudget
 from supervisor.workers.channel import Channel
-from supervisor.workers.marker_page import BlackBox
+from supervisor.workers.marker_page import MarkerPage
 from supervisor.workers.output import Output, Printed
 from supervisor.workers.resources import headroom
 from supervisor.workers.resources.procfs import descendants, own_bytes
-from supervisor.workers.resources.provision import Premises
+from supervisor.workers.resources.provision import WorkerResources
 
 _log = structlog.get_logger(__name__)
 
@@ -131,10 +131,10 @@ class Listener(Protocol):
         """It is reaped, and every frame that it had sent was heard."""
 
 
-class Force(Protocol):
+class Fleet(Protocol):
     """Where a worker comes from, and who clears up behind it."""
 
-    premises: Premises
+    resources: WorkerResources
     can_hasten: bool
 
     @property
@@ -155,9 +155,9 @@ class Worker(asyncio.Protocol):
         self,
         order: Spawn,
         channel: socket.socket,
-        box: BlackBox,
+        marker_page: MarkerPage,
         output: int,
-        force: Force,
+        fleet: Fleet,
         listener: Listener,
     ) -> None:
         self.number = order.child
@@ -166,20 +166,20 @@ class Worker(asyncio.Protocol):
         self.channel = Channel(
             channel, self._asked, lambda why: self.kill(ExitReason.PROTOCOL, why)
         )
-        self.box = box
+        self.marker_page = marker_page
         self._output = Output(output, lambda printed: listener.printed(self, printed))
         self.pid: int | None = None
         self.asked_at = time.monotonic()
         self.ready_at: float | None = None
-        self._force = force
+        self._fleet = fleet
         self._listener = listener
-        self._core = core.Child()
+        self._core = core.WorkerLifecycle()
         self._frames = FrameReader(FromWorker, MAX_FRAME_FROM_WORKER)
         self._transport: asyncio.Transport | None = None
         self._wire_lost = False
         self._early = b""
         self._vacated = False
-        self._talk = TalkBudget()
+        self._wire_budget = WireBudget()
         self._layers: dict[str, str] = {}
         self._blamed: tuple[str, str | None] = ("", None)
         self.worked: Counter[str] = Counter()
@@ -193,7 +193,7 @@ class Worker(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     @property
-    def state(self) -> core.State:
+    def state(self) -> core.ProcessState:
         """Where it stands."""
         return self._core.state
 
@@ -221,19 +221,19 @@ class Worker(asyncio.Protocol):
         """
         if self.pid is None:
             return 0
-        return max(0, own_bytes(self.pid) - self._force.inherited_bytes)
+        return max(0, own_bytes(self.pid) - self._fleet.inherited_bytes)
 
     @property
     def headroom(self) -> headroom.Headroom:
         """How near it is to its limits of memory."""
         return headroom.Headroom.SOME if self.pid is None else headroom.of(self.pid)
 
-    def give_headroom(self) -> bool:
+    def raise_soft_limit(self) -> bool:
         """Let it go on beyond its soft limit, so that it can say that it met it; whether we may.
 
         It does the same by itself, where it still can.
         """
-        return self.pid is not None and headroom.give(self.pid)
+        return self.pid is not None and headroom.raise_soft_limit(self.pid)
 
     @property
     def descendants(self) -> int:
@@ -243,7 +243,7 @@ class Worker(asyncio.Protocol):
     @property
     def excess(self) -> str:
         """What it has written too much of to its scratch folder; empty where all is well."""
-        return self._force.premises.excess(self.number)
+        return self._fleet.resources.excess(self.number)
 
     def blame(self, detail: str, connection: str | None) -> None:
         """What its certificate is to say where it is retired, and whose name it bears."""
@@ -259,7 +259,7 @@ class Worker(asyncio.Protocol):
 
     def marked(self) -> Mark | None:
         """What it is at; after its end, what it was at. None where nothing was marked."""
-        raw = self.box.mark()
+        raw = self.marker_page.mark()
         if raw is None or raw.number > len(self._connections):
             return None
         return Mark(self._connections[raw.number - 1], raw.batch, raw.event, raw.is_running)
@@ -268,17 +268,17 @@ class Worker(asyncio.Protocol):
         """Python stacks of all its threads, hung or not; "" where it wrote none in STACKS_S."""
         if self._pidfd is None:
             return ""
-        self.box.clear_stacks()
+        self.marker_page.clear_stacks()
         signal.pidfd_send_signal(self._pidfd, STACKS_SIGNAL)
         until = time.monotonic() + STACKS_S
         size = 0
         while time.monotonic() < until:
             await asyncio.sleep(STACKS_LOOK_S)
             # faulthandler does not say when it is done: it is when nothing is added any more.
-            size, before = self.box.stacks_bytes, size
+            size, before = self.marker_page.stacks_bytes, size
             if size and size == before:
                 break
-        return self.box.stacks()
+        return self.marker_page.stacks()
 
     def configure(self, connection: str, destination: str, settings: dict[str, Any]) -> None:
         """Tell it the settings of a connection, by which it is known in the page from now on."""
@@ -294,7 +294,7 @@ class Worker(asyncio.Protocol):
 
     def send_batch(self, message: Batch) -> None:
         """Write a batch; the worker may say that much more."""
-        self._talk.given(len(message.events))
+        self._wire_budget.given(len(message.events))
         self.send(message)
 
     def retire(self, reason: ExitReason) -> None:
@@ -307,7 +307,7 @@ class Worker(asyncio.Protocol):
 
     def come_forward(self) -> None:
         """It has as much of the CPUs as the others, after it has given way while it started."""
-        if self._force.can_hasten:
+        if self._fleet.can_hasten:
             self._set_niceness(0)
 
     def _set_niceness(self, niceness: int) -> None:
@@ -341,19 +341,22 @@ class Worker(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # cast: uvloop's transports have the methods of asyncio.Transport, but are none by class.
         self._transport = cast(asyncio.Transport, transport)
-        if self._core.state is core.State.GONE:
+        if self._core.state is core.ProcessState.GONE:
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        if self._core.state is core.State.KILLED and self._core.reason is ExitReason.PROTOCOL:
+        if (
+            self._core.state is core.ProcessState.KILLED
+            and self._core.reason is ExitReason.PROTOCOL
+        ):
             return  # nothing that it says counts any more
-        if self._core.state in (core.State.FORKING, core.State.DOOMED):
+        if self._core.state in (core.ProcessState.FORKING, core.ProcessState.DOOMED):
             # A quick worker speaks before the zygote has said that there is one.
             self._early += data
             return
         try:
             messages = self._frames.feed(data)
-            if not self._talk.said(len(data), len(messages), time.monotonic()):
+            if not self._wire_budget.said(len(data), len(messages), time.monotonic()):
                 raise ProtocolError("it says more than its batches are worth")
             for message in messages:
                 if isinstance(message, Ready):
@@ -365,9 +368,9 @@ class Worker(asyncio.Protocol):
             self.kill(ExitReason.PROTOCOL, str(error))
 
     def _asked(self, message: FromWorkerChannel) -> None:
-        if self._core.state in (core.State.READY, core.State.DRAINING):
+        if self._core.state in (core.ProcessState.READY, core.ProcessState.DRAINING):
             self._listener.asked(self, message)
-        elif self._core.state is core.State.STARTING:
+        elif self._core.state is core.ProcessState.STARTING:
             raise ProtocolError("it asks for connections before it is ready")
 
     def eof_received(self) -> None:
@@ -380,7 +383,7 @@ class Worker(asyncio.Protocol):
         self._bury_if_over()
 
     def _wire_closed(self) -> None:
-        if self._status is None and self._core.state is not core.State.GONE:
+        if self._status is None and self._core.state is not core.ProcessState.GONE:
             self._apply(self._core.handle(core.WireClosed()))
 
     def _became_ready(self, message: Ready) -> None:
@@ -409,7 +412,7 @@ class Worker(asyncio.Protocol):
                     self._end()
                 case Announce(credits=credits):
                     self._listener.ready(self, credits, self._layers)
-                case Bury():
+                case Reap():
                     self._buried(effect)
 
     def _end(self) -> None:
@@ -417,7 +420,7 @@ class Worker(asyncio.Protocol):
         if self._pidfd is None:
             return
         if self._core.reason in _WITH_STACKS:
-            self.box.clear_stacks()
+            self.marker_page.clear_stacks()
             signal.pidfd_send_signal(self._pidfd, LAST_STACKS_SIGNAL)
             self._timer = asyncio.get_running_loop().call_later(STACKS_S, self._kill_now)
         else:
@@ -443,7 +446,7 @@ class Worker(asyncio.Protocol):
         # Nobody but us reaps it, so the number cannot have been given away since.
         self.pid = pid
         self._pidfd = os.pidfd_open(pid)
-        if self._force.can_hasten:
+        if self._fleet.can_hasten:
             self.give_way()
         loop = asyncio.get_running_loop()
         loop.add_reader(self._pidfd, self._reap)
@@ -489,17 +492,17 @@ class Worker(asyncio.Protocol):
             self._vacated = True
             self._listener.vacated(self)
 
-    def _buried(self, effect: Bury) -> None:
+    def _buried(self, effect: Reap) -> None:
         self._vacate()
         if self._transport is not None:
             self._transport.abort()
         self.channel.close()
         self._output.close()
-        mark, stacks = self.marked(), self.box.stacks()
-        self.box.close()
+        mark, stacks = self.marked(), self.marker_page.stacks()
+        self.marker_page.close()
         reason, detail = effect.reason, effect.detail
         # Known from its group alone: its wire ends first, and SIGKILL is all that its status says.
-        if reason is ExitReason.SIGNAL and self._force.premises.ran_out_of_memory(self.number):
+        if reason is ExitReason.SIGNAL and self._fleet.resources.ran_out_of_memory(self.number):
             reason, detail = ExitReason.OOM, "ended by the kernel at memory_limit"
         connection = self._blamed[1]
         # A leak was measured from outside; what is in the page at the end says nothing of it.
@@ -515,11 +518,11 @@ class Worker(asyncio.Protocol):
             stacks,
             connection,
         )
-        self._force.clean_up(self, partial(self._report, end))
+        self._fleet.clean_up(self, partial(self._report, end))
 
     def _report(self, end: Exit) -> None:
         self._listener.gone(self, end)
-        self._force.forget()
+        self._fleet.forget()
 
     def _disarm(self) -> None:
         if self._timer is not None:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from sandbox.protocol import Limits, Spawn, Withheld
 from supervisor.config import Config
 
-#: What `Workforce` gives to each worker as it is forked.
+#: What `WorkerFleet` gives to each worker as it is forked.
 _LATER = Withheld("not given yet")
 
 
 @dataclass(frozen=True, slots=True)
-class PoolPlan:
+class PoolSpec:
     """`destinations` is (name, class path or None for a built-in one)."""
 
     name: str
@@ -65,11 +65,11 @@ class PoolPlan:
         )
 
 
-def plan_of(config: Config, pool: str, broken: Mapping[str, str]) -> PoolPlan:
+def pool_spec_of(config: Config, pool: str, broken: Mapping[str, str]) -> PoolSpec:
     """What `pool` runs; destinations that could not be loaded are left out."""
     section = config.pools[pool]
     destinations = tuple(entry for entry in config.destinations_of(pool) if entry[0] not in broken)
-    return PoolPlan(
+    return PoolSpec(
         name=pool,
         workers=section.workers,
         spares=section.spares,

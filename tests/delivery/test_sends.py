@@ -39,7 +39,7 @@ Step = tuple[object, ...]
 
 async def do(world: World, step: Step) -> None:
     """One thing happens."""
-    scheduler = world.shell.scheduler
+    scheduler = world.runner.scheduler
     match step:
         case ("accept", tuple(connections), int(n)):
             await world.accept(connections, n)
@@ -64,7 +64,7 @@ async def do(world: World, step: Step) -> None:
         case ("probe", str(name)):
             scheduler.probed(name, world.clock.now)
         case ("recycle", int(slot)):
-            world.shell.recycle(slot)
+            world.runner.recycle(slot)
         case ("down", bool(is_down)):
             world.is_down = is_down
         case ("restart", bool(finish)):
@@ -73,7 +73,7 @@ async def do(world: World, step: Step) -> None:
             world.restarts += 1
         case _:
             pass  # there is nobody to whom it could happen
-    world.shell.sender.pump_soon()
+    world.runner.dispatcher.pump_soon()
     await world.calm()
 
 
@@ -81,7 +81,7 @@ async def settle(world: World) -> None:
     """Let everything go its way until nothing is pending."""
     world.is_down = False
     for name in SPECS:
-        world.shell.scheduler.resumed(name)
+        world.runner.scheduler.resumed(name)
     for _ in range(3000):
         for worker in world.starting():
             world.ready(worker)

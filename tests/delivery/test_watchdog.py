@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from supervisor.core.isolation.leaks import Together
-from supervisor.core.lifecycle.worker_state import State
-from supervisor.delivery.watchdog import BUSY_LOOKS, NARROW_S, WIDE_S, Guard
+from supervisor.core.lifecycle.worker_state import ProcessState
+from supervisor.delivery.watchdog import BUSY_LOOKS, NARROW_S, WIDE_S, Watchdog
 
 
 class _Pool:
@@ -17,7 +17,7 @@ class _Pool:
 
     def __init__(self) -> None:
         self.worker: Any = SimpleNamespace(
-            number=1, state=State.READY, private_bytes=1, running=Counter[str]()
+            number=1, state=ProcessState.READY, private_bytes=1, running=Counter[str]()
         )
         self.asked: list[bool] = []
 
@@ -28,37 +28,37 @@ class _Pool:
         self.asked.append(is_narrow)
 
 
-def a_guard() -> tuple[Guard, _Pool]:
+def a_guard() -> tuple[Watchdog, _Pool]:
     """One that does not know which of two connections leaks, and has begun to find out."""
     pool = _Pool()
-    guard = Guard(cast(Any, pool))  # Any: no more of a pool is asked for here
-    guard.together = (Together(("a", "b"), 1000.0),)
-    guard._look_closer(100.0)
+    watchdog = Watchdog(cast(Any, pool))  # Any: no more of a pool is asked for here
+    watchdog.together = (Together(("a", "b"), 1000.0),)
+    watchdog._look_closer(100.0)
     assert pool.asked == [True]
-    return guard, pool
+    return watchdog, pool
 
 
 def test_narrow_worker_that_rests_stays_so_for_its_time() -> None:
     """And is so again after a while."""
-    guard, pool = a_guard()
+    watchdog, pool = a_guard()
     for _ in range(10):
         pool.worker.running["a"] = 1
-        assert not guard._is_wanted(pool.worker)
+        assert not watchdog._is_wanted(pool.worker)
         pool.worker.running["a"] = 0
-        assert not guard._is_wanted(pool.worker)
-    guard._look_closer(99.0 + NARROW_S)
+        assert not watchdog._is_wanted(pool.worker)
+    watchdog._look_closer(99.0 + NARROW_S)
     assert pool.asked == [True]
-    guard._look_closer(100.0 + NARROW_S)
+    watchdog._look_closer(100.0 + NARROW_S)
     assert pool.asked == [True, False]
-    guard._look_closer(100.0 + NARROW_S + WIDE_S)
+    watchdog._look_closer(100.0 + NARROW_S + WIDE_S)
     assert pool.asked == [True, False, True]
 
 
 def test_narrow_worker_that_has_no_rest_is_given_up() -> None:
     """What others wait for shall not wait for that."""
-    guard, pool = a_guard()
+    watchdog, pool = a_guard()
     pool.worker.running["a"] = 1
-    assert [guard._is_wanted(pool.worker) for _ in range(BUSY_LOOKS)][-1]
-    guard._look_closer(101.0)
-    guard._look_closer(102.0)
+    assert [watchdog._is_wanted(pool.worker) for _ in range(BUSY_LOOKS)][-1]
+    watchdog._look_closer(101.0)
+    watchdog._look_closer(102.0)
     assert pool.asked == [True, False]

@@ -25,19 +25,19 @@ from sandbox import protocol
 from sandbox.protocol import Batch, BatchDone, Limits, Outcomes
 from supervisor.core.effects import ExitReason
 from supervisor.core.lifecycle.pool_layout import RestartPolicy
-from supervisor.core.lifecycle.worker_state import State
+from supervisor.core.lifecycle.worker_state import ProcessState
 from supervisor.core.scheduling.retry import RetryPolicy
 from supervisor.core.scheduling.scheduler import Terms
-from supervisor.delivery.pool import PoolShell
-from supervisor.delivery.records import Lane, Post
+from supervisor.delivery.pool import PoolRunner
+from supervisor.delivery.records import PoolConnection, PoolWorker
 from supervisor.diagnostics.exits import ExitStore
 from supervisor.queue import NewEvent, Route
 from supervisor.queue.sqlite import SqliteQueue
-from supervisor.state.backoff import Holds
+from supervisor.state.backoff import BackoffStore
 from supervisor.telemetry.metrics import Metrics
 from supervisor.workers.process import Exit
 from supervisor.workers.resources.headroom import Headroom
-from supervisor.workers.spawn import PoolPlan
+from supervisor.workers.spawn import PoolSpec
 from tests.queue.given import SPECS, SetClock, event, id_of, sqlite_queue
 
 CREDITS = 2
@@ -59,7 +59,7 @@ class Worker:
     listener: Any  # Any: the shell, which takes it for a real one
     label: str = ""
     pid: int = 1
-    state: State = State.STARTING
+    state: ProcessState = ProcessState.STARTING
     batches: dict[int, Batch] = field(default_factory=dict)
     running: Counter[str] = field(default_factory=Counter)
     worked: Counter[str] = field(default_factory=Counter)
@@ -72,7 +72,7 @@ class Worker:
         self.excess = ""
         self.rss_bytes = self.private_bytes = self.descendants = 0
         self.uptime_s = self.waited_s = 0.0
-        self.box = SimpleNamespace(beats=0)
+        self.marker_page = SimpleNamespace(beats=0)
         self.channel = SimpleNamespace(send=lambda *_: None)
 
     def configure(self, *_: object) -> None:
@@ -94,7 +94,7 @@ class Worker:
 
     def retire(self, reason: ExitReason) -> None:
         """Finish, then exit."""
-        self.state, self.reason = State.DRAINING, reason
+        self.state, self.reason = ProcessState.DRAINING, reason
 
     def kill(self, reason: ExitReason, detail: str) -> None:
         raise AssertionError(f"nobody gave a reason for that: {reason} ({detail})")
@@ -129,64 +129,68 @@ class World:
     async def start(self) -> None:
         """The queue on its files, and a new shell on it."""
         self.queue: SqliteQueue = sqlite_queue(self.directory, self.clock)
-        force = SimpleNamespace(numbers=self._children, spawn=self._spawn, zygote=self.zygote)
-        self.shell = PoolShell(
-            PoolPlan("p", 2, 1, EVER_S, _LIMITS, "strict", None, (), ()),
+        fleet = SimpleNamespace(numbers=self._children, spawn=self._spawn, zygote=self.zygote)
+        self.runner = PoolRunner(
+            PoolSpec("p", 2, 1, EVER_S, _LIMITS, "strict", None, (), ()),
             queue=self.queue,
-            force=cast(Any, force),  # Any: as much of it as a shell asks for
+            fleet=cast(Any, fleet),  # Any: as much of it as a shell asks for
             metrics=self.metrics,
             exits=self.exits,
             clock=self.clock,
             retry=RetryPolicy(EVER_S, 1.0, 10.0),
             broker=cast(Any, None),  # Any: nobody connects here
-            holds=Holds(self.directory, self.clock),
+            backoff_store=BackoffStore(self.directory, self.clock),
             take_snapshot=cast(Any, None),  # Any: nobody runs out of memory here
         )
         # Deaths are what this is about: the pool shall not wait after them.
-        self.shell._core.policy = RestartPolicy(0.0, 0.0, sys.maxsize)
-        await self.queue.start(SPECS, lambda name: self.shell.sender.work_came(name))
-        self.shell.start()
-        reach = cast(Any, None)  # Any: see above
-        self.shell.set_lanes([Lane(name, name, {}, TERMS, None, reach) for name in SPECS])
+        self.runner._core.policy = RestartPolicy(0.0, 0.0, sys.maxsize)
+        await self.queue.start(SPECS, lambda name: self.runner.dispatcher.work_came(name))
+        self.runner.start()
+        egress_policy = cast(Any, None)  # Any: see above
+        self.runner.set_connections(
+            [PoolConnection(name, name, {}, TERMS, None, egress_policy) for name in SPECS]
+        )
         await self.calm()
 
     async def stop(self, *, finish: bool) -> None:
         """Drain: batches that run are finished, or their workers killed when time is up."""
         self.is_stopping = True
-        self.shell.stop_sending()
+        self.runner.stop_sending()
         for worker in self.busy():
             if finish:
                 self.work(worker)
-        self.shell.shut()
+        self.runner.shut()
         for worker in list(self.workers.values()):
             self.die(worker, ExitReason.DRAIN, "still running", is_luck=True)
-        await self.shell.sender.drained()
+        await self.runner.dispatcher.drained()
         await self.queue.close()
         self.is_stopping = False
 
     async def calm(self) -> None:
         """Return when nothing is on its way between queue, shell and workers."""
-        sender, judge = self.shell.sender, self.shell._judge
+        dispatcher, settlement = self.runner.dispatcher, self.runner._settlement
         async with asyncio.timeout(30):
             quiet = 0
             while quiet < 3:
                 await asyncio.sleep(0.0005)
                 for worker in list(self.workers.values()):
-                    if worker.state is State.DRAINING and not worker.batches:
+                    if worker.state is ProcessState.DRAINING and not worker.batches:
                         assert worker.reason is not None
                         self.die(worker, worker.reason, "", is_luck=True)
-                is_quiet = not sender._leasing and judge.is_settled and not sender._pump_due
+                is_quiet = (
+                    not dispatcher._leasing and settlement.is_settled and not dispatcher._pump_due
+                )
                 quiet = quiet + 1 if is_quiet else 0
 
     # --- workers ---
 
-    def _spawn(self, order: protocol.Spawn, listener: PoolShell) -> Worker:
+    def _spawn(self, order: protocol.Spawn, listener: PoolRunner) -> Worker:
         worker = self.workers[order.child] = Worker(self, order.child, listener)
         return worker
 
     def starting(self) -> list[Worker]:
         """Those that could become ready."""
-        return [one for one in self.workers.values() if one.state is State.STARTING]
+        return [one for one in self.workers.values() if one.state is ProcessState.STARTING]
 
     def busy(self) -> list[Worker]:
         """Those that have a batch."""
@@ -194,8 +198,8 @@ class World:
 
     def ready(self, worker: Worker) -> None:
         """It takes batches."""
-        worker.state, worker.ready_at = State.READY, time.monotonic()
-        self.shell.ready(cast(Any, worker), CREDITS, {})
+        worker.state, worker.ready_at = ProcessState.READY, time.monotonic()
+        self.runner.ready(cast(Any, worker), CREDITS, {})
 
     def was_sent(self, worker: Worker, batch: Batch) -> None:
         """Every send comes by here."""
@@ -224,7 +228,7 @@ class World:
             return
         self._answer(worker, batch, range(len(named)))
         del worker.batches[batch.id]
-        self.shell.said(cast(Any, worker), BatchDone(batch.id))
+        self.runner.said(cast(Any, worker), BatchDone(batch.id))
 
     def raise_error(self, worker: Worker) -> None:
         """The destination raises: each event of the batch is to be tried alone."""
@@ -234,9 +238,9 @@ class World:
         outcomes: list[tuple[int, int, str, float | None]] = [
             (n, protocol.RETRY_ALONE, "Oops", None) for n in range(len(batch.events))
         ]
-        self.shell.said(cast(Any, worker), Outcomes(batch.id, outcomes))
+        self.runner.said(cast(Any, worker), Outcomes(batch.id, outcomes))
         del worker.batches[batch.id]
-        self.shell.said(cast(Any, worker), BatchDone(batch.id))
+        self.runner.said(cast(Any, worker), BatchDone(batch.id))
 
     def _answer(self, worker: Worker, batch: Batch, indices: Iterable[int]) -> None:
         outcomes: list[tuple[int, int, str, float | None]] = []
@@ -252,26 +256,28 @@ class World:
                 self.done.add(which)
             self.answered[which] += 1
         if outcomes:
-            self.shell.said(cast(Any, worker), Outcomes(batch.id, outcomes))
+            self.runner.said(cast(Any, worker), Outcomes(batch.id, outcomes))
 
     def die(
         self, worker: Worker, reason: ExitReason, detail: str, *, is_luck: bool = False
     ) -> None:
         """It is gone; `is_luck`: for no fault of an event that it had."""
-        told = {run.id: bytes(run.told) for run in self._post(worker).batches.values()}
+        reported = {
+            batch.id: bytes(batch.reported) for batch in self._pool_worker(worker).batches.values()
+        }
         for batch in worker.batches.values():
             for index, which in enumerate(_named(batch)):
-                if not told[batch.id][index]:
+                if not reported[batch.id][index]:
                     self.silent[which] += 1
                     self.bad_luck[which] += is_luck or self.is_stopping
-        worker.state = State.GONE
-        self.shell.vacated(cast(Any, worker))
+        worker.state = ProcessState.GONE
+        self.runner.vacated(cast(Any, worker))
         del self.workers[worker.number]
         end = Exit(reason, detail, worker.ready_at is not None, self.clock.now, None)
-        self.shell.gone(cast(Any, worker), end)
+        self.runner.gone(cast(Any, worker), end)
 
-    def _post(self, worker: Worker) -> Post:
-        return self.shell._posts[worker.number]
+    def _pool_worker(self, worker: Worker) -> PoolWorker:
+        return self.runner._pool_workers[worker.number]
 
     # --- what else happens ---
 
@@ -286,8 +292,8 @@ class World:
     def wait(self, seconds: float) -> None:
         """Time passes."""
         self.clock.now += seconds
-        self.shell.suspects.tick()
-        self.shell.sender.pump_soon()
+        self.runner.suspects.tick()
+        self.runner.dispatcher.pump_soon()
 
     # --- what came of it ---
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from supervisor.catalog.declaration import Declaration
 from supervisor.commands.plan_tables import renderables
 from supervisor.config import Config, load
-from supervisor.dryrun.check_report import Orphan, Plan, orphan_text, plan
+from supervisor.dryrun.check_report import CheckReport, Orphan, orphan_text, plan
 
 CONFIG = """
 [pools.default]
@@ -71,7 +71,7 @@ def config(tmp_path: Path) -> Config:
     )
 
 
-def shown(found: Plan) -> str:
+def shown(found: CheckReport) -> str:
     console = Console(file=io.StringIO(), width=200)
     for part in renderables(found):
         console.print(part)
@@ -159,7 +159,7 @@ def test_text_and_json(config: Config) -> None:
     )
     assert "\x1b" not in shown(found)
     assert "landlock" in shown(found)
-    assert msgspec.json.decode(msgspec.json.encode(found), type=Plan) == found
+    assert msgspec.json.decode(msgspec.json.encode(found), type=CheckReport) == found
     assert "url: [secret] is no webhook" in shown(found)
     for text in (shown(found), msgspec.json.encode(found).decode()):
         assert "pass-word" not in text

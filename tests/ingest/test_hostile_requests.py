@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from supervisor.ingest.api import TrackingApi
-from supervisor.ingest.bodies import Body, BodyError, Held
+from supervisor.ingest.bodies import Body, BodyError, BytesInFlight
 from tests.ingest.conftest import Client
 from tests.ingest.stubs import MemoryIntake
 
@@ -154,7 +154,7 @@ async def test_a_batch_of_nothings_is_cheap(client: Client) -> None:
         assert (await client.post("/v1/batch", data=body)).status == limit
 
 
-async def slow(limit_s: float, held: Held, failures: list[BodyError]) -> web.AppRunner:
+async def slow(limit_s: float, held: BytesInFlight, failures: list[BodyError]) -> web.AppRunner:
     """A server that waits for bodies as long as it is told, and keeps what it refused."""
 
     async def handle(request: web.Request) -> web.Response:
@@ -179,7 +179,7 @@ async def slow(limit_s: float, held: Held, failures: list[BodyError]) -> web.App
 )
 async def test_slow_and_many_bodies_are_bounded(limit_s: float, room: int, status: int) -> None:
     """A body that does not come in time is 408, one too many to hold 503; both are forgotten."""
-    held, failures = Held(room), list[BodyError]()
+    held, failures = BytesInFlight(room), list[BodyError]()
     runner = await slow(limit_s, held, failures)
     host, port = runner.addresses[0][:2]
     reader, writer = await asyncio.open_connection(host, port)

@@ -8,30 +8,30 @@ import struct
 import pytest
 
 from sandbox.protocol import MARK, PAGE_BYTES, STACKS_BYTES, RawMark, mark_word
-from supervisor.workers.marker_page import BlackBox
+from supervisor.workers.marker_page import MarkerPage
 
 
 def test_both_sides_see_the_same() -> None:
     """What is written through the worker's descriptors is read here, and cleared on demand."""
-    box = BlackBox()
-    page, stacks = box.copies()
+    marker_page = MarkerPage()
+    page, stacks = marker_page.copies()
     os.pwrite(page, struct.pack("=Q", mark_word(2, 5, 1)), 8 * MARK)
     os.write(stacks, b'File "x.py", line 1 in f\n')
-    assert box.mark() == RawMark(2, 5, 1, is_running=False)
-    assert box.stacks() == 'File "x.py", line 1 in f\n'
-    box.clear_stacks()
-    assert box.stacks() == ""
+    assert marker_page.mark() == RawMark(2, 5, 1, is_running=False)
+    assert marker_page.stacks() == 'File "x.py", line 1 in f\n'
+    marker_page.clear_stacks()
+    assert marker_page.stacks() == ""
     os.write(stacks, b"new\n")
-    assert box.stacks() == "new\n"
+    assert marker_page.stacks() == "new\n"
     for descriptor in (page, stacks):
         os.close(descriptor)
-    box.close()
+    marker_page.close()
 
 
 def test_worker_cannot_shrink_or_grow_them() -> None:
     """A worker that truncates or floods its files gets an error, and the supervisor none."""
-    box = BlackBox()
-    page, stacks = box.copies()
+    marker_page = MarkerPage()
+    page, stacks = marker_page.copies()
     for descriptor, size in ((page, PAGE_BYTES), (stacks, STACKS_BYTES)):
         for wrong in (0, size * 2):
             with pytest.raises(PermissionError):
@@ -40,8 +40,8 @@ def test_worker_cannot_shrink_or_grow_them() -> None:
     with pytest.raises(PermissionError):
         os.pwrite(stacks, b"x", STACKS_BYTES)
     os.lseek(stacks, 10**12, os.SEEK_SET)
-    box.clear_stacks()
-    assert box.stacks() == ""
+    marker_page.clear_stacks()
+    assert marker_page.stacks() == ""
     os.close(page)
     os.close(stacks)
-    box.close()
+    marker_page.close()

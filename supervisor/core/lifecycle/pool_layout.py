@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from supervisor.core.effects import Assign, ExitReason, Isolate, Retire, Spawn, Wake
+from supervisor.core.effects import Assign, ExitReason, Fork, Isolate, Retire, Wake
 
-Effect = Spawn | Assign | Isolate | Retire | Wake
+Effect = Fork | Assign | Isolate | Retire | Wake
 
 
 #: Connections of one pool that have a worker of their own at once; others wait for theirs.
@@ -48,7 +48,7 @@ class RestartPolicy:
 
 
 @dataclass(slots=True)
-class Pool:
+class PoolLayout:
     """Slots are numbered from 1; `numbers` gives each new child its number."""
 
     numbers: Iterator[int]
@@ -237,5 +237,5 @@ class Pool:
         for _ in range(missing):
             child = next(self.numbers)
             self.starting.add(child)
-            effects.append(Spawn(child))
+            effects.append(Fork(child))
         return effects

@@ -20,7 +20,7 @@ FRAME_COST = 256
 
 
 @dataclass(slots=True)
-class TalkBudget:
+class WireBudget:
     """Times are seconds of any clock that does not go back."""
 
     left: float = MOST_EARNED

@@ -12,13 +12,13 @@ import signal
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from supervisor.core.effects import Announce, Bury, ExitReason, Kill, SendDrain, Watch
+from supervisor.core.effects import Announce, ExitReason, Kill, Reap, SendDrain, Watch
 
 #: Reasons to retire a worker that name who is to blame.
 _BLAMED = frozenset({ExitReason.LEAK, ExitReason.OOM})
 
 
-class State(Enum):
+class ProcessState(Enum):
     """Where a child stands."""
 
     FORKING = auto()
@@ -96,7 +96,7 @@ class Exited:
 Event = (
     Forked | ForkFailed | BecameReady | RetireAsked | KillAsked | DrainOverdue | WireClosed | Exited
 )
-Effect = Watch | SendDrain | Kill | Announce | Bury
+Effect = Watch | SendDrain | Kill | Announce | Reap
 
 
 class Impossible(Exception):
@@ -104,10 +104,10 @@ class Impossible(Exception):
 
 
 @dataclass(slots=True)
-class Child:
+class WorkerLifecycle:
     """One child: its state, and what its certificate will say."""
 
-    state: State = State.FORKING
+    state: ProcessState = ProcessState.FORKING
     reason: ExitReason | None = None
     detail: str = ""
     was_ready: bool = False
@@ -134,115 +134,139 @@ class Child:
 
     def _forked(self, event: Forked) -> list[Effect]:
         match self.state:
-            case State.FORKING:
-                self.state = State.STARTING
+            case ProcessState.FORKING:
+                self.state = ProcessState.STARTING
                 return [Watch(event.pid)]
-            case State.DOOMED:
-                self.state = State.KILLED
+            case ProcessState.DOOMED:
+                self.state = ProcessState.KILLED
                 return [Watch(event.pid), Kill()]
-            case State.STARTING | State.READY | State.DRAINING | State.KILLED | State.GONE:
+            case (
+                ProcessState.STARTING
+                | ProcessState.READY
+                | ProcessState.DRAINING
+                | ProcessState.KILLED
+                | ProcessState.GONE
+            ):
                 raise Impossible(f"forked twice, now as {event.pid}")
 
     def _fork_failed(self, event: ForkFailed) -> list[Effect]:
         match self.state:
-            case State.FORKING | State.DOOMED:
-                self.state = State.GONE
-                return [Bury(self.reason or ExitReason.LIMIT, event.detail, was_ready=False)]
-            case State.STARTING | State.READY | State.DRAINING | State.KILLED | State.GONE:
+            case ProcessState.FORKING | ProcessState.DOOMED:
+                self.state = ProcessState.GONE
+                return [Reap(self.reason or ExitReason.LIMIT, event.detail, was_ready=False)]
+            case (
+                ProcessState.STARTING
+                | ProcessState.READY
+                | ProcessState.DRAINING
+                | ProcessState.KILLED
+                | ProcessState.GONE
+            ):
                 raise Impossible(f"fork failed after it had succeeded: {event.detail}")
 
     def _became_ready(self, event: BecameReady) -> list[Effect]:
         match self.state:
-            case State.STARTING:
-                self.state = State.READY
+            case ProcessState.STARTING:
+                self.state = ProcessState.READY
                 self.was_ready = True
                 return [Announce(event.credits)]
-            case State.READY:
+            case ProcessState.READY:
                 return self._kill_asked(
                     KillAsked(ExitReason.PROTOCOL, "it said twice that it is ready")
                 )
-            case State.DRAINING | State.KILLED | State.GONE:
+            case ProcessState.DRAINING | ProcessState.KILLED | ProcessState.GONE:
                 return []
-            case State.FORKING | State.DOOMED:
+            case ProcessState.FORKING | ProcessState.DOOMED:
                 raise Impossible("ready before it was forked")
 
     def _retire_asked(self, event: RetireAsked) -> list[Effect]:
         match self.state:
-            case State.FORKING:
-                self.state = State.DOOMED
+            case ProcessState.FORKING:
+                self.state = ProcessState.DOOMED
                 self.reason, self.detail = event.reason, event.detail
                 return []
-            case State.STARTING:
+            case ProcessState.STARTING:
                 # It has nothing to finish, and may hang in an import: no reason to wait for it.
-                self.state = State.KILLED
+                self.state = ProcessState.KILLED
                 self.reason, self.detail = event.reason, event.detail
                 return [Kill()]
-            case State.READY:
-                self.state = State.DRAINING
+            case ProcessState.READY:
+                self.state = ProcessState.DRAINING
                 self.reason, self.detail = event.reason, event.detail
                 return [SendDrain()]
-            case State.DOOMED | State.DRAINING | State.KILLED | State.GONE:
+            case (
+                ProcessState.DOOMED
+                | ProcessState.DRAINING
+                | ProcessState.KILLED
+                | ProcessState.GONE
+            ):
                 return []
 
     def _kill_asked(self, event: KillAsked) -> list[Effect]:
         match self.state:
-            case State.FORKING:
-                self.state = State.DOOMED
+            case ProcessState.FORKING:
+                self.state = ProcessState.DOOMED
                 self.reason, self.detail = event.reason, event.detail
                 return []
-            case State.STARTING | State.READY | State.DRAINING:
-                self.state = State.KILLED
+            case ProcessState.STARTING | ProcessState.READY | ProcessState.DRAINING:
+                self.state = ProcessState.KILLED
                 self.reason, self.detail = event.reason, event.detail
                 return [Kill()]
-            case State.DOOMED | State.KILLED | State.GONE:
+            case ProcessState.DOOMED | ProcessState.KILLED | ProcessState.GONE:
                 return []
 
     def _drain_overdue(self, event: DrainOverdue) -> list[Effect]:
         match self.state:
-            case State.DRAINING:
-                self.state = State.KILLED
+            case ProcessState.DRAINING:
+                self.state = ProcessState.KILLED
                 if self.reason in _BLAMED:
                     # How it ends is no news: somebody is to hear why it had to go.
                     self.detail = f"{self.detail}; {event.detail}"
                 else:
                     self.reason, self.detail = ExitReason.TIMEOUT, event.detail
                 return [Kill()]
-            case State.FORKING | State.STARTING | State.READY:
+            case ProcessState.FORKING | ProcessState.STARTING | ProcessState.READY:
                 return []  # it was not told yet: its evidence is awaited
-            case State.DOOMED | State.KILLED | State.GONE:
+            case ProcessState.DOOMED | ProcessState.KILLED | ProcessState.GONE:
                 return []
 
     def _wire_closed(self) -> list[Effect]:
         match self.state:
-            case State.STARTING | State.READY:
+            case ProcessState.STARTING | ProcessState.READY:
                 # Dead already, most likely: the kill then hits a zombie, and its own status is
                 # what the certificate says.
-                self.state = State.KILLED
+                self.state = ProcessState.KILLED
                 self.detail = "it closed its wire"
                 return [Kill()]
-            case State.FORKING | State.DOOMED:
+            case ProcessState.FORKING | ProcessState.DOOMED:
                 # The zygote died, or the worker did before the zygote's answer was read: that
                 # answer, or its absence, says which.
                 return []
-            case State.DRAINING | State.KILLED | State.GONE:
+            case ProcessState.DRAINING | ProcessState.KILLED | ProcessState.GONE:
                 return []
 
     def _exited(self, event: Exited) -> list[Effect]:
         match self.state:
-            case State.STARTING | State.READY | State.DRAINING | State.KILLED:
-                self.state = State.GONE
+            case (
+                ProcessState.STARTING
+                | ProcessState.READY
+                | ProcessState.DRAINING
+                | ProcessState.KILLED
+            ):
+                self.state = ProcessState.GONE
                 return [self._certificate(event.status)]
-            case State.FORKING | State.DOOMED | State.GONE:
-                raise Impossible(f"exited with {event.status} while {State(self.state).name}")
+            case ProcessState.FORKING | ProcessState.DOOMED | ProcessState.GONE:
+                raise Impossible(
+                    f"exited with {event.status} while {ProcessState(self.state).name}"
+                )
 
-    def _certificate(self, status: int) -> Bury:
+    def _certificate(self, status: int) -> Reap:
         ours = self.reason is not None and (status == -signal.SIGKILL or status == 0)
         if ours and self.reason is not None:
-            return Bury(self.reason, self.detail, self.was_ready)
+            return Reap(self.reason, self.detail, self.was_ready)
         if status < 0:
-            return Bury(ExitReason.SIGNAL, _signal_name(-status), self.was_ready)
+            return Reap(ExitReason.SIGNAL, _signal_name(-status), self.was_ready)
         text = f"exit status {status}"
-        return Bury(ExitReason.CRASH, text if status else f"{text}, unasked", self.was_ready)
+        return Reap(ExitReason.CRASH, text if status else f"{text}, unasked", self.was_ready)
 
 
 def _signal_name(number: int) -> str:

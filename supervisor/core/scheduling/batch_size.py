@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 
 @dataclass(slots=True)
-class Sizing:
+class BatchSizer:
     """`limit` is events, None where nothing bounds a batch but its connection's terms."""
 
     limit: int | None = None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 
-class State(Enum):
+class BreakerState(Enum):
     """Where a breaker stands."""
 
     CLOSED = auto()
@@ -44,7 +44,7 @@ class Breaker:
     """Times are seconds of the service's clock; `reason` is "" while it is closed."""
 
     policy: BreakerPolicy = BreakerPolicy()
-    state: State = State.CLOSED
+    state: BreakerState = BreakerState.CLOSED
     reason: str = ""
     since: float | None = None
     probe_at: float = 0.0
@@ -59,16 +59,16 @@ class Breaker:
     @property
     def is_closed(self) -> bool:
         """Whether batches go as usual."""
-        return self.state is State.CLOSED
+        return self.state is BreakerState.CLOSED
 
     def is_open(self, now: float) -> bool:
         """Whether nothing may go yet."""
-        return self.state is State.OPEN and now < self.probe_at
+        return self.state is BreakerState.OPEN and now < self.probe_at
 
     def probe_began(self) -> None:
         """A batch went out; of an open breaker that is the probe."""
-        if self.state is State.OPEN:
-            self.state = State.HALF_OPEN
+        if self.state is BreakerState.OPEN:
+            self.state = BreakerState.HALF_OPEN
 
     def succeeded(self, started: float, now: float) -> bool:
         """A batch, `started` then, was taken. Whether that has closed the breaker.
@@ -76,7 +76,7 @@ class Breaker:
         What began before the trip says nothing of how things are since.
         """
         self.failures = self._events = 0
-        if self.state is State.CLOSED or (self.since is not None and started < self.since):
+        if self.state is BreakerState.CLOSED or (self.since is not None and started < self.since):
             return False
         self._close(now)
         return True
@@ -88,7 +88,7 @@ class Breaker:
             return False  # batches that ran side by side fail for one cause, and count once
         self._failed_at = now
         match self.state:
-            case State.CLOSED:
+            case BreakerState.CLOSED:
                 self.failures += 1
                 policy = self.policy
                 if self.failures < policy.failures_allowed or self._events < policy.events_least:
@@ -98,11 +98,11 @@ class Breaker:
                     f"nothing delivered in {self.failures} batches in a row{said}", now, jitter
                 )
                 return True
-            case State.HALF_OPEN:
+            case BreakerState.HALF_OPEN:
                 said = f": {why}" if why else ""
                 self._open(f"nothing delivered in the last probe{said}", now, jitter)
                 return True
-            case State.OPEN:
+            case BreakerState.OPEN:
                 return False
 
     def trip(self, reason: str, now: float, jitter: float) -> bool:
@@ -111,10 +111,10 @@ class Breaker:
         Whether that has opened it (again).
         """
         match self.state:
-            case State.OPEN:
+            case BreakerState.OPEN:
                 self.reason = reason
                 return False
-            case State.CLOSED | State.HALF_OPEN:
+            case BreakerState.CLOSED | BreakerState.HALF_OPEN:
                 self._open(reason, now, jitter)
                 return True
 
@@ -124,22 +124,22 @@ class Breaker:
 
     def reset(self) -> None:
         """An operator says that all is well: as if nothing had ever failed."""
-        self.state, self.reason, self.since = State.CLOSED, "", None
+        self.state, self.reason, self.since = BreakerState.CLOSED, "", None
         self.failures, self._events = 0, 0
         self._openings, self._closed_at = 0, None
 
     def _open(self, reason: str, now: float, jitter: float) -> None:
-        if self.state is State.CLOSED:
+        if self.state is BreakerState.CLOSED:
             self.since = now
             self.trips += 1
             if self._closed_at is None or now - self._closed_at > 2 * self._pause_s:
                 self._openings = 0
-        self.state, self.reason = State.OPEN, reason
+        self.state, self.reason = BreakerState.OPEN, reason
         full = min(self.policy.first_s * 2.0 ** min(self._openings, 30), self.policy.most_s)
         self._openings += 1
         self._pause_s = full * (0.5 + 0.5 * jitter)
         self.probe_at = now + self._pause_s
 
     def _close(self, now: float) -> None:
-        self.state, self.reason, self.since = State.CLOSED, "", None
+        self.state, self.reason, self.since = BreakerState.CLOSED, "", None
         self._closed_at = now

@@ -20,7 +20,7 @@ PROBES = 4
 
 
 @dataclass(slots=True)
-class Crew:
+class Capacity:
     """`credits` are batches that each worker still takes, those of reserved workers included."""
 
     credits: dict[int, int] = field(default_factory=dict)

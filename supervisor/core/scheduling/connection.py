@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from supervisor.core.scheduling.batch_size import Sizing
+from supervisor.core.scheduling.batch_size import BatchSizer
 from supervisor.core.scheduling.breaker import Breaker, BreakerPolicy
 from supervisor.core.scheduling.concurrency import Concurrency
-from supervisor.core.scheduling.retry_governor import Governor
-from supervisor.core.scheduling.token_bucket import Bucket, gathered
+from supervisor.core.scheduling.retry_governor import RetryGovernor
+from supervisor.core.scheduling.token_bucket import TokenBucket, gathered
 
 #: After so many turns with first attempts, one goes to retries that are due: first attempts go
 #: before retries, and retries are not starved by them.
@@ -28,7 +28,7 @@ PROVEN_EVENTS = 1000
 _POLICY = BreakerPolicy()
 
 
-class Rule(StrEnum):
+class BlockReason(StrEnum):
     """What a connection that has work waits for, in words that follow "waiting for"."""
 
     NOTHING = "nothing: next in turn"
@@ -79,10 +79,10 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class Blocked:
     """The rule that a connection's next delivery waits for, until when, and more of why."""
 
-    rule: Rule
+    rule: BlockReason
     until: float | None = None
     why: str = ""
 
@@ -96,15 +96,15 @@ class Offer:
 
 
 @dataclass(slots=True, eq=False)
-class Lane:
+class ConnectionSchedule:
     """One connection. `home` is the worker that it has for itself."""
 
     name: str
     terms: Terms
     breaker: Breaker = field(default_factory=Breaker)
     concurrency: Concurrency = field(default_factory=Concurrency)
-    governor: Governor = field(default_factory=Governor)
-    sizing: Sizing = field(default_factory=Sizing)
+    governor: RetryGovernor = field(default_factory=RetryGovernor)
+    batch_sizer: BatchSizer = field(default_factory=BatchSizer)
     inflight: int = 0
     #: of those, batches with workers that do not read what they are sent: they wait for a worker
     #: and not for the destination
@@ -114,8 +114,8 @@ class Lane:
     where: int | None = None
     proven: int = 0
     is_paused: bool = False
-    closed: Rule | None = None
-    held: Rule | None = None
+    closed: BlockReason | None = None
+    held: BlockReason | None = None
     wait_until: float = 0.0
     #: its place among those that wait for a turn: when it begins, and which entry is its own
     turn: float = 0.0
@@ -127,7 +127,7 @@ class Lane:
     moved_at: float = 0.0
     _fresh_turns: int = 0
     _linger_until: float | None = None
-    _rate: Bucket = field(default_factory=Bucket)
+    _rate: TokenBucket = field(default_factory=TokenBucket)
 
     @property
     def moving(self) -> int:
@@ -139,7 +139,7 @@ class Lane:
         """The worker that its next batch has to go to, None where any will do."""
         return self.where if self.inflight and self.proven < PROVEN_EVENTS else None
 
-    def offer(self, ready: Ready, now: float) -> Offer | Hold:
+    def offer(self, ready: Ready, now: float) -> Offer | Blocked:
         """What may go now of what is `ready`, or the first rule that forbids it.
 
         With no time in it, an event will let it in again.
@@ -149,62 +149,64 @@ class Lane:
             return held
         retries_due = ready.next_retry_at is not None and ready.next_retry_at <= now
         if not ready.fresh and not retries_due:
-            return Hold(Rule.RETRY, ready.next_retry_at)
-        events = self.sizing.most(self.terms.batch_events)
+            return Blocked(BlockReason.RETRY, ready.next_retry_at)
+        events = self.batch_sizer.most(self.terms.batch_events)
         if not self.breaker.is_closed:
             events = min(events, PROBE_EVENTS)
         if self.terms.rate is not None:
             need = gathered(self.terms.rate, ready.fresh or 1, events)
             wait_s = self._rate.wait_s(self.terms.rate, max(1.0, self.terms.rate), need, now)
             if wait_s > 0:
-                return Hold(Rule.RATE, now + wait_s)
+                return Blocked(BlockReason.RATE, now + wait_s)
             events = max(1, min(events, int(self._rate.tokens)))
-        governed: Hold | None = None
+        governed: Blocked | None = None
         if retries_due and (not ready.fresh or self._fresh_turns >= FRESH_TURNS):
             wait_s = self.governor.wait_s(events, now)
             if wait_s <= 0:
                 return Offer(True, min(events, self.governor.allowance))
-            governed = Hold(Rule.GOVERNOR, now + wait_s)
+            governed = Blocked(BlockReason.GOVERNOR, now + wait_s)
         if not ready.fresh:
-            return governed or Hold(Rule.RETRY, ready.next_retry_at)
+            return governed or Blocked(BlockReason.RETRY, ready.next_retry_at)
         return self._filled(ready, now) or Offer(False, events)
 
-    def _shut(self, now: float) -> Hold | None:
+    def _shut(self, now: float) -> Blocked | None:
         if self.closed is not None:
-            return Hold(self.closed)
+            return Blocked(self.closed)
         if self.is_paused:
-            return Hold(Rule.PAUSED)
+            return Blocked(BlockReason.PAUSED)
         if self.breaker.is_open(now):
-            return Hold(Rule.TRIPPED, self.breaker.probe_at, self.breaker.reason)
+            return Blocked(BlockReason.TRIPPED, self.breaker.probe_at, self.breaker.reason)
         if self.held is not None:
-            return Hold(self.held)
+            return Blocked(self.held)
         if self.wait_until > now:
-            return Hold(Rule.BACKOFF, self.wait_until)
+            return Blocked(BlockReason.BACKOFF, self.wait_until)
         return None
 
-    def _too_many(self, now: float) -> Hold | None:
+    def _too_many(self, now: float) -> Blocked | None:
         if not self.breaker.is_closed:
             # While it is not known whether a destination is well again, one batch asks.
-            return Hold(Rule.TRIPPED, None, self.breaker.reason) if self.inflight else None
+            return (
+                Blocked(BlockReason.TRIPPED, None, self.breaker.reason) if self.inflight else None
+            )
         most = self.terms.max_concurrency
         if self.inflight >= most or not self.concurrency.allows(self.moving, most):
-            rule = Rule.CONCURRENCY if self.inflight >= most else Rule.ADAPTIVE
-            return Hold(rule, None, f"{self.inflight} at once")
+            rule = BlockReason.CONCURRENCY if self.inflight >= most else BlockReason.ADAPTIVE
+            return Blocked(rule, None, f"{self.inflight} at once")
         return None
 
-    def _filled(self, ready: Ready, now: float) -> Hold | None:
+    def _filled(self, ready: Ready, now: float) -> Blocked | None:
         """Whether a batch is worth waiting for: only while another one is under way."""
         terms = self.terms
         if (
             not self.moving
             or terms.linger_s <= 0
-            or ready.fresh >= self.sizing.most(terms.batch_events)
+            or ready.fresh >= self.batch_sizer.most(terms.batch_events)
             or ready.size_bytes >= terms.batch_bytes
         ):
             return None
         if self._linger_until is None:
             self._linger_until = now + terms.linger_s
-        return Hold(Rule.LINGER, self._linger_until) if now < self._linger_until else None
+        return Blocked(BlockReason.LINGER, self._linger_until) if now < self._linger_until else None
 
     def began(self, offer: Offer, now: float) -> None:
         """A batch goes out. It is charged as the largest and as a usual one, until `sent`."""

@@ -13,48 +13,48 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass, field
 
-from supervisor.core.scheduling.connection import Lane
+from supervisor.core.scheduling.connection import ConnectionSchedule
 
 
 @dataclass(slots=True)
-class Turns:
+class FairQueue:
     """Those that wait for their turn, earliest first; of equals, who came first."""
 
     now: float = 0.0
-    _places: list[tuple[float, int, Lane]] = field(default_factory=list)
+    _places: list[tuple[float, int, ConnectionSchedule]] = field(default_factory=list)
     _tickets: int = 0
     _left: int = 0
 
-    def enter(self, lane: Lane) -> None:
+    def enter(self, schedule: ConnectionSchedule) -> None:
         """It has something to send; nothing happens where it waits already."""
-        if lane.ticket is not None:
+        if schedule.ticket is not None:
             return
-        lane.turn = max(lane.turn, self.now)
+        schedule.turn = max(schedule.turn, self.now)
         self._tickets += 1
-        lane.ticket = self._tickets
-        heapq.heappush(self._places, (lane.turn, lane.ticket, lane))
+        schedule.ticket = self._tickets
+        heapq.heappush(self._places, (schedule.turn, schedule.ticket, schedule))
 
-    def leave(self, lane: Lane) -> None:
+    def leave(self, schedule: ConnectionSchedule) -> None:
         """It waits no more; its place is thrown away when it comes up."""
-        if lane.ticket is not None:
-            lane.ticket = None
+        if schedule.ticket is not None:
+            schedule.ticket = None
             self._left += 1
             if self._left > len(self._places) // 2:
                 self._places = [place for place in self._places if place[2].ticket == place[1]]
                 heapq.heapify(self._places)
                 self._left = 0
 
-    def take(self) -> Lane | None:
+    def take(self) -> ConnectionSchedule | None:
         """The next one, which does not wait any more."""
         while self._places:
-            _, ticket, lane = heapq.heappop(self._places)
-            if lane.ticket != ticket:
+            _, ticket, schedule = heapq.heappop(self._places)
+            if schedule.ticket != ticket:
                 self._left -= 1
                 continue
-            lane.ticket = None
-            return lane
+            schedule.ticket = None
+            return schedule
         return None
 
-    def begin(self, lane: Lane) -> None:
+    def begin(self, schedule: ConnectionSchedule) -> None:
         """It has its turn now: nobody who comes from here on is earlier."""
-        self.now = max(self.now, lane.turn)
+        self.now = max(self.now, schedule.turn)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from supervisor.core.scheduling.token_bucket import Bucket, gathered
+from supervisor.core.scheduling.token_bucket import TokenBucket, gathered
 
 #: Seconds that count as recent.
 RECENT_S = 10
@@ -35,11 +35,11 @@ class Second:
 
 
 @dataclass(slots=True)
-class Governor:
+class RetryGovernor:
     """Times are seconds of the service's clock."""
 
     _seconds: deque[Second] = field(default_factory=deque)
-    _bucket: Bucket = field(default_factory=Bucket)
+    _bucket: TokenBucket = field(default_factory=TokenBucket)
 
     def delivered(self, n: int, *, retries: bool, now: float) -> None:
         """The destination took `n` events."""

@@ -16,7 +16,7 @@ TRIFLE = 0.001
 
 
 @dataclass(slots=True)
-class Bucket:
+class TokenBucket:
     """Starts full."""
 
     tokens: float = 0.0

@@ -47,7 +47,7 @@ def of(pid: int) -> Headroom:
     return Headroom.NONE if limit[1] == limit[2] else Headroom.MORE_ON_DEMAND
 
 
-def give(pid: int) -> bool:
+def raise_soft_limit(pid: int) -> bool:
     """Raise the soft limit to the hard one; whether we may.
 
     A process of another user takes CAP_SYS_RESOURCE, which not every root has.

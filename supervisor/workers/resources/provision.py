@@ -18,21 +18,21 @@ from sandbox.protocol import Spawn, Withheld
 from supervisor.workers.resources import cgroups, uids
 from supervisor.workers.resources.cgroups import Cgroups
 from supervisor.workers.resources.scratch import Scratch
-from supervisor.workers.resources.uids import Identities
+from supervisor.workers.resources.uids import WorkerUids
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Premises:
+class WorkerResources:
     """`scratch` is None where workers get none: nothing is to be written to disk."""
 
-    identities: Identities
+    uids: WorkerUids
     cgroups: Cgroups
     scratch: Scratch | None
 
     @classmethod
-    def of_service(cls, state_dir: Path) -> Premises:
+    def of_service(cls, state_dir: Path) -> WorkerResources:
         """All that this machine gives to a service with that state directory."""
         return cls(
             uids.available(state_dir),
@@ -42,7 +42,7 @@ class Premises:
         )
 
     @classmethod
-    def of_command(cls, state_dir: Path, scratch: Path | None = None) -> Premises:
+    def of_command(cls, state_dir: Path, scratch: Path | None = None) -> WorkerResources:
         """For the workers of a command; `scratch` is a folder for theirs, where they write."""
         return cls(
             uids.available(state_dir),
@@ -55,9 +55,9 @@ class Premises:
         if self.scratch is not None:
             self.scratch.prepare()
 
-    def furnished(self, order: Spawn) -> Spawn:
+    def provisioned(self, order: Spawn) -> Spawn:
         """The order with what its worker is given."""
-        uid = self.identities.of(order.child)
+        uid = self.uids.of(order.child)
         scratch = (
             Withheld("none is given to a worker that only declares")
             if self.scratch is None or order.declare

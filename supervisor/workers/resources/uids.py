@@ -25,7 +25,7 @@ _NEEDED = {"CAP_CHOWN": 0, "CAP_KILL": 5, "CAP_SETGID": 6, "CAP_SETUID": 7}
 
 
 @dataclass(frozen=True, slots=True)
-class Identities:
+class WorkerUids:
     """`size` uids from `first`; or why there are none."""
 
     first: int
@@ -39,7 +39,7 @@ class Identities:
         return self.first + child % self.size
 
 
-def available(state_dir: Path) -> Identities:
+def available(state_dir: Path) -> WorkerUids:
     """What this process, running with `state_dir`, may give its workers."""
     return choose(
         state_dir,
@@ -49,20 +49,20 @@ def available(state_dir: Path) -> Identities:
     )
 
 
-def choose(state_dir: Path, *, uid: int, capabilities: int, uid_map: str) -> Identities:
+def choose(state_dir: Path, *, uid: int, capabilities: int, uid_map: str) -> WorkerUids:
     """The same for any process: `capabilities` are its effective ones, `uid_map` as in /proc."""
     if uid != 0:
-        return Identities(0, 0, f"not started as root: workers share the service's uid {uid}")
+        return WorkerUids(0, 0, f"not started as root: workers share the service's uid {uid}")
     if lacking := [name for name, bit in _NEEDED.items() if not capabilities >> bit & 1]:
-        return Identities(0, 0, f"root, but without {', '.join(lacking)}: workers share its uid")
+        return WorkerUids(0, 0, f"root, but without {', '.join(lacking)}: workers share its uid")
     block = zlib.crc32(os.fsencode(state_dir)) % BLOCKS
     for first, size in (
         (FIRST_UID + block * BLOCK_SIZE, BLOCK_SIZE),
         (_SMALL_NAMESPACE_FIRST, _SMALL_NAMESPACE_SIZE),
     ):
         if _is_mapped(first, size, uid_map):
-            return Identities(first, size)
-    return Identities(0, 0, "this user namespace maps no uids for workers")
+            return WorkerUids(first, size)
+    return WorkerUids(0, 0, "this user namespace maps no uids for workers")
 
 
 def _is_mapped(first: int, size: int, uid_map: str) -> bool:

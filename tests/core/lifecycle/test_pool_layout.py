@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.core.effects import Assign, ExitReason, Isolate, Retire, Spawn, Wake
-from supervisor.core.lifecycle.pool_layout import CELLS_MOST, Effect, Pool, RestartPolicy
+from supervisor.core.effects import Assign, ExitReason, Fork, Isolate, Retire, Wake
+from supervisor.core.lifecycle.pool_layout import CELLS_MOST, Effect, PoolLayout, RestartPolicy
 
 
-def pool(slots: int = 2, spares: int = 1) -> Pool:
-    return Pool(itertools.count(1), slots, spares, RestartPolicy(first_s=1.0, most_s=8.0))
+def pool(slots: int = 2, spares: int = 1) -> PoolLayout:
+    return PoolLayout(itertools.count(1), slots, spares, RestartPolicy(first_s=1.0, most_s=8.0))
 
 
 def test_start_forks_slots_and_spares() -> None:
     """A pool that starts asks for as many children as it has slots and spares."""
-    assert pool().started(0.0) == [Spawn(1), Spawn(2), Spawn(3)]
+    assert pool().started(0.0) == [Fork(1), Fork(2), Fork(3)]
 
 
 def test_ready_children_fill_slots_first() -> None:
@@ -31,9 +31,9 @@ def test_ready_children_fill_slots_first() -> None:
     assert p.spares == [3]
 
 
-def full(p: Pool) -> Pool:
+def full(p: PoolLayout) -> PoolLayout:
     for effect in p.started(0.0):
-        assert isinstance(effect, Spawn)
+        assert isinstance(effect, Fork)
         p.child_ready(effect.child, 0.0)
     return p
 
@@ -42,39 +42,39 @@ def test_spare_takes_the_slot_of_the_dead_at_once() -> None:
     """A dead worker's slot goes to the spare in the same step; the next one is forked behind it."""
     p = full(pool())
     assert p.child_gone(1, was_ready=True, now=5.0) == [Assign(3, 1), Wake(5.005)]
-    assert p.woke(5.005) == [Spawn(4)]
+    assert p.woke(5.005) == [Fork(4)]
 
 
 def test_nobody_settles_while_a_slot_is_empty() -> None:
     """A second death before the next spare was forked: both are forked at once."""
     p = full(pool())
     p.child_gone(1, was_ready=True, now=5.0)
-    assert p.child_gone(2, was_ready=True, now=5.002) == [Spawn(4), Spawn(5)]
+    assert p.child_gone(2, was_ready=True, now=5.002) == [Fork(4), Fork(5)]
 
 
 def test_only_a_death_is_followed_by_a_pause_for_the_successor() -> None:
     """A spare that died, or was put to work apart, is made good at once."""
     p = full(pool())
-    assert p.child_gone(3, was_ready=True, now=5.0) == [Spawn(4)]
+    assert p.child_gone(3, was_ready=True, now=5.0) == [Fork(4)]
     p.child_ready(4, 5.1)
-    assert p.isolated("bad", 5.2) == [Isolate(4, "bad"), Spawn(5)]
+    assert p.isolated("bad", 5.2) == [Isolate(4, "bad"), Fork(5)]
 
 
 def test_recycling_leaves_no_gap() -> None:
     """A recycled worker's slot is taken before it is told to drain."""
     p = full(pool())
-    assert p.recycled(2, 5.0) == [Assign(3, 2), Spawn(4), Retire(2, ExitReason.RECYCLE)]
+    assert p.recycled(2, 5.0) == [Assign(3, 2), Fork(4), Retire(2, ExitReason.RECYCLE)]
 
 
 def test_failed_starts_wait_longer_each_time() -> None:
     """Children that die before they are ready are not forked again at once."""
     p = pool(1, 0)
-    assert p.started(0.0) == [Spawn(1)]
+    assert p.started(0.0) == [Fork(1)]
     assert p.child_gone(1, was_ready=False, now=0.0) == [Wake(1.0)]
-    assert p.woke(1.0) == [Spawn(2)]
+    assert p.woke(1.0) == [Fork(2)]
     assert p.child_gone(2, was_ready=False, now=1.0) == [Wake(3.0)]
     assert p.is_failing
-    assert p.woke(3.0) == [Spawn(3)]
+    assert p.woke(3.0) == [Fork(3)]
     assert p.child_ready(3, 3.1) == [Assign(3, 1)]
     assert not p.is_failing
 
@@ -90,7 +90,7 @@ def test_renewal_replaces_everybody_once() -> None:
     p = full(pool())
     effects = p.renewed(1.0)
     assert effects == [
-        Spawn(4), Spawn(5), Spawn(6),
+        Fork(4), Fork(5), Fork(6),
         Retire(3, ExitReason.RECYCLE), Retire(1, ExitReason.RECYCLE), Retire(2, ExitReason.RECYCLE),
     ]  # fmt: skip
 
@@ -106,9 +106,9 @@ def test_shut_forks_nothing_any_more() -> None:
 def test_isolated_connection_takes_the_spare_beside_the_slots() -> None:
     """A connection that is to run apart gets a warm worker at once, and no slot loses one."""
     p = full(pool())
-    assert p.isolated("bad", 1.0) == [Isolate(3, "bad"), Spawn(4)]
+    assert p.isolated("bad", 1.0) == [Isolate(3, "bad"), Fork(4)]
     assert p.children() == [1, 2]
-    assert p.child_gone(3, was_ready=True, now=2.0) == [Spawn(5)]
+    assert p.child_gone(3, was_ready=True, now=2.0) == [Fork(5)]
     assert p.child_ready(4, 2.1) == [Isolate(4, "bad")]
     assert p.rejoined("bad", 3.0) == [Retire(4, ExitReason.RECYCLE)]
 
@@ -116,7 +116,7 @@ def test_isolated_connection_takes_the_spare_beside_the_slots() -> None:
 def test_isolation_works_with_one_worker_and_no_spare() -> None:
     """Then one more is forked for it."""
     p = full(pool(1, 0))
-    assert p.isolated("bad", 1.0) == [Spawn(2)]
+    assert p.isolated("bad", 1.0) == [Fork(2)]
     assert p.child_ready(2, 1.1) == [Isolate(2, "bad")]
     assert p.children() == [1]
 
@@ -126,11 +126,11 @@ def test_workers_apart_are_bounded() -> None:
     p = full(pool(1, 0))
     names = [f"bad-{n}" for n in range(CELLS_MOST + 1)]
     spawned = [effect for name in names for effect in p.isolated(name, 1.0)]
-    assert spawned == [Spawn(n + 2) for n in range(CELLS_MOST)]
+    assert spawned == [Fork(n + 2) for n in range(CELLS_MOST)]
     for n in range(CELLS_MOST):
         assert p.child_ready(n + 2, 1.1) == [Isolate(n + 2, names[n])]
     last = CELLS_MOST + 2
-    assert p.rejoined(names[0], 2.0) == [Retire(2, ExitReason.RECYCLE), Spawn(last)]
+    assert p.rejoined(names[0], 2.0) == [Retire(2, ExitReason.RECYCLE), Fork(last)]
     assert p.child_ready(last, 2.1) == [Isolate(last, names[-1])]
 
 
@@ -142,7 +142,7 @@ def test_slots_go_before_workers_apart() -> None:
     assert p.child_ready(2, 1.1) == [Assign(2, 1)]
 
 
-def crash(p: Pool, times: int, now: float, *, has_worked: bool = False) -> list[Effect]:
+def crash(p: PoolLayout, times: int, now: float, *, has_worked: bool = False) -> list[Effect]:
     """The worker in slot 1 dies so often, each as soon as it serves; what came of the last one."""
     effects: list[Effect] = []
     for _ in range(times):
@@ -150,7 +150,7 @@ def crash(p: Pool, times: int, now: float, *, has_worked: bool = False) -> list[
         assert child is not None, "nobody serves there"
         effects = p.child_gone(child, was_ready=True, has_worked=has_worked, now=now)
         for effect in effects:
-            if isinstance(effect, Spawn):
+            if isinstance(effect, Fork):
                 p.child_ready(effect.child, now)
     return effects
 
@@ -165,9 +165,9 @@ def test_too_many_deaths_have_to_wait() -> None:
     assert p.pause_s(0.25) == 0.75
     assert p.child_gone(p.spares[0], was_ready=True, now=0.5) == [Wake(2.5)]
     woken = p.woke(2.5)
-    assert [type(effect) for effect in woken] == [Spawn, Spawn]
+    assert [type(effect) for effect in woken] == [Fork, Fork]
     for effect in woken:
-        assert isinstance(effect, Spawn)
+        assert isinstance(effect, Fork)
         p.child_ready(effect.child, 2.6)
     assert not p.is_failing
 
@@ -181,7 +181,7 @@ def test_budget_heals_with_time() -> None:
         effects = crash(p, 1, now)
         assert [effect.at for effect in effects if isinstance(effect, Wake)] == [settled]
         for effect in p.woke(settled):
-            assert isinstance(effect, Spawn)
+            assert isinstance(effect, Fork)
             p.child_ready(effect.child, settled)
     assert p.pauses == 0
 
@@ -202,7 +202,7 @@ def test_deaths_apart_cost_the_pool_nothing() -> None:
         assert child is not None
         effects = p.child_gone(child, was_ready=True, now=0.0)
         for effect in effects:
-            if isinstance(effect, Spawn):
+            if isinstance(effect, Fork):
                 p.child_ready(effect.child, 0.0)
     assert p.pauses == 0
 
@@ -213,7 +213,7 @@ def test_connection_whose_worker_apart_dies_goes_to_the_end_of_the_line() -> Non
 
     def get_ready(effects: list[Effect]) -> None:
         for effect in effects:
-            if isinstance(effect, Spawn):
+            if isinstance(effect, Fork):
                 get_ready(p.child_ready(effect.child, 0.0))
 
     names = [f"c{n}" for n in range(CELLS_MOST + 1)]
@@ -231,7 +231,7 @@ def test_connection_whose_worker_apart_dies_goes_to_the_end_of_the_line() -> Non
 class World:
     """Plays the shell: remembers who lives and what was asked for."""
 
-    pool: Pool
+    pool: PoolLayout
     now: float = 0.0
     starting: set[int] = field(default_factory=set)
     alive: set[int] = field(default_factory=set)
@@ -241,7 +241,7 @@ class World:
     def carry_out(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
-                case Spawn(child=child):
+                case Fork(child=child):
                     self.starting.add(child)
                 case Assign(child=child) | Isolate(child=child):
                     assert child in self.alive

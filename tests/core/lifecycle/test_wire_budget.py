@@ -10,14 +10,14 @@ from supervisor.core.lifecycle.wire_budget import (
     BYTES_PER_S,
     FRAME_COST,
     MOST_EARNED,
-    TalkBudget,
+    WireBudget,
 )
 
 
 @given(st.lists(st.integers(1, 1000), max_size=50))
 def test_outcomes_of_every_delivery_fit(batches: list[int]) -> None:
     """A worker that says one long outcome for each delivery, at once, is within its budget."""
-    budget = TalkBudget()
+    budget = WireBudget()
     for size in batches:
         budget.given(size)
         assert budget.said(size * (BYTES_PER_DELIVERY - FRAME_COST), size, 0.0)
@@ -25,7 +25,7 @@ def test_outcomes_of_every_delivery_fit(batches: list[int]) -> None:
 
 def test_flood_of_small_frames_is_stopped() -> None:
     """Frames that say nothing are stopped after some thousands, however small they are."""
-    budget = TalkBudget()
+    budget = WireBudget()
     frames = 0
     while budget.said(3, 1, 0.0):
         frames += 1
@@ -34,7 +34,7 @@ def test_flood_of_small_frames_is_stopped() -> None:
 
 def test_budget_fills_with_time() -> None:
     """Bytes within the rate are never too many, and silence saves up no more than the limit."""
-    budget = TalkBudget()
+    budget = WireBudget()
     assert all(budget.said(BYTES_PER_S // 2, 1, float(second)) for second in range(100))
     assert budget.said(0, 0, 10_000.0)
     assert budget.left == MOST_EARNED

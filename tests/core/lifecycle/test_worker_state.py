@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.core.effects import Announce, Bury, ExitReason, Kill, SendDrain, Watch
+from supervisor.core.effects import Announce, ExitReason, Kill, Reap, SendDrain, Watch
 from supervisor.core.lifecycle.worker_state import (
     BecameReady,
-    Child,
     DrainOverdue,
     Event,
     Exited,
@@ -19,9 +18,10 @@ from supervisor.core.lifecycle.worker_state import (
     ForkFailed,
     Impossible,
     KillAsked,
+    ProcessState,
     RetireAsked,
-    State,
     WireClosed,
+    WorkerLifecycle,
 )
 
 KILL = KillAsked(ExitReason.TIMEOUT, "too long")
@@ -40,77 +40,89 @@ EVENTS: list[Event] = [
 BUG = "bug"
 
 #: (state, event) → (state after, effects), or BUG where it cannot happen.
-TABLE: dict[tuple[State, type], object] = {
-    (State.FORKING, Forked): (State.STARTING, [Watch(7)]),
-    (State.FORKING, ForkFailed): (State.GONE, [Bury(ExitReason.LIMIT, "no memory", False)]),
-    (State.FORKING, BecameReady): BUG,
-    (State.FORKING, RetireAsked): (State.DOOMED, []),
-    (State.FORKING, KillAsked): (State.DOOMED, []),
-    (State.FORKING, DrainOverdue): (State.FORKING, []),
-    (State.FORKING, WireClosed): (State.FORKING, []),
-    (State.FORKING, Exited): BUG,
-    (State.DOOMED, Forked): (State.KILLED, [Watch(7), Kill()]),
-    (State.DOOMED, ForkFailed): (State.GONE, [Bury(ExitReason.LIMIT, "no memory", False)]),
-    (State.DOOMED, BecameReady): BUG,
-    (State.DOOMED, RetireAsked): (State.DOOMED, []),
-    (State.DOOMED, KillAsked): (State.DOOMED, []),
-    (State.DOOMED, DrainOverdue): (State.DOOMED, []),
-    (State.DOOMED, WireClosed): (State.DOOMED, []),
-    (State.DOOMED, Exited): BUG,
-    (State.STARTING, Forked): BUG,
-    (State.STARTING, ForkFailed): BUG,
-    (State.STARTING, BecameReady): (State.READY, [Announce(4)]),
-    (State.STARTING, RetireAsked): (State.KILLED, [Kill()]),
-    (State.STARTING, KillAsked): (State.KILLED, [Kill()]),
-    (State.STARTING, DrainOverdue): (State.STARTING, []),
-    (State.STARTING, WireClosed): (State.KILLED, [Kill()]),
-    (State.STARTING, Exited): (
-        State.GONE,
-        [Bury(ExitReason.CRASH, "exit status 0, unasked", False)],
+TABLE: dict[tuple[ProcessState, type], object] = {
+    (ProcessState.FORKING, Forked): (ProcessState.STARTING, [Watch(7)]),
+    (ProcessState.FORKING, ForkFailed): (
+        ProcessState.GONE,
+        [Reap(ExitReason.LIMIT, "no memory", False)],
     ),
-    (State.READY, Forked): BUG,
-    (State.READY, ForkFailed): BUG,
-    (State.READY, BecameReady): (State.KILLED, [Kill()]),
-    (State.READY, RetireAsked): (State.DRAINING, [SendDrain()]),
-    (State.READY, KillAsked): (State.KILLED, [Kill()]),
-    (State.READY, DrainOverdue): (State.READY, []),
-    (State.READY, WireClosed): (State.KILLED, [Kill()]),
-    (State.READY, Exited): (State.GONE, [Bury(ExitReason.CRASH, "exit status 0, unasked", False)]),
-    (State.DRAINING, Forked): BUG,
-    (State.DRAINING, ForkFailed): BUG,
-    (State.DRAINING, BecameReady): (State.DRAINING, []),
-    (State.DRAINING, RetireAsked): (State.DRAINING, []),
-    (State.DRAINING, KillAsked): (State.KILLED, [Kill()]),
-    (State.DRAINING, DrainOverdue): (State.KILLED, [Kill()]),
-    (State.DRAINING, WireClosed): (State.DRAINING, []),
-    (State.DRAINING, Exited): (
-        State.GONE,
-        [Bury(ExitReason.CRASH, "exit status 0, unasked", False)],
+    (ProcessState.FORKING, BecameReady): BUG,
+    (ProcessState.FORKING, RetireAsked): (ProcessState.DOOMED, []),
+    (ProcessState.FORKING, KillAsked): (ProcessState.DOOMED, []),
+    (ProcessState.FORKING, DrainOverdue): (ProcessState.FORKING, []),
+    (ProcessState.FORKING, WireClosed): (ProcessState.FORKING, []),
+    (ProcessState.FORKING, Exited): BUG,
+    (ProcessState.DOOMED, Forked): (ProcessState.KILLED, [Watch(7), Kill()]),
+    (ProcessState.DOOMED, ForkFailed): (
+        ProcessState.GONE,
+        [Reap(ExitReason.LIMIT, "no memory", False)],
     ),
-    (State.KILLED, Forked): BUG,
-    (State.KILLED, ForkFailed): BUG,
-    (State.KILLED, BecameReady): (State.KILLED, []),
-    (State.KILLED, RetireAsked): (State.KILLED, []),
-    (State.KILLED, KillAsked): (State.KILLED, []),
-    (State.KILLED, DrainOverdue): (State.KILLED, []),
-    (State.KILLED, WireClosed): (State.KILLED, []),
-    (State.KILLED, Exited): (State.GONE, [Bury(ExitReason.CRASH, "exit status 0, unasked", False)]),
-    (State.GONE, Forked): BUG,
-    (State.GONE, ForkFailed): BUG,
-    (State.GONE, BecameReady): (State.GONE, []),
-    (State.GONE, RetireAsked): (State.GONE, []),
-    (State.GONE, KillAsked): (State.GONE, []),
-    (State.GONE, DrainOverdue): (State.GONE, []),
-    (State.GONE, WireClosed): (State.GONE, []),
-    (State.GONE, Exited): BUG,
+    (ProcessState.DOOMED, BecameReady): BUG,
+    (ProcessState.DOOMED, RetireAsked): (ProcessState.DOOMED, []),
+    (ProcessState.DOOMED, KillAsked): (ProcessState.DOOMED, []),
+    (ProcessState.DOOMED, DrainOverdue): (ProcessState.DOOMED, []),
+    (ProcessState.DOOMED, WireClosed): (ProcessState.DOOMED, []),
+    (ProcessState.DOOMED, Exited): BUG,
+    (ProcessState.STARTING, Forked): BUG,
+    (ProcessState.STARTING, ForkFailed): BUG,
+    (ProcessState.STARTING, BecameReady): (ProcessState.READY, [Announce(4)]),
+    (ProcessState.STARTING, RetireAsked): (ProcessState.KILLED, [Kill()]),
+    (ProcessState.STARTING, KillAsked): (ProcessState.KILLED, [Kill()]),
+    (ProcessState.STARTING, DrainOverdue): (ProcessState.STARTING, []),
+    (ProcessState.STARTING, WireClosed): (ProcessState.KILLED, [Kill()]),
+    (ProcessState.STARTING, Exited): (
+        ProcessState.GONE,
+        [Reap(ExitReason.CRASH, "exit status 0, unasked", False)],
+    ),
+    (ProcessState.READY, Forked): BUG,
+    (ProcessState.READY, ForkFailed): BUG,
+    (ProcessState.READY, BecameReady): (ProcessState.KILLED, [Kill()]),
+    (ProcessState.READY, RetireAsked): (ProcessState.DRAINING, [SendDrain()]),
+    (ProcessState.READY, KillAsked): (ProcessState.KILLED, [Kill()]),
+    (ProcessState.READY, DrainOverdue): (ProcessState.READY, []),
+    (ProcessState.READY, WireClosed): (ProcessState.KILLED, [Kill()]),
+    (ProcessState.READY, Exited): (
+        ProcessState.GONE,
+        [Reap(ExitReason.CRASH, "exit status 0, unasked", False)],
+    ),
+    (ProcessState.DRAINING, Forked): BUG,
+    (ProcessState.DRAINING, ForkFailed): BUG,
+    (ProcessState.DRAINING, BecameReady): (ProcessState.DRAINING, []),
+    (ProcessState.DRAINING, RetireAsked): (ProcessState.DRAINING, []),
+    (ProcessState.DRAINING, KillAsked): (ProcessState.KILLED, [Kill()]),
+    (ProcessState.DRAINING, DrainOverdue): (ProcessState.KILLED, [Kill()]),
+    (ProcessState.DRAINING, WireClosed): (ProcessState.DRAINING, []),
+    (ProcessState.DRAINING, Exited): (
+        ProcessState.GONE,
+        [Reap(ExitReason.CRASH, "exit status 0, unasked", False)],
+    ),
+    (ProcessState.KILLED, Forked): BUG,
+    (ProcessState.KILLED, ForkFailed): BUG,
+    (ProcessState.KILLED, BecameReady): (ProcessState.KILLED, []),
+    (ProcessState.KILLED, RetireAsked): (ProcessState.KILLED, []),
+    (ProcessState.KILLED, KillAsked): (ProcessState.KILLED, []),
+    (ProcessState.KILLED, DrainOverdue): (ProcessState.KILLED, []),
+    (ProcessState.KILLED, WireClosed): (ProcessState.KILLED, []),
+    (ProcessState.KILLED, Exited): (
+        ProcessState.GONE,
+        [Reap(ExitReason.CRASH, "exit status 0, unasked", False)],
+    ),
+    (ProcessState.GONE, Forked): BUG,
+    (ProcessState.GONE, ForkFailed): BUG,
+    (ProcessState.GONE, BecameReady): (ProcessState.GONE, []),
+    (ProcessState.GONE, RetireAsked): (ProcessState.GONE, []),
+    (ProcessState.GONE, KillAsked): (ProcessState.GONE, []),
+    (ProcessState.GONE, DrainOverdue): (ProcessState.GONE, []),
+    (ProcessState.GONE, WireClosed): (ProcessState.GONE, []),
+    (ProcessState.GONE, Exited): BUG,
 }
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
-@pytest.mark.parametrize("state", State, ids=lambda state: state.name)
-def test_every_state_answers_every_event(state: State, event: Event) -> None:
+@pytest.mark.parametrize("state", ProcessState, ids=lambda state: state.name)
+def test_every_state_answers_every_event(state: ProcessState, event: Event) -> None:
     """A state and an event lead to one state and its effects, or are a bug of the shell."""
-    child = Child(state)
+    child = WorkerLifecycle(state)
     answer = TABLE[state, type(event)]
     if answer == BUG:
         with pytest.raises(Impossible):
@@ -138,12 +150,12 @@ def test_certificate_tells_what_ended_it(
     asked: Event | None, status: int, reason: ExitReason, detail: str
 ) -> None:
     """Our own reason stands where the end is what we asked for, the kernel's where it is not."""
-    child = Child()
+    child = WorkerLifecycle()
     child.handle(Forked(7))
     child.handle(BecameReady(4))
     if asked is not None:
         child.handle(asked)
-    assert child.handle(Exited(status)) == [Bury(reason, detail, was_ready=True)]
+    assert child.handle(Exited(status)) == [Reap(reason, detail, was_ready=True)]
 
 
 @pytest.mark.parametrize(
@@ -158,21 +170,21 @@ def test_who_does_not_go_goes_for_what_it_was_blamed_for(
     retired_for: Event, reason: ExitReason, detail: str
 ) -> None:
     """A worker that is late for its drain has hung, unless it had to go for a reason of its own."""
-    child = Child()
+    child = WorkerLifecycle()
     for event in (Forked(7), BecameReady(4), retired_for, LATE):
         child.handle(event)
-    assert child.handle(Exited(-signal.SIGKILL)) == [Bury(reason, detail, was_ready=True)]
+    assert child.handle(Exited(-signal.SIGKILL)) == [Reap(reason, detail, was_ready=True)]
 
 
 @given(st.lists(st.sampled_from(EVENTS), max_size=12))
 def test_no_history_buries_twice(history: list[Event]) -> None:
     """Whatever happens, a child is buried at most once, and only then it is gone."""
-    child, burials = Child(), 0
+    child, burials = WorkerLifecycle(), 0
     for event in history:
         try:
             effects = child.handle(event)
         except Impossible:
             continue
-        burials += sum(isinstance(effect, Bury) for effect in effects)
-        assert (child.state is State.GONE) == (burials == 1)
+        burials += sum(isinstance(effect, Reap) for effect in effects)
+        assert (child.state is ProcessState.GONE) == (burials == 1)
     assert burials <= 1

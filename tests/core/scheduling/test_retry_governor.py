@@ -10,11 +10,11 @@ from supervisor.core.scheduling.retry_governor import (
     AT_ONCE_S,
     LEAST_AT_ONCE,
     LEAST_PER_S,
-    Governor,
+    RetryGovernor,
 )
 
 
-def drain(governor: Governor, start: float, seconds: int, fresh_per_s: int) -> list[int]:
+def drain(governor: RetryGovernor, start: float, seconds: int, fresh_per_s: int) -> list[int]:
     """Retries that went in each second, with all of them taken, beside first attempts."""
     sent = []
     for second in range(seconds):
@@ -33,14 +33,14 @@ def drain(governor: Governor, start: float, seconds: int, fresh_per_s: int) -> l
 
 def test_silence_proves_nothing() -> None:
     """A few at once, and then a few a second."""
-    governor = Governor()
+    governor = RetryGovernor()
     assert governor.rate(0.0) == LEAST_PER_S
     assert sum(drain(governor, 0.0, 1, 0)) <= LEAST_AT_ONCE + 2 * LEAST_PER_S
 
 
 def test_begins_with_a_tenth_and_grows_by_a_tenth_a_second() -> None:
     """After an outage the ramp is long enough to be seen, and short enough to be over."""
-    governor = Governor()
+    governor = RetryGovernor()
     for second in range(10):
         governor.delivered(1000, retries=False, now=second + 0.5)
     assert governor.rate(10.0) == pytest.approx(100.0)
@@ -52,7 +52,7 @@ def test_begins_with_a_tenth_and_grows_by_a_tenth_a_second() -> None:
 
 def test_never_exceeds_what_is_taken() -> None:
     """Retries are at most as many as all that was taken in the best of the last seconds."""
-    governor = Governor()
+    governor = RetryGovernor()
     taken = [0] * 200
     for second in range(200):
         for tick in range(10):
@@ -72,7 +72,7 @@ def test_never_exceeds_what_is_taken() -> None:
 @pytest.mark.parametrize("quiet_s", [0.0, 1.0, 5.0])
 def test_no_second_has_more_retries_than_were_proven(quiet_s: float) -> None:
     """Not even the first one after a while in which no retry was due: savings count, too."""
-    governor = Governor()
+    governor = RetryGovernor()
     for second in range(10):
         governor.delivered(100, retries=True, now=second + 0.5)
     governor.wait_s(100, 10.0)
@@ -89,7 +89,7 @@ def test_no_second_has_more_retries_than_were_proven(quiet_s: float) -> None:
 
 def test_what_was_proven_is_forgotten() -> None:
     """The rate of before an outage says nothing after it."""
-    governor = Governor()
+    governor = RetryGovernor()
     governor.delivered(10_000, retries=True, now=0.0)
     assert governor.rate(5.0) == 10_000 / (1 + AT_ONCE_S)
     assert governor.rate(30.0) == LEAST_PER_S

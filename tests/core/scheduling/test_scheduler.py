@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supervisor.core.scheduling.connection import PROBE_EVENTS, PROVEN_EVENTS
-from supervisor.core.scheduling.scheduler import Batch, Hold, Ready, Rule, Scheduler, Take, Terms
+from supervisor.core.scheduling.scheduler import (
+    BatchResult,
+    Blocked,
+    BlockReason,
+    Ready,
+    Scheduler,
+    Take,
+    Terms,
+)
 
 TERMS = Terms(batch_events=10, batch_bytes=1000, max_concurrency=2)
 
@@ -60,7 +68,7 @@ class Bench:
         congested: int = 0,
         started: float | None = None,
     ) -> None:
-        batch = Batch(
+        batch = BatchResult(
             delivered=delivered,
             retried=retried,
             congested=congested,
@@ -91,7 +99,7 @@ def test_no_batch_without_a_credit() -> None:
     first = b.take()
     assert first is not None
     assert b.take() is None
-    assert b.s.waits_for("b", 0.0) == Hold(Rule.CREDIT)
+    assert b.s.waits_for("b", 0.0) == Blocked(BlockReason.CREDIT)
     b.finish(first)
     assert b.take() is not None
 
@@ -127,7 +135,7 @@ def test_concurrency_is_bounded_per_connection() -> None:
     assert first is not None
     assert second is not None
     assert b.take() is None
-    assert b.s.waits_for("a", 0.0).rule is Rule.CONCURRENCY
+    assert b.s.waits_for("a", 0.0).rule is BlockReason.CONCURRENCY
     b.finish(first)
     assert b.take() is not None
 
@@ -161,15 +169,15 @@ def test_failing_connection_trips_and_is_asked_with_a_small_batch_at_a_time() ->
     for now in (0.0, 0.1, 0.2):
         b.finish(b.take_of("a", now), now, delivered=0, retried=10)
     hold = b.s.waits_for("a", 0.2)
-    assert (hold.rule, hold.until) == (Rule.TRIPPED, 0.7)
+    assert (hold.rule, hold.until) == (BlockReason.TRIPPED, 0.7)
     assert hold.why == "nothing delivered in 3 batches in a row: no good"
     probe = b.take_of("a", 0.8)
     assert probe.max_events == min(PROBE_EVENTS, TERMS.batch_events)
-    assert b.s.waits_for("a", 0.8).rule is Rule.TRIPPED
+    assert b.s.waits_for("a", 0.8).rule is BlockReason.TRIPPED
     b.finish(probe, 0.8, delivered=0, retried=10)
     assert b.s.waits_for("a", 0.8).until == 1.8
     b.finish(b.take_of("a", 2.0), 2.0, delivered=1)
-    assert b.s.waits_for("a", 2.0).rule is Rule.NOTHING
+    assert b.s.waits_for("a", 2.0).rule is BlockReason.NOTHING
 
 
 def test_a_few_events_that_fail_again_and_again_do_not_trip() -> None:
@@ -178,13 +186,13 @@ def test_a_few_events_that_fail_again_and_again_do_not_trip() -> None:
     b.retry_at["a"] = 0.0
     for n in range(20):
         now = 10.0 * (n + 1)
-        assert b.s.waits_for("a", now).rule is Rule.NOTHING
+        assert b.s.waits_for("a", now).rule is BlockReason.NOTHING
         take = b.take(now)
         assert take is not None
         assert take.retries
         b.s.sent(take, 1)
         b.finish(take, now, delivered=0, retried=1)
-    assert b.s.waits_for("a", 200.0).rule is Rule.TRIPPED
+    assert b.s.waits_for("a", 200.0).rule is BlockReason.TRIPPED
 
 
 def test_a_success_forgets_what_failed_before() -> None:
@@ -195,7 +203,7 @@ def test_a_success_forgets_what_failed_before() -> None:
         b.finish(b.take_of("a", now), now, delivered=0, retried=9)
         b.finish(b.take_of("a", now), now, delivered=0, retried=9)
         b.finish(b.take_of("a", now), now, delivered=1, retried=9)
-        assert b.s.lanes["a"].breaker.is_closed
+        assert b.s.schedules["a"].breaker.is_closed
 
 
 def test_connection_that_trips_again_soon_goes_on_with_its_pauses() -> None:
@@ -218,10 +226,10 @@ def test_trip_by_hand_says_why_and_ends_with_a_probe_that_is_taken() -> None:
     """`tripped` keeps the queue and its reason until a batch goes well."""
     b = bench(a=100, b=100)
     b.s.tripped("a", "3 workers died", 5.0)
-    assert b.s.waits_for("a", 5.0) == Hold(Rule.TRIPPED, 6.0, "3 workers died")
+    assert b.s.waits_for("a", 5.0) == Blocked(BlockReason.TRIPPED, 6.0, "3 workers died")
     assert b.take_of("b", 5.0).connection == "b"
     b.finish(b.take_of("a", 6.0), 6.0)
-    assert b.s.lanes["a"].breaker.is_closed
+    assert b.s.schedules["a"].breaker.is_closed
 
 
 def test_only_what_opens_a_breaker_counts_as_its_opening() -> None:
@@ -229,7 +237,7 @@ def test_only_what_opens_a_breaker_counts_as_its_opening() -> None:
     b = bench(a=100)
     assert b.s.tripped("a", "3 workers died", 5.0)
     assert not b.s.tripped("a", "4 workers died", 5.1)
-    breaker = b.s.lanes["a"].breaker
+    breaker = b.s.schedules["a"].breaker
     assert (breaker.reason, breaker.trips) == ("4 workers died", 1)
     breaker.probe_began()
     assert b.s.tripped("a", "5 workers died", 9.0)
@@ -242,39 +250,39 @@ def test_success_from_before_a_trip_does_not_end_it() -> None:
     early = b.take_of("a", 1.0)
     b.s.tripped("a", "3 workers died", 2.0)
     b.finish(early, 3.0, started=1.0)
-    assert not b.s.lanes["a"].breaker.is_closed
+    assert not b.s.schedules["a"].breaker.is_closed
 
 
 def test_batches_that_fail_side_by_side_count_once() -> None:
     """A worker that dies with eight batches of a connection is one failure, not eight."""
     b = bench(Terms(10, 1000, 8), credits=8, a=1000)
-    b.s.lanes["a"].concurrency.limit = 8.0
+    b.s.schedules["a"].concurrency.limit = 8.0
     takes = [take for _ in range(7) if (take := b.take(1.0))]
     assert len(takes) == 7
     for take in takes:
         b.finish(take, 2.0, delivered=0, retried=10, started=1.0)
-    assert b.s.waits_for("a", 2.0) == Hold(Rule.NOTHING)
+    assert b.s.waits_for("a", 2.0) == Blocked(BlockReason.NOTHING)
 
 
 def test_retry_after_holds_the_whole_connection() -> None:
     """Nothing goes to a destination before the time that it asked for."""
     b = bench(a=100)
-    b.s.asked_to_wait("a", 30.0)
+    b.s.retry_after("a", 30.0)
     assert b.take(29.9) is None
-    assert b.s.waits_for("a", 29.9) == Hold(Rule.BACKOFF, 30.0)
+    assert b.s.waits_for("a", 29.9) == Blocked(BlockReason.BACKOFF, 30.0)
     assert b.take(30.0) is not None
 
 
 def test_linger_waits_only_behind_a_batch_under_way() -> None:
     """A lone event goes at once; while it is under way, others gather until the batch is full."""
     b = bench(Terms(10, 1000, 8, linger_s=0.05), a=1)
-    b.s.lanes["a"].concurrency.limit = 8.0
+    b.s.schedules["a"].concurrency.limit = 8.0
     first = b.take(0.0)
     assert first is not None
     b.fresh["a"] = 3
     b.s.work_came("a")
     assert b.take(0.01) is None
-    assert b.s.waits_for("a", 0.01).rule is Rule.LINGER
+    assert b.s.waits_for("a", 0.01).rule is BlockReason.LINGER
     b.fresh["a"] = 10
     b.s.work_came("a")
     assert b.take(0.02) is not None
@@ -300,7 +308,7 @@ def test_paused_connection_sends_nothing_until_resumed() -> None:
     b = bench(a=100)
     b.s.paused("a")
     assert b.take() is None
-    assert b.s.waits_for("a", 0.0).rule is Rule.PAUSED
+    assert b.s.waits_for("a", 0.0).rule is BlockReason.PAUSED
     b.s.resumed("a")
     assert b.take() is not None
 
@@ -339,7 +347,7 @@ def test_worker_that_is_granted_less_gets_nothing_until_it_has_less() -> None:
 
 def proven(b: Bench, *names: str) -> Bench:
     for name in names:
-        b.s.lanes[name].proven = PROVEN_EVENTS
+        b.s.schedules[name].proven = PROVEN_EVENTS
     return b
 
 
@@ -349,14 +357,14 @@ def test_worker_that_is_away_gets_nothing_and_holds_back_nobody() -> None:
     stuck = [b.take(), b.take()]
     assert all(stuck)
     assert b.take() is None
-    assert b.s.waits_for("a", 0.0).rule is Rule.ADAPTIVE
+    assert b.s.waits_for("a", 0.0).rule is BlockReason.ADAPTIVE
     b.s.worker_away(1, {"a": 2}, None)
     b.s.worker_came(2, 8)
     took = b.take()
     assert took is not None
     assert took.worker == 2
     assert b.take() is None
-    assert b.s.waits_for("a", 0.0).rule is Rule.CONCURRENCY
+    assert b.s.waits_for("a", 0.0).rule is BlockReason.CONCURRENCY
 
 
 def test_worker_that_is_back_takes_batches_as_before() -> None:
@@ -366,16 +374,16 @@ def test_worker_that_is_back_takes_batches_as_before() -> None:
     assert first is not None
     assert second is not None
     b.s.worker_away(1, {"a": 2}, None)
-    assert b.s.lanes["a"].stuck == 2
+    assert b.s.schedules["a"].stuck == 2
     assert b.take() is None
     b.finish(first)
-    assert b.s.lanes["a"].stuck == 1
+    assert b.s.schedules["a"].stuck == 1
     b.s.worker_granted(1, 4)
-    assert (b.s.lanes["a"].stuck, b.s.lanes["a"].inflight) == (0, 1)
+    assert (b.s.schedules["a"].stuck, b.s.schedules["a"].inflight) == (0, 1)
     b.s.worker_away(1, {"a": 1}, None)
     b.s.worker_left(1)
     b.finish(second)
-    assert (b.s.lanes["a"].stuck, b.s.lanes["a"].inflight) == (0, 0)
+    assert (b.s.schedules["a"].stuck, b.s.schedules["a"].inflight) == (0, 0)
     b.s.worker_came(2, 4)
     assert b.take() is not None
 
@@ -392,7 +400,7 @@ def test_connection_that_is_away_and_removed_comes_back_as_new() -> None:
     assert b.take() is not None
     b.finish(old)
     b.s.worker_granted(1, 4)
-    assert b.s.lanes["a"].stuck == 0
+    assert b.s.schedules["a"].stuck == 0
 
 
 def test_unproven_connection_keeps_to_one_worker_at_a_time() -> None:
@@ -405,7 +413,7 @@ def test_unproven_connection_keeps_to_one_worker_at_a_time() -> None:
     assert first.worker == second.worker
     b.s.worker_away(first.worker, {"a": 2}, "a")
     assert b.take() is None
-    assert b.s.waits_for("a", 0.0).rule is Rule.UNPROVEN
+    assert b.s.waits_for("a", 0.0).rule is BlockReason.UNPROVEN
     b.s.worker_left(first.worker)
     b.finish(first)
     assert b.take() is None
@@ -433,12 +441,12 @@ def test_connection_that_keeps_a_worker_from_the_others_keeps_to_it() -> None:
     b.s.worker_came(2, 8)
     took = b.take_of("a")
     b.s.worker_away(took.worker, {"a": 1}, "a")
-    assert b.s.lanes["a"].keeps_to is None
+    assert b.s.schedules["a"].keeps_to is None
     b.s.worker_granted(took.worker, 8)
     other = b.take_of("b")
     b.s.worker_away(took.worker, {"a": 1, "b": 1}, "a")
-    assert b.s.lanes["a"].keeps_to == took.worker
-    assert b.s.lanes["b"].keeps_to is None
+    assert b.s.schedules["a"].keeps_to == took.worker
+    assert b.s.schedules["b"].keeps_to is None
     b.finish(other)
 
 
@@ -449,11 +457,11 @@ def test_connection_is_proven_by_events_that_end_and_no_more_after_an_accusation
     take = b.take()
     assert take is not None
     b.finish(take, delivered=PROVEN_EVENTS)
-    assert b.s.lanes["a"].proven == PROVEN_EVENTS
+    assert b.s.schedules["a"].proven == PROVEN_EVENTS
     workers = {take.worker for _ in range(2) if (take := b.take())}
     assert workers == {1, 2}
-    b.s.held("a", Rule.PROBATION)
-    assert b.s.lanes["a"].proven == 0
+    b.s.held("a", BlockReason.PROBATION)
+    assert b.s.schedules["a"].proven == 0
 
 
 def test_removed_connection_is_forgotten() -> None:
@@ -463,7 +471,7 @@ def test_removed_connection_is_forgotten() -> None:
     assert take is not None
     b.s.removed("a")
     b.finish(take)
-    assert b.s.crew.credits[1] == 1
+    assert b.s.capacity.credits[1] == 1
     assert b.take() is None
 
 
@@ -507,8 +515,8 @@ def test_connection_that_hangs_holds_only_its_share() -> None:
     """Beside nine that are busy, one that never finishes holds two tenths of the pool at most."""
     names = [f"c{n}" for n in range(10)]
     b = bench(Terms(10, 1000, 1000), credits=40, **dict.fromkeys(names, 10**9))
-    for lane in b.s.lanes.values():
-        lane.concurrency.limit = 1000.0
+    for schedule in b.s.schedules.values():
+        schedule.concurrency.limit = 1000.0
     running: list[Take] = []
     for _ in range(2000):
         while (take := b.take()) is not None:
@@ -517,13 +525,13 @@ def test_connection_that_hangs_holds_only_its_share() -> None:
         running.remove(done)
         b.finish(done)
     assert b.s.inflight("c0") <= 8
-    assert b.s.waits_for("c0", 0.0).rule is Rule.SHARE
+    assert b.s.waits_for("c0", 0.0).rule is BlockReason.SHARE
 
 
 def test_connection_alone_may_hold_all_but_an_eighth() -> None:
     """What nobody else wants is for who does; a newcomer still finds a place at once."""
     b = bench(Terms(10, 1000, 1000), credits=40, a=10**9, b=0)
-    b.s.lanes["a"].concurrency.limit = 1000.0
+    b.s.schedules["a"].concurrency.limit = 1000.0
     while b.take() is not None:
         pass
     assert b.s.inflight("a") == 35
@@ -542,7 +550,7 @@ def test_probes_of_many_sick_connections_hold_a_quarter_of_the_pool() -> None:
         b.s.tripped(name, "it hangs", 0.0)
     probes = [take for _ in range(60) if (take := b.take(10.0))]
     assert sum(take.connection != "well" for take in probes) == 10
-    assert b.s.waits_for("s99", 10.0).rule is Rule.PROBES
+    assert b.s.waits_for("s99", 10.0).rule is BlockReason.PROBES
     over = next(take for take in probes if take.connection != "well")
     b.finish(over, 11.0, delivered=0, retried=1)
     following = b.take(11.0)
@@ -557,15 +565,15 @@ def test_reserved_worker_and_its_connection_have_only_each_other() -> None:
     assert b.s.reserve(2, "a")
     takes = [take for _ in range(9) if (take := b.take())]
     assert {(take.connection, take.worker) for take in takes} == {("a", 2), ("b", 1)}
-    assert b.s.waits_for("a", 0.0).rule is Rule.CONCURRENCY
+    assert b.s.waits_for("a", 0.0).rule is BlockReason.CONCURRENCY
     for take in takes:
         b.finish(take)
     b.s.worker_left(2)
     served = {take.connection for _ in range(9) if (take := b.take())}
     assert served == {"b"}
-    assert b.s.waits_for("a", 0.0).rule is Rule.HOME
+    assert b.s.waits_for("a", 0.0).rule is BlockReason.HOME
     b.s.unreserve("a")
-    assert b.s.waits_for("a", 0.0).rule is not Rule.HOME
+    assert b.s.waits_for("a", 0.0).rule is not BlockReason.HOME
 
 
 def test_last_worker_of_all_is_not_given_to_one() -> None:
@@ -584,7 +592,7 @@ def test_retries_wait_for_the_governor() -> None:
     assert (take.retries, take.max_events) == (True, 10)
     b.s.sent(take, 10)
     assert b.s.next(1.0) is None
-    assert b.s.waits_for("a", 1.0) == Hold(Rule.GOVERNOR, 1.2)
+    assert b.s.waits_for("a", 1.0) == Blocked(BlockReason.GOVERNOR, 1.2)
 
 
 @given(st.data())
@@ -612,7 +620,7 @@ def test_nobody_with_work_and_permission_starves(data: st.DataObject) -> None:
             case _:
                 while (taken := b.take(now)) is not None:
                     running.append(taken)
-        assert all(0 <= n <= 3 + len(running) for n in b.s.crew.credits.values())
+        assert all(0 <= n <= 3 + len(running) for n in b.s.capacity.credits.values())
     for take in running:
         b.finish(take, now)
     now += 1000.0
@@ -631,12 +639,12 @@ def test_batches_get_smaller_where_they_are_spoiled() -> None:
         take = b.take()
         assert take is not None
         assert take.max_events == most
-        batch = Batch(retried=take.max_events, spoiled=take.max_events, why="no good")
+        batch = BatchResult(retried=take.max_events, spoiled=take.max_events, why="no good")
         b.s.finished("a", 1, batch, now=0.0, jitter=0.0)
         b.s.resumed("a")  # its breaker is another matter
     take = b.take()
     assert take is not None
-    b.s.finished("a", 1, Batch(delivered=take.max_events), now=0.0, jitter=0.0)
+    b.s.finished("a", 1, BatchResult(delivered=take.max_events), now=0.0, jitter=0.0)
     take = b.take()
     assert take is not None
     assert take.max_events == 13
