@@ -29,8 +29,6 @@ from tests.harness.waiting import wait_until
 
 #: Seconds for what takes one on a quiet machine.
 PATIENCE_S = 60.0
-#: A journey is over at the first pause of this length after its sign, in seconds.
-QUIET_S = 0.2
 #: Seconds that are recorded after the sign; what comes later is none of the journey.
 AFTERWARDS_S = 1.0
 #: Write key of the source whose events kill.
@@ -48,6 +46,15 @@ class Journey(StrEnum):
     """One event that kills each worker it is given, from its POST until it is in quarantine."""
     RELOAD = "reload"
     """SIGHUP with other settings of one connection and another limit of the other."""
+
+
+#: A journey is over at the first pause of this length after its sign, in seconds.
+_QUIET_S = {
+    Journey.EVENT: 0.2,
+    Journey.DEATH: 0.2,
+    # All garbage is collected after the line in the log, and nothing is called meanwhile.
+    Journey.RELOAD: 0.45,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +125,7 @@ def record(journey: Journey, root: Path, *, idle_s: float) -> list[Step]:
         _JOURNEYS[journey](service)
         sign_s = time.monotonic()
         time.sleep(AFTERWARDS_S)
-        return until_quiet(busy_steps(service.record.take(), idle), sign_s, QUIET_S)
+        return until_quiet(busy_steps(service.record.take(), idle), sign_s, _QUIET_S[journey])
 
 
 def _is_settled(record: _Record) -> bool:
