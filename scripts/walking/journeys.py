@@ -114,8 +114,8 @@ def record(journey: Journey, root: Path, *, idle_s: float) -> list[Step]:
     """Walk a journey through the checkout at `root`, with a service of its own.
 
     Functions that run within `idle_s` seconds in which nothing is asked of the service are left
-    out. Raises TimeoutError where the journey does not end, and ServiceFailed where the service
-    does not start or stop.
+    out. Raises TimeoutError where the journey does not end, ServiceFailed where the service does
+    not start or stop, and RuntimeError where it ran the code of another checkout.
     """
     with _running(root) as service:
         # What a start leaves behind (a spare that is forked, files that are read) is no idling.
@@ -125,7 +125,10 @@ def record(journey: Journey, root: Path, *, idle_s: float) -> list[Step]:
         _JOURNEYS[journey](service)
         sign_s = time.monotonic()
         time.sleep(AFTERWARDS_S)
-        return until_quiet(busy_steps(service.record.take(), idle), sign_s, _QUIET_S[journey])
+        steps = until_quiet(busy_steps(service.record.take(), idle), sign_s, _QUIET_S[journey])
+    if not steps:
+        raise RuntimeError(f"nothing of {root} has run: is it a checkout of this project?")
+    return steps
 
 
 def _is_settled(record: _Record) -> bool:

@@ -160,5 +160,5 @@ def test_one_event(tmp_path: Path) -> None:
     assert any(name.startswith("supervisor.core") for name in modules)
     lines = traced.read_text().splitlines()
     assert lines[0] == "# event, run 1"
-    assert "TrackingApi" in lines[1]
+    assert "supervisor.ingest" in lines[1]
     assert len(lines) > found["calls"]
