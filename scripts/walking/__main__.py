@@ -6,7 +6,8 @@ Owns the options, the tables and the form of the JSON.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from rich.table import Table
 
 from scripts.walking.figures import GRADE_A, Structure, structure
 from scripts.walking.journeys import Journey, record
-from scripts.walking.walks import Walk, trace, walk, within
+from scripts.walking.walks import Walk, crossings, trace, walk, within
 
 #: This checkout.
 HERE = Path(__file__).resolve().parents[2]
@@ -62,6 +63,14 @@ _json_option = click.option(
     help="Only what a function of this qualified name calls.",
 )
 @click.option(
+    "--crossings",
+    "shown",
+    type=click.IntRange(0, 1000),
+    default=0,
+    show_default=True,
+    help="Show so many pairs of modules that the last walk of a journey changes between most.",
+)
+@click.option(
     "--trace",
     "trace_path",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
@@ -76,6 +85,7 @@ def main(
     runs: int,
     idle_s: float,
     function: str | None,
+    shown: int,
     trace_path: Path | None,
     root: Path,
     json_path: Path | None,
@@ -89,7 +99,7 @@ def main(
     \b
     Examples:
       scripts/walk --runs 3
-      scripts/walk --journey death --trace death.txt
+      scripts/walk --journey death --crossings 20 --trace death.txt
       scripts/walk --journey reload --within Service._follow
       scripts/walk structure --root ../other-checkout
     """
@@ -97,14 +107,18 @@ def main(
         return
     found: list[tuple[Journey, Walk]] = []
     lines: list[str] = []
+    crossed: dict[Journey, Counter[tuple[str, str]]] = {}
     for journey in Journey if journeys == "all" else [Journey(journeys)]:
         for run in range(runs):
             steps = record(journey, root.resolve(), idle_s=idle_s)
             if function is not None:
                 steps = within(steps, function)
             found.append((journey, walk(steps)))
+            crossed[journey] = crossings(steps)
             lines += [f"# {journey}, run {run + 1}", *trace(steps)]
     _show_walks(found)
+    if shown:
+        _show_crossings(crossed, shown)
     if trace_path is not None:
         trace_path.write_text("\n".join(lines) + "\n")
     if json_path is not None:
@@ -126,6 +140,16 @@ def _show_walks(found: Sequence[tuple[Journey, Walk]]) -> None:
             f"{walked.seconds:.3f}",
             rooms,
         )
+    Console().print(table)
+
+
+def _show_crossings(crossed: Mapping[Journey, Counter[tuple[str, str]]], shown: int) -> None:
+    table = Table()
+    for column in ("journey", "changes", "between", "and"):
+        table.add_column(column, justify="right" if column == "changes" else "left")
+    for journey, counted in crossed.items():
+        for (one, other), n in counted.most_common(shown):
+            table.add_row(journey, str(n), one, other)
     Console().print(table)
 
 

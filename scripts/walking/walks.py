@@ -110,6 +110,20 @@ def walk(steps: Sequence[Step]) -> Walk:
     )
 
 
+def crossings(steps: Sequence[Step]) -> Counter[tuple[str, str]]:
+    """How often the walk changed between two modules, in either direction; their names sorted."""
+    counted: Counter[tuple[str, str]] = Counter()
+    last: dict[int, str] = {}
+    for step in steps:
+        if step.is_call:
+            module = step.function.module
+            before = last.setdefault(step.thread, module)
+            if before != module:
+                counted[min(before, module), max(before, module)] += 1
+            last[step.thread] = module
+    return counted
+
+
 def trace(steps: Sequence[Step]) -> Iterator[str]:
     """The calls as lines, indented by who called; of each thread but the first, its number."""
     depths: Counter[int] = Counter()

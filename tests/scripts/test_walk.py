@@ -10,7 +10,16 @@ from click.testing import CliRunner
 from scripts.walking import figures
 from scripts.walking.__main__ import main
 from scripts.walking.imports import arrows, cycles, floors, read, shape
-from scripts.walking.walks import Function, Step, busy_steps, trace, until_quiet, walk, within
+from scripts.walking.walks import (
+    Function,
+    Step,
+    busy_steps,
+    crossings,
+    trace,
+    until_quiet,
+    walk,
+    within,
+)
 
 
 def steps(text: str) -> list[Step]:
@@ -43,6 +52,14 @@ def test_returns_of_functions_are_no_changes() -> None:
 def test_threads_walk_side_by_side() -> None:
     """What two threads do in turns is no swinging between modules."""
     assert walk(steps("a 2:q a 2:q a")).changes == 2
+
+
+def test_crossings() -> None:
+    """Changes between two modules count for the pair, whichever was first, a thread at a time."""
+    assert crossings(steps("a b a 2:q b b! c")) == {
+        ("house.a", "house.b"): 3,
+        ("house.b", "house.c"): 1,
+    }
 
 
 def test_timers_are_left_out() -> None:
