@@ -182,7 +182,7 @@ async def _fuzz(seed: int, cases: int, seconds: float) -> list[str]:
             fleet.zygote = nursery  # type: ignore[assignment]  # all that is asked of a zygote
             await service.start([])
             # A fuzzer's workers do nothing but die; the service would take its time for them.
-            service.runners[LIARS]._core.policy = RestartPolicy(0.0, 0.0, sys.maxsize)
+            service.runners[LIARS].layout.policy = RestartPolicy(0.0, 0.0, sys.maxsize)
             helpers = [
                 asyncio.ensure_future(_feed(service, f"{directory}/api.sock", "liar")),
                 asyncio.ensure_future(_feed(service, f"{directory}/api.sock", "honest")),

@@ -61,8 +61,8 @@ from supervisor.tapes.authority import Authority
 from supervisor.tapes.server import Responder, Server
 from supervisor.tapes.upstream import Assumed, Keeping, Kept, Upstream
 from supervisor.workers.fleet import WorkerFleet
+from supervisor.workers.handle import Exit, WorkerHandle
 from supervisor.workers.output import Printed
-from supervisor.workers.process import Exit, Worker
 from supervisor.workers.resources.provision import WorkerResources
 from supervisor.workers.spawn import PoolSpec, pool_spec_of
 from supervisor.workers.zygote import become_subreaper
@@ -243,7 +243,7 @@ def _pair() -> tuple[socket.socket, socket.socket]:
 
 
 class _Listener:
-    """The worker of a trial. Implements `process.Listener`."""
+    """The worker of a trial. Implements `handle.Listener`."""
 
     def __init__(
         self,
@@ -266,14 +266,14 @@ class _Listener:
         self._timer: asyncio.TimerHandle | None = None
         self._told: set[int] = set()
 
-    def ready(self, worker: Worker, credits: int, layers: dict[str, str]) -> None:
+    def ready(self, worker: WorkerHandle, credits: int, layers: dict[str, str]) -> None:
         """It is given one batch after the other."""
         self._trial.layers = layers
         connection = self._connection
         worker.configure(connection.name, connection.destination, dict(connection.settings))
         self._next(worker)
 
-    def _next(self, worker: Worker) -> None:
+    def _next(self, worker: WorkerHandle) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._at += 1
@@ -287,7 +287,7 @@ class _Listener:
             timeout_s + GRACE_S, worker.kill, ExitReason.TIMEOUT, f"longer than {timeout_s:g} s"
         )
 
-    def said(self, worker: Worker, message: FromWorker) -> None:
+    def said(self, worker: WorkerHandle, message: FromWorker) -> None:
         """Outcomes, and what it has to tell beside them."""
         match message:
             case Outcomes():
@@ -310,12 +310,12 @@ class _Listener:
             case Ready() | Declared() | Validated() | JailTried() | Begun() | Collected():
                 raise ProtocolError(f"{type(message).__name__} from a worker on trial")
 
-    def asked(self, worker: Worker, message: FromWorkerChannel) -> None:
+    def asked(self, worker: WorkerHandle, message: FromWorkerChannel) -> None:
         """It wants a connection."""
         if self.egress_session is not None:
             self.egress_session.said(message)
 
-    def printed(self, worker: Worker, printed: Printed) -> None:
+    def printed(self, worker: WorkerHandle, printed: Printed) -> None:
         """It wrote past Python."""
         for line in printed.lines:
             self._note(line)
@@ -324,10 +324,10 @@ class _Listener:
         if len(self._trial.log) < MOST_TOLD:
             self._trial.log.append(text[:MAX_DETAIL])
 
-    def vacated(self, worker: Worker) -> None:
+    def vacated(self, worker: WorkerHandle) -> None:
         """Nobody takes its place."""
 
-    def gone(self, worker: Worker, end: Exit) -> None:
+    def gone(self, worker: WorkerHandle, end: Exit) -> None:
         """Whatever it had not said is told by how it ended."""
         if self.egress_session is not None:
             self.egress_session.close()

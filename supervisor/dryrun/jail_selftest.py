@@ -18,8 +18,8 @@ import msgspec
 from sandbox.protocol import FromWorker, FromWorkerChannel, JailTried, ProtocolError, TryJail
 from supervisor.core.effects import ExitReason
 from supervisor.workers.fleet import WorkerFleet
+from supervisor.workers.handle import Exit, WorkerHandle
 from supervisor.workers.output import Printed
-from supervisor.workers.process import Exit, Worker
 from supervisor.workers.spawn import PoolSpec
 
 #: Seconds that all attempts together may take.
@@ -88,7 +88,7 @@ def _text(code: int) -> str:
 
 @dataclass(slots=True)
 class _SelftestListener:
-    """The worker that tries. Implements `process.Listener`."""
+    """The worker that tries. Implements `handle.Listener`."""
 
     request: TryJail
     answer: JailTried | None = None
@@ -96,28 +96,28 @@ class _SelftestListener:
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
 
-    def ready(self, worker: Worker, credits: int, layers: dict[str, str]) -> None:
+    def ready(self, worker: WorkerHandle, credits: int, layers: dict[str, str]) -> None:
         """Its jail is up."""
         worker.send(self.request)
 
-    def said(self, worker: Worker, message: FromWorker) -> None:
+    def said(self, worker: WorkerHandle, message: FromWorker) -> None:
         """`JailTried`, once."""
         if not isinstance(message, JailTried) or self.answer is not None:
             raise ProtocolError(f"{type(message).__name__} from a worker that tries its jail")
         self.answer = message
         worker.retire(ExitReason.DRAIN)
 
-    def asked(self, worker: Worker, message: FromWorkerChannel) -> None:
+    def asked(self, worker: WorkerHandle, message: FromWorkerChannel) -> None:
         """It has no connections."""
         raise ProtocolError(f"{type(message).__name__} from a worker that tries its jail")
 
-    def printed(self, worker: Worker, printed: Printed) -> None:
+    def printed(self, worker: WorkerHandle, printed: Printed) -> None:
         """Its attempts print nothing that anybody wants."""
 
-    def vacated(self, worker: Worker) -> None:
+    def vacated(self, worker: WorkerHandle) -> None:
         """Nobody takes its place."""
 
-    def gone(self, worker: Worker, end: Exit) -> None:
+    def gone(self, worker: WorkerHandle, end: Exit) -> None:
         """The last word."""
         if not self.ended.done():
             self.ended.set_result(end)

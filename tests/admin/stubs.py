@@ -193,7 +193,10 @@ class StubQueue:
 
 
 class StubEvidence:
-    """`debug.Evidence` of the worker default-1; what is kept is in a folder that a test may set."""
+    """`debug.DiagnosticsSource` of the worker default-1.
+
+    What is kept is in a folder that a test may set.
+    """
 
     def __init__(self) -> None:
         self.folder: Path | None = None

@@ -25,7 +25,7 @@ DEATHS_MOST = 6.0
 DEATH_EARNED_S = 10.0
 
 
-class Fault(Enum):
+class FaultKind(Enum):
     """What went wrong."""
 
     DEATH = auto()
@@ -42,24 +42,24 @@ class Fault(Enum):
 
 #: What a fault adds to the score.
 _WEIGHTS = {
-    Fault.DEATH: 1.0,
-    Fault.HANG: 1.0,
-    Fault.MEMORY: 1.0,
-    Fault.SLOW: 0.5,
-    Fault.ERROR: 0.25,
+    FaultKind.DEATH: 1.0,
+    FaultKind.HANG: 1.0,
+    FaultKind.MEMORY: 1.0,
+    FaultKind.SLOW: 0.5,
+    FaultKind.ERROR: 0.25,
 }
 #: Those that never trip a connection by themselves.
-_MILD = frozenset({Fault.SLOW, Fault.ERROR})
+_MILD = frozenset({FaultKind.SLOW, FaultKind.ERROR})
 _WORDS = {
-    Fault.DEATH: "workers killed",
-    Fault.HANG: "workers hung",
-    Fault.MEMORY: "workers out of memory",
-    Fault.SLOW: "batches too slow",
-    Fault.ERROR: "batches failed",
+    FaultKind.DEATH: "workers killed",
+    FaultKind.HANG: "workers hung",
+    FaultKind.MEMORY: "workers out of memory",
+    FaultKind.SLOW: "batches too slow",
+    FaultKind.ERROR: "batches failed",
 }
 
 
-def fault_of(reason: ExitReason) -> Fault | None:
+def fault_of(reason: ExitReason) -> FaultKind | None:
     """What the end of a worker is charged as, None where that is nobody's fault.
 
     The same for one that was replaced before it could die of it: that, too, takes a fork and
@@ -67,9 +67,9 @@ def fault_of(reason: ExitReason) -> Fault | None:
     """
     match reason:
         case ExitReason.OOM | ExitReason.LEAK:
-            return Fault.MEMORY
+            return FaultKind.MEMORY
         case ExitReason.TIMEOUT:
-            return Fault.HANG
+            return FaultKind.HANG
         case (
             ExitReason.CRASH
             | ExitReason.SIGNAL
@@ -77,27 +77,27 @@ def fault_of(reason: ExitReason) -> Fault | None:
             | ExitReason.PROTOCOL
             | ExitReason.EGRESS
         ):
-            return Fault.DEATH
+            return FaultKind.DEATH
         case ExitReason.RECYCLE | ExitReason.DRAIN:
             return None
 
 
 @dataclass(slots=True)
-class Health:
+class HealthScore:
     """One connection's. Times are seconds of a clock that does not go back."""
 
     grave: float = 0.0
     mild: float = 0.0
     _deaths_left: float = DEATHS_MOST
     _earned_at: float | None = None
-    _counts: dict[Fault, int] = field(default_factory=dict)
+    _counts: dict[FaultKind, int] = field(default_factory=dict)
 
     @property
     def score(self) -> float:
         """0 is perfect; at `TRIP_AT` it trips."""
         return self.grave + min(self.mild, MILD_MOST)
 
-    def charged(self, fault: Fault, detail: str, now: float) -> str | None:
+    def charged(self, fault: FaultKind, detail: str, now: float) -> str | None:
         """Count a fault; why the connection trips, where it does now."""
         self._counts[fault] = self._counts.get(fault, 0) + 1
         if fault in _MILD:
