@@ -43,7 +43,7 @@ from supervisor.paused import Paused
 from supervisor.pools import code_of, lanes_of, plan_of, retry_of
 from supervisor.premises import Premises
 from supervisor.queue import ConnectionSpec, Queue
-from supervisor.queue.sqlite import SqliteQueue, last_seen
+from supervisor.queue.engines import last_seen, make_queue
 from supervisor.reload import changes
 from supervisor.reports import Reporter
 from supervisor.router import Router
@@ -163,7 +163,7 @@ class Service:
         self.force.start()
         state_dir = config.service.state_dir
         self.clock = anchored_clock(not_before=last_seen(state_dir))
-        self.queue = SqliteQueue(
+        self.queue = make_queue(
             state_dir,
             config.queue,
             self.clock,

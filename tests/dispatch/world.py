@@ -36,7 +36,7 @@ from supervisor.holds import Holds
 from supervisor.orders import PoolPlan
 from supervisor.posts import Lane, Post
 from supervisor.queue import NewEvent, Route
-from supervisor.queue.sqlite import SqliteQueue
+from supervisor.queue.sqlite.engine import SqliteQueue
 from supervisor.workers import Exit
 from tests.queue.given import SPECS, SetClock, event, id_of, sqlite_queue
 
