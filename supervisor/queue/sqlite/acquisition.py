@@ -1,7 +1,7 @@
 """Getting deliveries for a lease: from memory, and from disk where memory has run out.
 
 Owns what is being read at the moment, so that nothing is read twice at once.
-Whoever waits for a read looks again afterwards: the state may have changed.
+What waited for a read looks again afterwards: the state may have changed.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from functools import partial
 from supervisor.clock import Clock
 from supervisor.core.ordering import UserOrder
 from supervisor.queue import Delivery, Lease, QueueUnavailable
-from supervisor.queue.sqlite.backlog import Chunk, Due, Lane
-from supervisor.queue.sqlite.leases import Leases
-from supervisor.queue.sqlite.memory import Memory
+from supervisor.queue.sqlite.backlog import ConnectionBacklog
+from supervisor.queue.sqlite.chunk_progress import Chunk
+from supervisor.queue.sqlite.leases import LeaseTable
+from supervisor.queue.sqlite.memory import QueueMemory
 from supervisor.queue.sqlite.refill import (
     ALONG,
     PAGE,
@@ -24,23 +25,24 @@ from supervisor.queue.sqlite.refill import (
     read_payloads,
     read_retries,
 )
+from supervisor.queue.sqlite.retry_heap import RetryEntry
 from supervisor.queue.sqlite.store import Store
 
 
 class Acquisition:
-    """Leases deliveries of one lane at a time; for the event loop's thread."""
+    """Leases deliveries of one connection at a time; for the event loop's thread."""
 
-    def __init__(self, memory: Memory, store: Store, leases: Leases, clock: Clock) -> None:
+    def __init__(self, memory: QueueMemory, store: Store, leases: LeaseTable, clock: Clock) -> None:
         self._memory = memory
         self._store = store
         self._leases = leases
         self._clock = clock
-        # What is being read: ("page" | "due" | "payload", id of lane or chunk).
+        # What is being read: ("page" | "due" | "payload", id of connection or chunk).
         self._reading: dict[tuple[str, int], asyncio.Future[None]] = {}
 
     async def fresh(
         self,
-        lane: Lane,
+        backlog: ConnectionBacklog,
         *,
         max_events: int,
         max_bytes: int,
@@ -48,20 +50,20 @@ class Acquisition:
         exclude_users: frozenset[bytes],
     ) -> Lease | None:
         """The oldest that were never attempted. Raises QueueUnavailable."""
-        while lane.fresh and not lane.is_locked:
-            if not lane.window:
-                if not lane.is_behind:
+        while backlog.fresh and not backlog.is_locked:
+            if not backlog.window.listed:
+                if not backlog.window.is_behind:
                     return None
-                await self._once(("page", lane.id), partial(self._load_page, lane))
+                await self._once(("page", backlog.id), partial(self._load_page, backlog))
                 continue
-            missing = self._leases.missing(lane, max_events)
+            missing = self._leases.missing(backlog, max_events)
             # Where the first is there, a smaller lease now is better than a larger one later.
-            if missing and lane.window[0].chunk.deliveries is None:
+            if missing and backlog.window.listed[0].chunk.deliveries is None:
                 first = missing[0]
                 await self._once(("payload", first.id), partial(self._load_payloads, missing))
                 continue
             return self._leases.take_fresh(
-                lane,
+                backlog,
                 self._clock(),
                 max_events=max_events,
                 max_bytes=max_bytes,
@@ -72,7 +74,7 @@ class Acquisition:
 
     async def ordered(
         self,
-        lane: Lane,
+        backlog: ConnectionBacklog,
         order: UserOrder,
         *,
         max_events: int,
@@ -81,11 +83,11 @@ class Acquisition:
         exclude_users: frozenset[bytes],
     ) -> Lease | None:
         """The same for a connection that keeps users' events in order."""
-        while lane.fresh and not lane.is_locked and lane.order is order:
+        while backlog.fresh and not backlog.is_locked and backlog.order is order:
             found: Lease | Chunk | None = None
-            if lane.window:
+            if backlog.window.listed:
                 found = self._leases.take_ordered(
-                    lane,
+                    backlog,
                     order,
                     self._store.journal,
                     self._clock(),
@@ -100,16 +102,16 @@ class Acquisition:
             if isinstance(found, Chunk):
                 chunk = found
                 await self._once(("payload", chunk.id), partial(self._load_payloads, [chunk]))
-            elif lane.is_behind and len(lane.window) < self._memory.window:
+            elif backlog.window.is_behind and len(backlog.window.listed) < self._memory.window:
                 # Nothing of what is known may go: what comes behind it may.
-                await self._once(("page", lane.id), partial(self._load_page, lane))
+                await self._once(("page", backlog.id), partial(self._load_page, backlog))
             else:
                 return None
         return None
 
     async def retries(
         self,
-        lane: Lane,
+        backlog: ConnectionBacklog,
         *,
         max_events: int,
         max_bytes: int,
@@ -117,12 +119,12 @@ class Acquisition:
         exclude_users: frozenset[bytes],
     ) -> Lease | None:
         """Those whose next attempt is due. Raises QueueUnavailable."""
-        while lane.has_unseen_retries and not lane.is_locked:
-            await self._once(("due", lane.id), partial(self._load_due, lane))
-        if lane.is_locked:
+        while backlog.has_unread_retries and not backlog.is_locked:
+            await self._once(("due", backlog.id), partial(self._load_due, backlog))
+        if backlog.is_locked:
             return None
-        entries = self._leases.reserve(lane, self._clock(), max_events)
-        taken: list[Due] = []
+        entries = backlog.lease_retries(self._clock(), max_events)
+        taken: list[RetryEntry] = []
         deliveries: list[Delivery] = []
         try:
             rows = await self._rows(entries)
@@ -137,17 +139,19 @@ class Acquisition:
                 taken.append(entry)
                 deliveries.append(delivery)
         except BaseException:
-            taken.clear()  # all of it goes back, also where whoever asked was cancelled
+            taken.clear()  # all of it goes back, also where the caller was cancelled
             raise
         finally:
             chosen = {entry[1] for entry in taken}
-            self._leases.unreserve(lane, [entry for entry in entries if entry[1] not in chosen])
+            for entry in entries:
+                if entry[1] not in chosen:
+                    backlog.return_retry(entry)
         if not taken:
             return None
-        return self._leases.take_retries(lane, taken, deliveries, self._clock(), term_s)
+        return self._leases.take_retries(backlog, taken, deliveries, self._clock(), term_s)
 
     async def _once(self, what: tuple[str, int], read: Callable[[], Awaitable[None]]) -> None:
-        """Read it, or wait for whoever reads it already."""
+        """Read it, or wait for the read that is under way."""
         running = self._reading.get(what)
         if running is not None:
             await asyncio.shield(running)
@@ -159,69 +163,57 @@ class Acquisition:
             del self._reading[what]
             done.set_result(None)
 
-    async def _load_page(self, lane: Lane) -> None:
-        memory = self._memory
-        epochs = memory.waiting_with(lane) | {lane.id: lane.epoch}
-        memory.loads += 1
-        try:
+    async def _load_page(self, backlog: ConnectionBacklog) -> None:
+        memory, window = self._memory, backlog.window
+        epochs = memory.waiting_with(backlog) | {backlog.id: backlog.epoch}
+        with memory.reading():
             page = await self._store.read(
                 partial(
                     read_page,
-                    source=lane.source,
-                    after=lane.cursor,
-                    upto=lane.newest,
-                    wanted=dict.fromkeys(epochs, ALONG) | {lane.id: min(PAGE, memory.window)},
-                    first=lane.id,
+                    source=backlog.source,
+                    after=window.cursor,
+                    upto=window.newest,
+                    wanted=dict.fromkeys(epochs, ALONG) | {backlog.id: min(PAGE, memory.window)},
+                    first=backlog.id,
                 )
             )
             memory.loaded(page, epochs)
-        finally:
-            memory.load_ended()
 
     async def _load_payloads(self, chunks: Sequence[Chunk]) -> None:
         found = await self._store.read(partial(read_payloads, ids=[chunk.id for chunk in chunks]))
         # The one that is wanted first comes last: so it is the last to make room for others.
         for chunk in reversed(chunks):
-            if not chunk.holders:
+            if not chunk.is_pinned:
                 continue  # it was evicted meanwhile
             if chunk.id not in found:
                 raise QueueUnavailable(
                     f"chunk {chunk.id} is pending and not in the store: it is damaged; stop the "
                     "service and keep a copy of service.state_dir"
                 )
-            self._memory.cache(chunk, found[chunk.id])
+            self._memory.payloads.put(chunk, found[chunk.id])
 
-    async def _load_due(self, lane: Lane) -> None:
-        memory, epoch, horizon = self._memory, lane.epoch, lane.horizon
+    async def _load_due(self, backlog: ConnectionBacklog) -> None:
+        memory, epoch, horizon = self._memory, backlog.epoch, backlog.retries.horizon
         if horizon is None:
             return
-        memory.forget_recent(lane)
-        want = memory.retry_window
-        memory.loads += 1
-        try:
+        memory.forget_beyond(backlog)
+        want = memory.retry_budget.window
+        with memory.reading():
             rows = await self._store.read(
-                partial(read_due, connection=lane.id, after=horizon, want=want)
+                partial(read_due, connection=backlog.id, after=horizon, want=want)
             )
-            if lane.epoch == epoch:
-                memory.loaded_retries(lane, rows, is_all=len(rows) < want)
-        finally:
-            memory.load_ended()
+            if backlog.epoch == epoch:
+                memory.refill_retries(backlog, rows, is_all=len(rows) < want)
 
-    async def _rows(self, entries: Sequence[Due]) -> dict[int, Delivery]:
+    async def _rows(self, entries: Sequence[RetryEntry]) -> dict[int, Delivery]:
         rows: dict[int, Delivery] = {}
         unread: list[int] = []
         for entry in entries:
-            row = self._memory.unwritten.get(entry[1])
+            row = self._memory.unwritten_retries.get(entry[1])
             if row is None:
                 unread.append(entry[1])
             else:
-                rows[entry[1]] = Delivery(
-                    row.delivery.body,
-                    row.attempts + 1,
-                    row.delivery.received_at,
-                    row.delivery.user_key,
-                    row.first_at,
-                )
+                rows[entry[1]] = row.next_delivery
         if unread:
             rows |= await self._store.read(partial(read_retries, ids=unread))
         return rows

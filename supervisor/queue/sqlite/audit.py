@@ -15,9 +15,9 @@ from pathlib import Path
 import msgspec
 
 from supervisor.queue import Books, QueueUnavailable
-from supervisor.queue.sqlite.backlog import books_of
+from supervisor.queue.sqlite.counters import COUNTERS, PENDING, books_of
 from supervisor.queue.sqlite.find import recount
-from supervisor.queue.sqlite.schema import COUNTERS, PENDING, explained, in_snapshot, open_reader
+from supervisor.queue.sqlite.schema import explained, in_snapshot, open_reader
 
 
 def read_books(state_dir: Path) -> Mapping[str, Books]:

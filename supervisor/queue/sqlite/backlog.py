@@ -1,292 +1,351 @@
-"""What is pending, as the event loop's thread knows it: counters and bounded windows.
+"""What one connection has pending, as the event loop's thread knows it.
 
-Owns the in-memory side of chunks, connections, retries and leases. The disk
-has everything; memory has counters, for each connection a window of the oldest
-chunks and of the next retries, and the deliveries that are leased. It never
-holds an object for each pending event. Must not do I/O or know SQL.
+Owns the four counts of a connection (fresh, retrying, leased, parked) and everything that has to
+move with them: the window of the log, the heap of retries, what is leased, the order of users. It
+changes by the verbs below and by nothing else, so that `pending` adds up at every moment. The disk
+has everything; this holds no object for each pending event. Must not do I/O or know SQL.
 """
 
 from __future__ import annotations
 
-from bisect import insort
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from heapq import heappop, heappush, nsmallest
-from operator import attrgetter
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from operator import add
 
 from supervisor.core.ordering import UserOrder
-from supervisor.queue import Books, ConnectionSpec, Delivery
-from supervisor.queue.sqlite.schema import COUNTERS, LETTER_BYTES, PENDING, PENDING_BYTES
+from supervisor.queue import ConnectionSpec
+from supervisor.queue.sqlite.chunk_progress import ChunkProgress, LogWindow
+from supervisor.queue.sqlite.counters import COUNTERS, DEAD_LETTER_BYTES, PENDING_BYTES
+from supervisor.queue.sqlite.retry_heap import RetryBudget, RetryEntry, RetryHeap
 
-#: Chunks that a connection's window holds, and the fewest when memory is tight.
-WINDOW, TIGHT_WINDOW = 1024, 2
-#: Shares of the chunks in memory, past which windows are tight. What a chunk costs is its shares,
-#: one for each connection of its source: about 25 MB.
-LOADED = 65_536
-#: Retries that a connection's window holds, and how few when memory is tight.
-RETRY_WINDOW, TIGHT_RETRY_WINDOW = 1024, 32
-#: Retries in memory, for all connections, past which windows are tight.
-LOADED_RETRIES = 131_072
+#: Seconds for which the time of the oldest delivery is good enough.
+OLDEST_FOR_S = 1.0
 
 
-@dataclass(slots=True, eq=False)
-class Chunk:
-    """A chunk in memory. `deliveries` are there while the payload cache holds them.
+class ConnectionBacklog:
+    """One connection. `spec` is None where the config does not have it.
 
-    `open` counts connections that have not finished it, `holders` those that
-    have it in their window or on lease, `unwritten` those whose progress is
-    not on disk yet.
+    Counts are as of now, `books` as of the newest commit. What is *parked* waits on disk behind an
+    earlier event of its user. `epoch` changes where the disk was changed past the window: what was
+    read before that is not valid any more.
     """
 
-    id: int
-    count: int
-    received: float
-    size: int
-    shares: dict[int, Share] = field(default_factory=dict)
-    open: int = 0
-    holders: int = 0
-    unwritten: int = 0
-    deliveries: list[Delivery] | None = None
+    __slots__ = (
+        "_books",
+        "_epoch",
+        "_fresh",
+        "_is_locked",
+        "_lease_times",
+        "_leased",
+        "_leased_retries",
+        "_oldest",
+        "_oldest_until",
+        "_order",
+        "_parked",
+        "_retries",
+        "_retrying",
+        "_window",
+        "id",
+        "name",
+        "source",
+        "spec",
+    )
 
+    def __init__(
+        self,
+        number: int,
+        name: str,
+        source: int,
+        budget: RetryBudget,
+        *,
+        books: Sequence[int] = (0,) * len(COUNTERS),
+        fresh: int = 0,
+        retrying: int = 0,
+        parked: int = 0,
+        cursor: int = 0,
+        newest: int = 0,
+    ) -> None:
+        self.id = number
+        self.name = name
+        self.source = source
+        self.spec: ConnectionSpec | None = None
+        self._books = list(books)
+        self._fresh = fresh
+        self._retrying = retrying
+        self._leased = 0
+        self._parked = parked
+        self._window = LogWindow(cursor, newest)
+        self._retries = RetryHeap(budget)
+        self._leased_retries: set[int] = set()
+        self._lease_times: dict[int, float] = {}
+        self._order: UserOrder | None = None
+        self._is_locked = False
+        self._epoch = 0
+        self._oldest: float | None = None
+        self._oldest_until = (0.0, 0.0)
 
-@dataclass(slots=True, eq=False)
-class Share:
-    """One connection's part of a chunk, in masks of events.
-
-    `todo` is fresh and not leased, `left` all that is not settled; `unsupported`
-    and `moved` (to retries or dead letters) are what did not end as delivered.
-    """
-
-    chunk: Chunk
-    connection: int
-    route: int
-    left: int
-    todo: int
-    unsupported: int = 0
-    moved: int = 0
-    is_held: bool = False
-    is_listed: bool = False
-
-
-_chunk_id_of = attrgetter("chunk.id")
-
-#: A retry in memory: when, id, whether it goes alone, when the event was received.
-Due = tuple[float, int, bool, float]
-
-
-@dataclass(slots=True)
-class RetryRow:
-    """A retry that may not be on disk yet; `error` is why the last attempt failed."""
-
-    id: int
-    connection: int
-    next_at: float
-    alone: bool
-    attempts: int
-    first_at: float | None
-    delivery: Delivery
-
-
-@dataclass(slots=True, eq=False)
-class Lane:
-    """One connection: what it has to do, and what was counted.
-
-    `spec` is None for a connection that is not in the config. `books` is as of
-    the newest commit, all else as of now. `cursor` and `newest` are chunk ids:
-    up to the first the log has been looked through, up to the second it has
-    something for this connection. `order` is there where users' events keep
-    theirs; `aside` counts what waits on disk behind others.
-    """
-
-    id: int
-    name: str
-    source: int
-    spec: ConnectionSpec | None
-    books: list[int] = field(default_factory=lambda: [0] * len(COUNTERS))
-    fresh: int = 0
-    retrying: int = 0
-    leased: int = 0
-    window: list[Share] = field(default_factory=list)
-    cursor: int = 0
-    newest: int = 0
-    due: list[Due] = field(default_factory=list)
-    horizon: tuple[float, int] | None = None
-    recent: dict[int, Due] = field(default_factory=dict)
-    leased_retries: set[int] = field(default_factory=set)
-    leases: dict[int, float] = field(default_factory=dict)
-    aside: int = 0
-    order: UserOrder | None = None
-    is_locked: bool = False
-    epoch: int = 0
-    oldest: float | None = None
-    looked_at: float = float("-inf")
-    alarm_at: float = float("inf")
+    # --- counts ---
 
     @property
-    def is_behind(self) -> bool:
-        """The log has chunks for this connection that are not in its window."""
-        return self.cursor < self.newest
+    def fresh(self) -> int:
+        """Never attempted, and not leased."""
+        return self._fresh
 
-    def oldest_at(self, now: float) -> float | None:
-        """When the oldest of what is in memory was received; a second late at most."""
-        if not self.fresh and not self.retrying and not self.leases and not self.aside:
-            return None
-        if not self.looked_at <= now < self.looked_at + 1.0:
-            self.looked_at = now
-            times = [self.window[0].chunk.received] if self.window else []
-            times += [entry[3] for entry in self.due]
-            times += self.leases.values()
-            self.oldest = min(times, default=self.oldest)
-        return self.oldest
+    @property
+    def retrying(self) -> int:
+        """Waiting for another attempt, and not leased."""
+        return self._retrying
+
+    @property
+    def leased(self) -> int:
+        """Leased, or being read for a lease."""
+        return self._leased
+
+    @property
+    def parked(self) -> int:
+        """Waiting behind an earlier event of their user."""
+        return self._parked
+
+    @property
+    def unleased(self) -> int:
+        """All that is pending and not leased."""
+        return self._fresh + self._retrying + self._parked
+
+    @property
+    def pending(self) -> int:
+        """All that is pending."""
+        return self._fresh + self._retrying + self._leased + self._parked
+
+    @property
+    def books(self) -> Sequence[int]:
+        """Counters as of the newest commit."""
+        return self._books
 
     @property
     def pending_bytes(self) -> int:
         """Payload bytes that are pending, as of the newest commit."""
-        return self.books[PENDING_BYTES]
+        return self._books[PENDING_BYTES]
 
     @property
-    def letter_bytes(self) -> int:
+    def dead_letter_bytes(self) -> int:
         """Bytes of dead letters, as of the newest commit."""
-        return self.books[LETTER_BYTES]
+        return self._books[DEAD_LETTER_BYTES]
+
+    def committed(self, delta: Sequence[int]) -> None:
+        """Counters have changed on disk."""
+        self._books = list(map(add, self._books, delta))
+
+    # --- what is seen of its parts ---
+
+    @property
+    def window(self) -> LogWindow:
+        """The chunks that are leased from next."""
+        return self._window
+
+    @property
+    def retries(self) -> RetryHeap:
+        """The retries that are leased next."""
+        return self._retries
+
+    @property
+    def leased_retries(self) -> AbstractSet[int]:
+        """Row ids of retries that are leased."""
+        return self._leased_retries
+
+    @property
+    def order(self) -> UserOrder | None:
+        """Whose turn it is, where events of a user keep their order."""
+        return self._order
+
+    @property
+    def epoch(self) -> int:
+        """How often the disk was changed past what memory has."""
+        return self._epoch
+
+    @property
+    def next_retry_at(self) -> float | None:
+        """When the next retry falls due; the horizon's time where memory has run out of them."""
+        at = self._retries.first_due_at
+        if at is not None and not self._retries.is_empty:
+            return at
+        if not self._retrying:
+            return None
+        return 0.0 if at is None else at
+
+    @property
+    def has_unread_retries(self) -> bool:
+        """Memory has run out of retries, and the disk has more."""
+        retries = self._retries
+        return retries.is_empty and self._retrying > 0 and retries.horizon is not None
+
+    def oldest_at(self, now: float) -> float | None:
+        """When the oldest of what is in memory was received; a second late at most."""
+        if not self.unleased and not self._lease_times:
+            return None
+        since, until = self._oldest_until
+        if not since <= now < until:
+            self._oldest_until = (now, now + OLDEST_FOR_S)
+            listed = self._window.listed
+            times = [listed[0].chunk.received] if listed else []
+            times += self._retries.received_times()
+            times += self._lease_times.values()
+            self._oldest = min(times, default=self._oldest)
+        return self._oldest
 
     # --- fresh ---
 
-    def take_in(self, share: Share) -> None:
-        """A share comes into the window."""
-        if not share.is_held:
-            share.is_held = True
-            share.chunk.holders += 1
-        self.put_back(share)
+    def arrived(self, progress: ChunkProgress, limit: int) -> None:
+        """Events of a new chunk; the window takes no more than `limit` chunks."""
+        self._window.arrived(progress, had_none=not self._fresh, limit=limit)
+        self._fresh += progress.unleased.bit_count()
 
-    def put_back(self, share: Share) -> None:
-        """A share has something to do (again)."""
-        if not share.is_listed and share.todo:
-            share.is_listed = True
-            if self.window and self.window[-1].chunk.id > share.chunk.id:
-                insort(self.window, share, key=_chunk_id_of)
-            else:
-                self.window.append(share)
+    def lease_fresh(self, parts: Iterable[tuple[ChunkProgress, int]], n: int) -> None:
+        """Events of these masks are leased, `n` in all."""
+        for progress, mask in parts:
+            progress.lease(mask)
+            self._window.unlist_if_empty(progress)
+        self._fresh -= n
+        self._leased += n
 
-    def unlist(self, share: Share) -> None:
-        """Nothing of a share is left to lease."""
-        if share.is_listed:
-            share.is_listed = False
-            if self.window[0] is share:
-                del self.window[0]
-            else:
-                self.window.remove(share)
+    def return_fresh(self, progress: ChunkProgress, mask: int) -> None:
+        """Leased events are at the front again, as if they had not been leased."""
+        n = mask.bit_count()
+        self._leased -= n
+        self._fresh += n
+        progress.give_back(mask)
+        self._window.put_back(progress)
 
-    def ahead_of(self, chunk: int, index: int) -> int | None:
-        """How many fresh ones go before event `index` of a chunk; None past the window."""
-        n = 0
-        for share in self.window:
-            if share.chunk.id >= chunk:
-                before = share.todo & ((1 << index) - 1)
-                return n + before.bit_count() if share.chunk.id == chunk else None
-            n += share.todo.bit_count()
-        return None
+    def park_fresh(self, progress: ChunkProgress, mask: int) -> None:
+        """Events that were not leased wait on disk behind others of their user.
+
+        They have left their chunk, and settle it as what moves to retries does.
+        """
+        n = mask.bit_count()
+        self._fresh -= n
+        self._parked += n
+        progress.lease(mask)
+        self._window.unlist_if_empty(progress)
+
+    # --- leases ---
+
+    def lease_began(self, lease: int, received: float) -> None:
+        """A lease whose oldest delivery was received then."""
+        self._lease_times[lease] = received
+
+    def lease_ended(self, lease: int) -> None:
+        """All of it is decided, or it has expired."""
+        del self._lease_times[lease]
+
+    def settled(self, n: int) -> None:
+        """Leased deliveries have ended."""
+        self._leased -= n
 
     # --- retries ---
 
-    def plan(self, entry: Due, window: int) -> int:
-        """A delivery waits for its next attempt; by how much memory has grown.
+    def retry_planned(self, entry: RetryEntry) -> None:
+        """A leased delivery waits for another attempt."""
+        self._leased_retries.discard(entry[1])
+        self._leased -= 1
+        self._retrying += 1
+        self._retries.plan(entry)
 
-        What is due later than all that memory has room for stays on disk
-        (`recent` until no look at the disk can miss it).
-        """
-        before = len(self.due)
-        if self.horizon is not None and entry[:2] > self.horizon:
-            self.recent[entry[1]] = entry
-            return 0
-        heappush(self.due, entry)
-        if len(self.due) > 2 * window:
-            kept = nsmallest(window, self.due)
-            for late in set(self.due).difference(kept):
-                self.recent[late[1]] = late
-            self.due = kept  # sorted, and so a heap
-            self.horizon = kept[-1][:2]
-        return len(self.due) - before
+    def lease_retries(self, now: float, most: int) -> list[RetryEntry]:
+        """Retries that are due are leased."""
+        entries = self._retries.take_due(now, most)
+        self._leased_retries.update(entry[1] for entry in entries)
+        self._retrying -= len(entries)
+        self._leased += len(entries)
+        return entries
 
-    def next_retry_at(self) -> float | None:
-        """When the next retry falls due; the horizon's time where memory has run out of them."""
-        if self.due:
-            return self.due[0][0]
-        if not self.retrying:
-            return None
-        return self.horizon[0] if self.horizon is not None else 0.0
+    def return_retry(self, entry: RetryEntry) -> None:
+        """A leased retry is due still, as if it had not been leased."""
+        self._leased_retries.discard(entry[1])
+        self._leased -= 1
+        self._retrying += 1
+        self._retries.put_back(entry)
+
+    def retry_settled(self, row_id: int) -> None:
+        """A leased retry has ended."""
+        self._leased_retries.discard(row_id)
+        self._leased -= 1
+
+    def retry_replayed(self, entry: RetryEntry) -> None:
+        """A dead letter is a retry again."""
+        self._retrying += 1
+        self._retries.plan(entry)
+
+    # --- order of users ---
+
+    def replay_parked(self) -> None:
+        """A dead letter waits behind others of its user."""
+        self._parked += 1
+
+    def promoted(self, entry: RetryEntry) -> None:
+        """What was parked is the next attempt of its user."""
+        self._parked -= 1
+        self._retrying += 1
+        self._retries.plan(entry)
+
+    def order_began(self, order: UserOrder, parked: int) -> None:
+        """Users keep their order from now on; so many retries were parked for it."""
+        self._order = order
+        self._parked += parked
+        self._retrying -= parked
+        if parked:
+            self._reread_retries()
+
+    def order_ended(self, due: int) -> None:
+        """Users keep no order any more: what was parked is due, so many."""
+        self._order = None
+        self._parked -= due
+        self._retrying += due
+        self._reread_retries()
+
+    def _reread_retries(self) -> None:
+        self._retries.forget_all()
+        self._epoch += 1
+
+    # --- what changes on disk past this memory ---
 
     @property
-    def has_unseen_retries(self) -> bool:
-        """Memory has run out of retries, and the disk has more."""
-        return not self.due and self.retrying > 0 and self.horizon is not None
+    def is_locked(self) -> bool:
+        """Nothing may be leased: the disk is about to change past this memory."""
+        return self._is_locked
 
-    def take_due(self, now: float, most: int) -> list[Due]:
-        """Retries whose time has come, off the heap; one that goes alone comes alone."""
-        taken: list[Due] = []
-        alone: list[Due] = []
-        while self.due and self.due[0][0] <= now and len(taken) < most:
-            entry = heappop(self.due)
-            if not entry[2]:
-                taken.append(entry)
-            elif not taken and not alone:
-                return [entry]
-            else:
-                alone.append(entry)
-        for entry in alone:
-            heappush(self.due, entry)
-        return taken
+    def lock(self) -> None:
+        """Lease nothing until `unlock`."""
+        self._is_locked = True
 
+    def unlock(self) -> None:
+        """What is pending may be leased again."""
+        self._is_locked = False
 
-@dataclass(slots=True)
-class Segment:
-    """Part of a lease: `positions[i]` of the share's chunk is delivery `base + i`."""
+    def evicted(self, *, fresh: int, retries: Sequence[int], parked: int) -> None:
+        """So many events of the log, and these retries, became dead letters on disk.
 
-    base: int
-    share: Share
-    positions: Sequence[int]
-    mask: int
+        Of the retries, `parked` were. Progress on chunks is settled by the caller, who knows them.
+        """
+        self._epoch += 1
+        self._fresh -= fresh
+        self._retrying -= len(retries) - parked
+        self._parked -= parked
+        if retries:
+            self._retries.drop(frozenset(retries))
 
+    def check(self, parts: Mapping[int, ChunkProgress], undecided: int) -> None:
+        """Assert that the books of this memory add up.
 
-@dataclass(slots=True, eq=False)
-class Held:
-    """A lease, as the queue knows it. Fresh ones have segments, retries have entries.
-
-    `undecided` has one byte a delivery, 1 until its verdict.
-    """
-
-    id: int
-    lane: Lane
-    leased_at: float
-    expires_at: float
-    deliveries: Sequence[Delivery]
-    undecided: bytearray
-    size_bytes: int
-    segments: list[Segment] = field(default_factory=list)
-    entries: list[Due] = field(default_factory=list)
-
-    def segment_of(self, index: int) -> Segment:
-        """The part of a fresh lease that delivery `index` is in."""
-        segments = self.segments
-        low, high = 0, len(segments)
-        while high - low > 1:
-            middle = (low + high) // 2
-            if segments[middle].base <= index:
-                low = middle
-            else:
-                high = middle
-        return segments[low]
-
-    def open_indices(self) -> Iterator[int]:
-        """Deliveries without a verdict."""
-        at = self.undecided.find(1)
-        while at >= 0:
-            yield at
-            at = self.undecided.find(1, at + 1)
-
-
-def books_of(counted: Sequence[int]) -> Books:
-    """Counters as what users see."""
-    return Books(*counted[: PENDING + 1])
-
-
-assert COUNTERS[: PENDING + 1] == Books.__struct_fields__
+        `parts` is its progress by loaded chunk, `undecided` what the lease table knows as leased;
+        for a moment when nothing is being read.
+        """
+        assert min(self._fresh, self._retrying, self._leased, self._parked) >= 0
+        assert self._leased == undecided
+        self._window.check()
+        listed = sum(progress.unleased.bit_count() for progress in self._window.listed)
+        assert listed <= self._fresh
+        if not self._window.is_behind:
+            assert listed == self._fresh, "what is not in the window has to be read"
+        pinned = [one for one in parts.values() if one.is_pinned and one.unleased]
+        assert all(progress.is_listed for progress in pinned)
+        assert len(self._leased_retries) <= self._leased
+        assert self._order is not None or not self._parked

@@ -1,6 +1,6 @@
 """How far each source may fill the queue: when it is nearly full, the largest are refused first.
 
-Owns the shares of sources. What is left near the end is for those who use
+Owns the shares of sources. What is left near the end is for sources that use
 less than an equal part, so that one source that floods gets 429 while the
 others are still taken. Reads memory only.
 """
@@ -8,7 +8,7 @@ others are still taken. Reads memory only.
 from __future__ import annotations
 
 from supervisor.clock import Clock
-from supervisor.queue.sqlite.memory import Memory
+from supervisor.queue.sqlite.memory import QueueMemory
 
 #: Part of `max_pending` up to which any source may fill the queue.
 OPEN_TO_ALL = 0.95
@@ -19,7 +19,7 @@ LOOK_EVERY_S = 1.0
 class Backpressure:
     """`max_pending` is bytes. For the event loop's thread."""
 
-    def __init__(self, memory: Memory, max_pending: int, clock: Clock) -> None:
+    def __init__(self, memory: QueueMemory, max_pending: int, clock: Clock) -> None:
         self._memory = memory
         self._max_pending = max_pending
         self._clock = clock
@@ -41,6 +41,6 @@ class Backpressure:
         """What each source has pending: an event that goes to several connections is there once."""
         self._looked_at = now
         self._used = {}
-        for source, lanes in self._memory.by_source.items():
-            if most := max((lane.pending_bytes for lane in lanes), default=0):
+        for source, backlogs in self._memory.by_source.items():
+            if most := max((backlog.pending_bytes for backlog in backlogs), default=0):
                 self._used[source] = most

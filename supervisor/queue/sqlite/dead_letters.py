@@ -1,7 +1,7 @@
 """Dead letters on disk: listed, shown, sent again, dropped, kept within their budget.
 
-Owns the SQL about dead letters, apart from burying in the course of settling
-(`journal.py`) and evicting (`eviction.py`). Works in slices, so that the writer's
+Owns the SQL about dead letters, apart from those that settlement
+(`journal.py`) and eviction (`eviction.py`) write. Works in slices, so that the writer's
 thread is never held up. Must not touch the state in memory: what a slice has
 changed, it returns.
 """
@@ -16,24 +16,24 @@ from typing import Any
 import msgspec
 
 from supervisor.queue import DeadLetter, DeadLetterFilter, Outcome
-from supervisor.queue.sqlite.backlog import Due
-from supervisor.queue.sqlite.journal import Deltas, count
-from supervisor.queue.sqlite.schema import (
-    ASIDE,
+from supervisor.queue.sqlite.counters import (
     COUNTERS,
+    DEAD_LETTER_BYTES,
+    DEAD_LETTERS,
     FAILED,
-    LETTER_BYTES,
-    LETTERS,
     PENDING,
     PENDING_BYTES,
     QUARANTINED,
     RETRYING,
 )
+from supervisor.queue.sqlite.journal import Deltas, Meta, count
+from supervisor.queue.sqlite.retry_heap import RetryEntry
+from supervisor.queue.sqlite.schema import PARKED
 
-#: Letters that one transaction moves or drops.
+#: Dead letters that one transaction moves or drops.
 SLICE = 500
-#: Bytes on disk that a letter is reckoned at, beside its payload.
-LETTER_OVERHEAD = 200
+#: Bytes on disk that a dead letter is reckoned at, beside its payload.
+DEAD_LETTER_OVERHEAD = 200
 
 _COLUMNS = "id, connection, message_id, outcome, reason, attempts, first_at, last_at, exit"
 
@@ -50,21 +50,21 @@ def message_id_of(body: bytes) -> str:
     try:
         return _identify(body).messageId
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        return ""  # it was stored as it is; whoever reads the letter sees it all
+        return ""  # it was stored as it is, and the dead letter shows all of it
 
 
 @dataclass(slots=True)
-class Moved:
+class DeadLettersMoved:
     """What a slice has done: retries that there are now, and changes of counters.
 
-    `aside` has connection and user of those that wait their turn behind others.
+    `parked` has connection and user of those that wait their turn behind others.
     """
 
     matched: int = 0
     done: int = 0
     last_id: int | None = None
-    retries: dict[int, list[Due]] = field(default_factory=dict)
-    aside: list[tuple[int, bytes]] = field(default_factory=list)
+    retries: dict[int, list[RetryEntry]] = field(default_factory=dict)
+    parked: list[tuple[int, bytes]] = field(default_factory=list)
     retry_bytes: int = 0
     deltas: Deltas = field(default_factory=dict)
 
@@ -138,7 +138,7 @@ def listed(
 
 
 def shown(db: sqlite3.Connection, letter_id: str, names: Mapping[int, str]) -> DeadLetter | None:
-    """One letter with its event."""
+    """One dead letter with its event."""
     if not _is_id(letter_id):
         return None
     row = db.execute(
@@ -166,85 +166,105 @@ def _letter(row: tuple[Any, ...], names: Mapping[int, str]) -> DeadLetter:  # An
     )
 
 
-def matching(
-    db: sqlite3.Connection, where: DeadLetterFilter, ids: Mapping[str, Sequence[int]]
-) -> int:
-    """How many there are."""
-    _prepare(db)
-    clause, values = _conditions(where, ids)
-    query = f"SELECT count(*) FROM dead_letters WHERE {clause}"  # noqa: S608 - as above
-    (n,) = db.execute(query, values).fetchone()
-    return int(n)
+@dataclass(frozen=True, slots=True)
+class CountJob:
+    """How many dead letters match; `ids` are the numbers of connections, by name."""
+
+    where: DeadLetterFilter
+    ids: Mapping[str, Sequence[int]]
+
+    def run(self, db: sqlite3.Connection, meta: Meta) -> int:
+        """The whole table at once."""
+        _prepare(db)
+        clause, values = _conditions(self.where, self.ids)
+        query = f"SELECT count(*) FROM dead_letters WHERE {clause}"  # noqa: S608 - as above
+        (n,) = db.execute(query, values).fetchone()
+        return int(n)
 
 
-def replay_slice(
-    db: sqlite3.Connection,
-    where: DeadLetterFilter,
-    ids: Mapping[str, Sequence[int]],
-    *,
-    configured: frozenset[int],
-    ordered: frozenset[int],
-    after: int,
-    upto: int,
-    now: float,
-    first_row_id: int,
-) -> Moved:
-    """Send up to `SLICE` letters with ids in (after, upto] again, oldest first.
+@dataclass(frozen=True, slots=True)
+class ReplayJob:
+    """Dead letters with ids in (after, upto] become retries again, oldest first.
 
     Retries get row ids from `first_row_id` on. Those of connections that are
     not `configured` count as matched only; those of `ordered` ones take their
-    place behind what waits already. `last_id` is where the next slice goes on,
-    None at the end.
+    place behind what waits already.
     """
-    moved = Moved()
-    for letter, connection, outcome, size in _slice_of(db, where, ids, after, upto, moved):
-        if connection not in configured:
+
+    where: DeadLetterFilter
+    ids: Mapping[str, Sequence[int]]
+    configured: frozenset[int]
+    ordered: frozenset[int]
+    after: int
+    upto: int
+    now: float
+    first_row_id: int
+
+    def run(self, db: sqlite3.Connection, meta: Meta) -> DeadLettersMoved:
+        """Up to `SLICE`; `last_id` is where the next slice goes on, None at the end."""
+        return _replay_slice(db, self)
+
+
+def _replay_slice(db: sqlite3.Connection, job: ReplayJob) -> DeadLettersMoved:
+    moved = DeadLettersMoved()
+    matching = _slice_of(db, job.where, job.ids, job.after, job.upto, moved)
+    for letter, connection, outcome, size in matching:
+        if connection not in job.configured:
             continue
-        row_id = first_row_id + moved.done
+        row_id = job.first_row_id + moved.done
         db.execute(
             "INSERT INTO retries (id, connection, next_at, alone, received, size, attempts, "
             "first_at, error, key, user, payload) "
             "SELECT ?, connection, ?, 0, received, size, 1, NULL, reason, key, user, payload "
             "FROM dead_letters WHERE id = ?",
-            (row_id, ASIDE if connection in ordered else now, letter),
+            (row_id, PARKED if connection in job.ordered else job.now, letter),
         )
         received, user = db.execute(
             "SELECT received, user FROM dead_letters WHERE id = ?", (letter,)
         ).fetchone()
         db.execute("DELETE FROM dead_letters WHERE id = ?", (letter,))
         moved.done += 1
-        if connection in ordered:
-            moved.aside.append((connection, user))
+        if connection in job.ordered:
+            moved.parked.append((connection, user))
         else:
-            moved.retries.setdefault(connection, []).append((now, row_id, False, received))
+            moved.retries.setdefault(connection, []).append((job.now, row_id, False, received))
         moved.retry_bytes += size
         moved._count(connection, QUARANTINED if outcome == Outcome.QUARANTINED else FAILED, -1)
         moved._count(connection, PENDING, 1)
         moved._count(connection, RETRYING, 1)
         moved._count(connection, PENDING_BYTES, size)
-        moved._count(connection, LETTERS, -1)
-        moved._count(connection, LETTER_BYTES, -size - LETTER_OVERHEAD)
+        moved._count(connection, DEAD_LETTERS, -1)
+        moved._count(connection, DEAD_LETTER_BYTES, -size - DEAD_LETTER_OVERHEAD)
     count(db, moved.deltas)
     return moved
 
 
-def drop_slice(
-    db: sqlite3.Connection,
-    where: DeadLetterFilter,
-    ids: Mapping[str, Sequence[int]],
-    *,
-    after: int,
-    upto: int,
-) -> Moved:
-    """Forget up to `SLICE` letters with ids in (after, upto], oldest first."""
-    moved = Moved()
-    for letter, connection, _, size in _slice_of(db, where, ids, after, upto, moved):
-        db.execute("DELETE FROM dead_letters WHERE id = ?", (letter,))
-        moved.done += 1
-        moved._count(connection, LETTERS, -1)
-        moved._count(connection, LETTER_BYTES, -size - LETTER_OVERHEAD)
-    count(db, moved.deltas)
-    return moved
+@dataclass(frozen=True, slots=True)
+class DropJob:
+    """Dead letters with ids in (after, upto] are forgotten, oldest first."""
+
+    where: DeadLetterFilter
+    ids: Mapping[str, Sequence[int]]
+    after: int
+    upto: int
+
+    def run(self, db: sqlite3.Connection, meta: Meta) -> DeadLettersMoved:
+        """Up to `SLICE`; `last_id` is where the next slice goes on, None at the end."""
+        moved = DeadLettersMoved()
+        matching = _slice_of(db, self.where, self.ids, self.after, self.upto, moved)
+        for letter, connection, _, size in matching:
+            _delete(db, letter, connection, size, moved)
+        count(db, moved.deltas)
+        return moved
+
+
+def _delete(
+    db: sqlite3.Connection, letter: int, connection: int, size: int, moved: DeadLettersMoved
+) -> None:
+    db.execute("DELETE FROM dead_letters WHERE id = ?", (letter,))
+    moved.done += 1
+    moved._count(connection, DEAD_LETTERS, -1)
+    moved._count(connection, DEAD_LETTER_BYTES, -size - DEAD_LETTER_OVERHEAD)
 
 
 def _slice_of(
@@ -253,7 +273,7 @@ def _slice_of(
     ids: Mapping[str, Sequence[int]],
     after: int,
     upto: int,
-    moved: Moved,
+    moved: DeadLettersMoved,
 ) -> list[tuple[int, int, str, int]]:
     _prepare(db)
     clause, values = _conditions(where, ids)
@@ -268,33 +288,41 @@ def _slice_of(
 
 
 def oldest_owner(db: sqlite3.Connection, *, older_than: float) -> int | None:
-    """Whose the oldest letter is, where that is older than `older_than` (epoch seconds)."""
+    """The connection of the oldest dead letter, where that is from before `older_than`."""
     row = db.execute("SELECT connection, last_at FROM dead_letters ORDER BY id LIMIT 1").fetchone()
     return row[0] if row is not None and row[1] < older_than else None
 
 
-def trim_slice(
-    db: sqlite3.Connection, connection: int, excess_bytes: int, older_than: float
-) -> Moved:
-    """Drop the oldest letters of a connection, up to `SLICE`.
+@dataclass(frozen=True, slots=True)
+class TrimJob:
+    """The oldest dead letters of a connection go.
 
-    Those before `older_than` (epoch seconds) go, and further ones until
-    `excess_bytes` are gone. `last_id` is None when there is nothing more to drop.
+    Those before `older_than` (epoch seconds), and further ones until `excess_bytes` are gone.
     """
-    moved = Moved()
+
+    connection: int
+    excess_bytes: int
+    older_than: float
+
+    def run(self, db: sqlite3.Connection, meta: Meta) -> DeadLettersMoved:
+        """Up to `SLICE`; `last_id` is None when there is nothing more to drop."""
+        moved = _trim_slice(db, self)
+        meta.letters_dropped += moved.done
+        return moved
+
+
+def _trim_slice(db: sqlite3.Connection, job: TrimJob) -> DeadLettersMoved:
+    moved = DeadLettersMoved()
     rows = db.execute(
         "SELECT id, size, last_at FROM dead_letters WHERE connection = ? ORDER BY id LIMIT ?",
-        (connection, SLICE),
+        (job.connection, SLICE),
     ).fetchall()
     freed = 0
     for letter, size, last_at in rows:
-        if freed >= excess_bytes and last_at >= older_than:
+        if freed >= job.excess_bytes and last_at >= job.older_than:
             break
-        db.execute("DELETE FROM dead_letters WHERE id = ?", (letter,))
-        freed += size + LETTER_OVERHEAD
-        moved.done += 1
-        moved._count(connection, LETTERS, -1)
-        moved._count(connection, LETTER_BYTES, -size - LETTER_OVERHEAD)
+        _delete(db, letter, job.connection, size, moved)
+        freed += size + DEAD_LETTER_OVERHEAD
     if moved.done == SLICE:
         moved.last_id = rows[-1][0]
     count(db, moved.deltas)

@@ -1,4 +1,4 @@
-"""Where the pending deliveries of an event stand: what only memory knows of them.
+"""Where the pending deliveries of an event are: what only memory knows of them.
 
 Owns the addition of leases, places in line and waits behind a user's earlier event to what
 `find.py` has found in the store. Changes nothing.
@@ -10,21 +10,18 @@ import msgspec
 
 from supervisor.queue import DeliveryRecord, EventRecord
 from supervisor.queue.sqlite.find import retry_id
-from supervisor.queue.sqlite.leases import Leases
-from supervisor.queue.sqlite.memory import Memory
+from supervisor.queue.sqlite.memory import QueueMemory
 
 
-def with_whereabouts(
-    record: EventRecord, memory: Memory, leases: Leases, now: float
-) -> EventRecord:
+def with_locations(record: EventRecord, memory: QueueMemory, now: float) -> EventRecord:
     """What the store knows of an event, and what only memory knows; `now` in epoch seconds."""
     leased: set[str] = set()
     for one in record.deliveries:
-        lane = memory.lane_of(one.connection)
-        if one.state == "pending" and lane is not None and lane.leased:
-            leased.update(retry_id(row_id) for row_id in lane.leased_retries)
+        backlog = memory.by_name.get(one.connection)
+        if one.state == "pending" and backlog is not None and backlog.leased:
+            leased.update(retry_id(row_id) for row_id in backlog.leased_retries)
             chunk, _, index = one.id.partition(".")
-            mask = leases.leased_of(lane).get(int(chunk), 0) if index else 0
+            mask = memory.leased_of(backlog).get(int(chunk), 0) if index else 0
             if index and mask >> int(index.partition(".")[0]) & 1:
                 leased.add(one.id)
     return msgspec.structs.replace(
@@ -41,24 +38,24 @@ def with_whereabouts(
     )
 
 
-def _ahead(record: DeliveryRecord, memory: Memory) -> int | None:
+def _ahead(record: DeliveryRecord, memory: QueueMemory) -> int | None:
     """How many of its connection go before it, where it was never attempted."""
     chunk, dot, index = record.id.partition(".")
-    lane = memory.lane_of(record.connection)
-    if record.state != "pending" or not dot or lane is None:
+    backlog = memory.by_name.get(record.connection)
+    if record.state != "pending" or not dot or backlog is None:
         return None
-    return lane.ahead_of(int(chunk), int(index.partition(".")[0]))
+    return backlog.window.ahead_of(int(chunk), int(index.partition(".")[0]))
 
 
 def _held_since(
-    record: DeliveryRecord, leased: set[str], memory: Memory, now: float
+    record: DeliveryRecord, leased: set[str], memory: QueueMemory, now: float
 ) -> float | None:
     """Since when an event waits behind another one of its user."""
-    lane = memory.lane_of(record.connection)
-    if lane is None or lane.order is None or record.id in leased or record.attempts:
+    backlog = memory.by_name.get(record.connection)
+    if backlog is None or backlog.order is None or record.id in leased or record.attempts:
         return None
     if record.state != "pending" or record.next_attempt_at is not None:
         return None
-    if record.user in lane.order.running:
+    if record.user in backlog.order.running:
         return now
-    return lane.order.heads.get(record.user)
+    return backlog.order.heads.get(record.user)

@@ -12,8 +12,6 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from heapq import heappop, heappush
-from operator import add
 from pathlib import Path
 
 from supervisor.clock import Clock
@@ -36,26 +34,22 @@ from supervisor.queue import (
 )
 from supervisor.queue.sqlite import dead_letters, refill
 from supervisor.queue.sqlite.acquisition import Acquisition
+from supervisor.queue.sqlite.alarms import Alarms
 from supervisor.queue.sqlite.audit import audited, read_books
-from supervisor.queue.sqlite.backlog import Lane, books_of
+from supervisor.queue.sqlite.backlog import ConnectionBacklog
 from supervisor.queue.sqlite.backpressure import Backpressure
 from supervisor.queue.sqlite.chunks import EVENT_OVERHEAD, RouteIds
+from supervisor.queue.sqlite.counters import COUNTERS, DEAD_LETTER_BYTES, books_of
 from supervisor.queue.sqlite.dedupe.index import DedupeIndex
-from supervisor.queue.sqlite.delivery_locations import with_whereabouts
+from supervisor.queue.sqlite.delivery_locations import with_locations
 from supervisor.queue.sqlite.find import find
-from supervisor.queue.sqlite.journal import Committed, Intake, Journal
-from supervisor.queue.sqlite.leases import Leases
+from supervisor.queue.sqlite.journal import Committed, Journal, PendingAppend
+from supervisor.queue.sqlite.leases import LeaseTable
 from supervisor.queue.sqlite.maintenance import Maintenance
-from supervisor.queue.sqlite.memory import Memory
+from supervisor.queue.sqlite.memory import QueueMemory
+from supervisor.queue.sqlite.order_switch import OrderSwitch
 from supervisor.queue.sqlite.promotion import Promotion
-from supervisor.queue.sqlite.schema import (
-    COUNTERS,
-    LETTER_BYTES,
-    Lock,
-    is_present,
-    last_seen,
-    prepare,
-)
+from supervisor.queue.sqlite.schema import StateDirLock, is_present, last_seen, prepare
 from supervisor.queue.sqlite.settlement import LeaseSettlement
 from supervisor.queue.sqlite.store import Store
 
@@ -89,7 +83,9 @@ class SqliteQueue:
             if config.dedupe_window_s > 0
             else None
         )
-        self._memory = Memory()
+        self._memory = QueueMemory()
+        self._alarms = Alarms(clock)
+        on_work = self._alarms.has_work
         self._store = Store(
             state_dir,
             clock,
@@ -97,29 +93,27 @@ class SqliteQueue:
             history_bytes=config.history,
             on_commit=self._on_commit,
         )
+        self._promotion = Promotion(self._memory, self._store, clock, on_work)
         settlement = LeaseSettlement(
             self._memory,
             self._store.next_row_id,
-            self._has_work,
-            lambda lane: self._promotion.soon(lane),
+            on_work,
+            self._promotion.soon,
             keeps_history=config.history > 0,
         )
-        self._leases = Leases(self._memory, settlement)
+        self._leases = LeaseTable(settlement)
         self._acquisition = Acquisition(self._memory, self._store, self._leases, clock)
-        self._promotion = Promotion(self._memory, self._store, self._leases, clock, self._has_work)
+        self._order_switch = OrderSwitch(self._store, self._leases, self._promotion, clock, on_work)
         self._maintenance = Maintenance(
-            self._memory, self._store, self._leases, config, clock, self._has_work, self._promotion
+            self._memory, self._store, config, clock, on_work, self._promotion
         )
         self._backpressure = Backpressure(self._memory, config.max_pending, clock)
         self._sources: dict[str, int] = {}
         self._route_ids: dict[int, tuple[Route, RouteIds]] = {}
         self._arriving_bytes = 0
-        self._alarms: list[tuple[float, int]] = []
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = float("inf")
         self._maintenance_task: asyncio.Task[None] | None = None
         self._is_urgent = asyncio.Event()
-        self._lock: Lock | None = None
+        self._lock: StateDirLock | None = None
 
     # --- life ---
 
@@ -129,28 +123,27 @@ class SqliteQueue:
         """Open the store, see `Queue`. Raises QueueUnavailable."""
         self._loop = asyncio.get_running_loop()
         self._on_work = on_work
+        self._alarms.start(on_work, self._expire)
         prepare(self._state_dir)
-        self._lock = Lock(self._state_dir)
+        self._lock = StateDirLock(self._state_dir)
         try:
             latest = self._clock() + self._max_retry_delay_s
-            loaded = await self._store.start(partial(refill.load, latest=latest))
+            stored = await self._store.start(partial(refill.load, latest=latest))
         except BaseException:
             self._lock.release()
             self._lock = None
             raise
-        self._sources = loaded.sources
-        self._memory.live_bytes, self._memory.retry_bytes = loaded.live_bytes, loaded.retry_bytes
-        for lane in loaded.lanes:
-            self._memory.add_lane(lane)
-            self._memory.totals = list(map(add, self._memory.totals, lane.books))
-        for lane, rows, is_all in loaded.retries:
-            self._memory.loaded_retries(lane, rows, is_all=is_all)
+        self._sources = stored.sources
+        self._memory.usage.chunk_came(stored.chunk_bytes)
+        self._memory.usage.retry_came(stored.retry_bytes)
+        for connection in stored.connections:
+            self._memory.load(connection)
         await self.set_connections(connections)
         self._maintenance_task = self._loop.create_task(self._keep_up())
-        for lane in self._memory.lanes.values():
-            if lane.fresh or lane.retrying:
-                self._has_work(lane)
-            self._promotion.soon(lane)
+        for backlog in self._memory.backlogs.values():
+            if backlog.fresh or backlog.retrying:
+                self._alarms.has_work(backlog)
+            self._promotion.soon(backlog)
 
     async def close(self) -> None:
         """Write down what is settled, see `Queue`; once more is no error."""
@@ -161,8 +154,7 @@ class SqliteQueue:
             await asyncio.gather(self._maintenance_task, return_exceptions=True)
         await self._promotion.close()
         await self._store.close()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarms.close()
         self._lock.release()
         self._lock = None
 
@@ -170,27 +162,25 @@ class SqliteQueue:
         """Follow a config change, see `Queue`."""
         self._route_ids.clear()
         for name, spec in connections.items():
-            lane = self._memory.lane_of(name)
-            if lane is None or lane.source != self._source_id(spec.source):
-                lane = self._new_lane(name, spec.source)
-            lane.spec = spec
-            await self._promotion.set_ordered(lane, spec.ordered)
-        buried: dict[str, int] = {}
-        for lane in list(self._memory.lanes.values()):
-            if lane.name in connections and self._memory.by_name[lane.name] is lane:
+            backlog = self._memory.by_name.get(name)
+            if backlog is None or backlog.source != self._source_id(spec.source):
+                backlog = self._new_backlog(name, spec.source)
+            backlog.spec = spec
+            await self._order_switch.set_ordered(backlog, spec.ordered)
+        ended: dict[str, int] = {}
+        for backlog in list(self._memory.backlogs.values()):
+            if backlog.name in connections and self._memory.by_name[backlog.name] is backlog:
                 continue
-            lane.spec = None
-            if n := await self._maintenance.bury_all(lane):
-                buried[lane.name] = buried.get(lane.name, 0) + n
-        return buried
+            backlog.spec = None
+            if n := await self._maintenance.dead_letter_all(backlog):
+                ended[backlog.name] = ended.get(backlog.name, 0) + n
+        return ended
 
-    def _new_lane(self, name: str, source: str) -> Lane:
-        number = self._memory.last_lane + 1
-        lane = Lane(number, name, self._source_id(source), None)
-        self._memory.add_lane(lane)
-        self._store.journal.connections.append((lane.id, name, lane.source))
+    def _new_backlog(self, name: str, source: str) -> ConnectionBacklog:
+        backlog = self._memory.new_backlog(name, self._source_id(source))
+        self._store.journal.connections.append((backlog.id, name, backlog.source))
         self._store.flush_soon()
-        return lane
+        return backlog
 
     def _source_id(self, name: str) -> int:
         number = self._sources.get(name)
@@ -215,7 +205,9 @@ class SqliteQueue:
         await self._require_room(self._source_id(source), size)
         answer: asyncio.Future[Sequence[bool]] = self._loop.create_future()
         store.journal.intake.append(
-            Intake(self._source_id(source), source, events, received_at, route_ids, size, answer)
+            PendingAppend(
+                self._source_id(source), source, events, received_at, route_ids, size, answer
+            )
         )
         self._arriving_bytes += size
         store.flush_soon()
@@ -229,7 +221,7 @@ class SqliteQueue:
             # Room may also have been made by others meanwhile.
             if not await self._maintenance.take_back() and self._is_over_budget(source, size):
                 raise QueueFull(
-                    f"the queue holds {self._used_bytes} bytes and may hold "
+                    f"the queue holds {self._memory.usage.total} bytes and may hold "
                     f"{self._config.max_pending} (queue.max_pending; the last of it is for sources "
                     "that use less than their part): wait, or raise it",
                     FULL_RETRY_AFTER_S,
@@ -237,12 +229,8 @@ class SqliteQueue:
             self._store.require_intake()
 
     def _is_over_budget(self, source: int, more: int) -> bool:
-        used = self._used_bytes + self._arriving_bytes + more
+        used = self._memory.usage.total + self._arriving_bytes + more
         return used > self._backpressure.limit(source, used)
-
-    @property
-    def _used_bytes(self) -> int:
-        return self._memory.live_bytes + self._memory.retry_bytes
 
     def _ids_of(self, source: str, route: Route) -> RouteIds:
         known = self._route_ids.get(id(route))
@@ -250,7 +238,7 @@ class SqliteQueue:
             return known[1]
         ids = RouteIds(
             *(
-                tuple(self._lane_id(source, name) for name in names)
+                tuple(self._number_of(source, name) for name in names)
                 for names in (route.pending, route.unsupported, route.filtered)
             )
         )
@@ -259,23 +247,23 @@ class SqliteQueue:
         self._route_ids[id(route)] = (route, ids)  # the route too, so that its id stays its own
         return ids
 
-    def _lane_id(self, source: str, name: str) -> int:
-        lane = self._memory.lane_of(name)
-        if lane is None:
+    def _number_of(self, source: str, name: str) -> int:
+        backlog = self._memory.by_name.get(name)
+        if backlog is None:
             # A reload gives routes out a moment before it gives the queue the connections.
-            lane = self._new_lane(name, source)
-            lane.spec = ConnectionSpec(source)
-        return lane.id
+            backlog = self._new_backlog(name, source)
+            backlog.spec = ConnectionSpec(source)
+        return backlog.id
 
     def _on_commit(self, journal: Journal, committed: Committed) -> None:
         memory = self._memory
         memory.count(committed.deltas)
         memory.written(journal)
-        for lane in memory.stored(committed.stored):
-            limit = None if lane.spec is None else lane.spec.max_backlog
-            if limit is not None and lane.pending_bytes > limit:
+        for backlog in memory.stored(committed.stored):
+            limit = None if backlog.spec is None else backlog.spec.max_backlog
+            if limit is not None and backlog.pending_bytes > limit:
                 self._is_urgent.set()
-            self._on_work(lane.name)
+            self._on_work(backlog.name)
         if self._maintenance.is_urgent:
             self._is_urgent.set()
 
@@ -292,16 +280,16 @@ class SqliteQueue:
         exclude_users: frozenset[bytes] = frozenset(),
     ) -> Lease | None:
         """Take deliveries, see `Queue`. Raises QueueUnavailable where they cannot be read."""
-        lane = self._memory.lane_of(connection)
-        if lane is None:
+        backlog = self._memory.by_name.get(connection)
+        if backlog is None:
             return None
         self._expire()
         if retries:
-            take = partial(self._acquisition.retries, lane)
-        elif lane.order is not None:
-            take = partial(self._acquisition.ordered, lane, lane.order)
+            take = partial(self._acquisition.retries, backlog)
+        elif backlog.order is not None:
+            take = partial(self._acquisition.ordered, backlog, backlog.order)
         else:
-            take = partial(self._acquisition.fresh, lane)
+            take = partial(self._acquisition.fresh, backlog)
         lease = await take(
             max_events=max_events,
             max_bytes=max_bytes,
@@ -309,9 +297,9 @@ class SqliteQueue:
             exclude_users=exclude_users,
         )
         if retries:
-            self._plan_alarm(lane)  # for the one behind those that were taken
+            self._alarms.plan_retry(backlog)  # for the one behind those that were taken
         elif lease is not None:
-            self._set_timer(lease.expires_at)
+            self._alarms.ring_at(lease.expires_at)
         return lease
 
     async def extend(self, lease: Lease, term_s: float) -> None:
@@ -328,48 +316,17 @@ class SqliteQueue:
         self._leases.settle(lease, verdicts, store.journal, now)
         store.flush_soon()
 
-    # --- what wakes others ---
+    # --- in between ---
 
-    def _has_work(self, lane: Lane) -> None:
-        self._plan_alarm(lane)
-        self._on_work(lane.name)
-
-    def _plan_alarm(self, lane: Lane) -> None:
-        """Tell of a lane's next retry when it falls due; of those that are due it was told."""
-        at = lane.next_retry_at()
-        if at is not None and self._clock() < at < lane.alarm_at:
-            lane.alarm_at = at
-            heappush(self._alarms, (at, lane.id))
-            self._set_timer(at)
-
-    def _set_timer(self, at: float) -> None:
-        if at < self._timer_at:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer_at = at
-            self._timer = self._loop.call_later(max(0.0, at - self._clock()), self._ring)
-
-    def _ring(self) -> None:
-        self._timer, self._timer_at = None, float("inf")
-        now = self._clock()
-        self._expire()
-        while self._alarms and self._alarms[0][0] <= now:
-            at, number = heappop(self._alarms)
-            lane = self._memory.lanes[number]
-            if lane.alarm_at == at:
-                lane.alarm_at = float("inf")
-                self._has_work(lane)
-        if self._alarms:
-            self._set_timer(self._alarms[0][0])
-        if (expiry := self._leases.next_expiry) is not None:
-            self._set_timer(expiry)
-
-    def _expire(self) -> None:
+    def _expire(self) -> float | None:
+        """Take back what is overdue; when a lease may expire next."""
         expiry = self._leases.next_expiry
         now = self._clock()
         if expiry is not None and expiry <= now:
             self._leases.expire(self._store.journal, now)
             self._store.flush_soon()
+            return self._leases.next_expiry
+        return expiry
 
     async def _keep_up(self) -> None:
         while True:
@@ -383,20 +340,21 @@ class SqliteQueue:
 
     def depth(self, connection: str) -> Depth:
         """What a connection has in the queue, see `Queue`."""
-        lane = self._memory.lane_of(connection)
-        if lane is None:
+        backlog = self._memory.by_name.get(connection)
+        if backlog is None:
             return Depth(0, 0, 0, None, None)
         self._expire()
+        order = backlog.order
         return Depth(
-            lane.fresh,
-            lane.retrying,
-            lane.leased,
-            lane.oldest_at(self._clock()),
-            lane.next_retry_at(),
-            lane.pending_bytes,
-            lane.aside,
-            0 if lane.order is None else len(lane.order.heads),
-            None if lane.order is None else lane.order.held_since,
+            backlog.fresh,
+            backlog.retrying,
+            backlog.leased,
+            backlog.oldest_at(self._clock()),
+            backlog.next_retry_at,
+            backlog.pending_bytes,
+            backlog.parked,
+            0 if order is None else len(order.heads),
+            None if order is None else order.held_since,
         )
 
     def books(self) -> Books:
@@ -410,10 +368,10 @@ class SqliteQueue:
             for name, counted in self._counted_by_name().items()
         }
 
-    def _counted_by_name(self) -> dict[str, list[list[int]]]:
-        counted: dict[str, list[list[int]]] = {}
-        for lane in self._memory.lanes.values():
-            counted.setdefault(lane.name, []).append(lane.books)
+    def _counted_by_name(self) -> dict[str, list[Sequence[int]]]:
+        counted: dict[str, list[Sequence[int]]] = {}
+        for backlog in self._memory.backlogs.values():
+            counted.setdefault(backlog.name, []).append(backlog.books)
         return counted
 
     async def audit(self) -> Books:
@@ -428,13 +386,10 @@ class SqliteQueue:
                 find,
                 message_id=message_id,
                 sources=dict(self._sources),
-                names={lane.id: lane.name for lane in self._memory.lanes.values()},
+                names={backlog.id: backlog.name for backlog in self._memory.backlogs.values()},
             )
         )
-        return [
-            with_whereabouts(record, self._memory, self._leases, self._clock())
-            for record in records
-        ]
+        return [with_locations(record, self._memory, self._clock()) for record in records]
 
     # --- dead letters ---
 
@@ -447,7 +402,7 @@ class SqliteQueue:
                 dead_letters.listed,
                 where=where,
                 ids=self._maintenance.ids_by_name(),
-                names={lane.id: lane.name for lane in self._memory.lanes.values()},
+                names={backlog.id: backlog.name for backlog in self._memory.backlogs.values()},
                 limit=limit,
                 after=after,
             )
@@ -455,7 +410,7 @@ class SqliteQueue:
 
     async def dead_letter(self, letter_id: str) -> DeadLetter | None:
         """One dead letter with its event."""
-        names = {lane.id: lane.name for lane in self._memory.lanes.values()}
+        names = {backlog.id: backlog.name for backlog in self._memory.backlogs.values()}
         return await self._store.read(partial(dead_letters.shown, letter_id=letter_id, names=names))
 
     async def replay(self, where: DeadLetterFilter, *, dry_run: bool) -> Selection:
@@ -471,9 +426,9 @@ class SqliteQueue:
         memory, store = self._memory, self._store
         return QueueStats(
             intake=store.intake,
-            live_bytes=self._used_bytes,
+            live_bytes=memory.usage.total,
             max_bytes=self._config.max_pending,
-            dead_letter_bytes=memory.totals[LETTER_BYTES],
+            dead_letter_bytes=memory.totals[DEAD_LETTER_BYTES],
             dead_letters_dropped=store.meta.letters_dropped,
             evicted=store.meta.evicted,
             dedupe=self._dedupe.stats() if self._dedupe is not None else DedupeStats(0.0, 0, 0),

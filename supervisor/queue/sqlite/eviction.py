@@ -2,7 +2,7 @@
 
 Owns what happens to a backlog that is over its share of the disk, or whose
 connection has left the config, and the compaction of chunks that are mostly
-dead. Each call is one slice within the writer's transaction. Must not touch
+dead. Each job is one slice within the writer's transaction. Must not touch
 the state in memory: what a slice has changed, it returns.
 """
 
@@ -25,27 +25,28 @@ from supervisor.queue.sqlite.chunks import (
     mask_of,
     to_blob,
 )
-from supervisor.queue.sqlite.dead_letters import LETTER_OVERHEAD, message_id_of
+from supervisor.queue.sqlite.counters import (
+    COUNTERS,
+    DEAD_LETTER_BYTES,
+    DEAD_LETTERS,
+    FAILED,
+    PENDING,
+    PENDING_BYTES,
+    RETRYING,
+)
+from supervisor.queue.sqlite.dead_letters import DEAD_LETTER_OVERHEAD, message_id_of
 from supervisor.queue.sqlite.journal import (
-    LETTER,
-    LETTER_FROM_RETRY,
+    DEAD_LETTER,
+    DEAD_LETTER_FROM_RETRY,
     SET_PROGRESS,
     Deltas,
+    Meta,
     count,
     delete_chunks,
     encode_odd,
     history_size,
 )
-from supervisor.queue.sqlite.schema import (
-    ASIDE,
-    COUNTERS,
-    FAILED,
-    LETTER_BYTES,
-    LETTERS,
-    PENDING,
-    PENDING_BYTES,
-    RETRYING,
-)
+from supervisor.queue.sqlite.schema import PARKED
 
 #: Deliveries that one transaction evicts, and chunks that one looks at.
 SLICE, CHUNKS = 1000, 200
@@ -55,7 +56,7 @@ SLICE, CHUNKS = 1000, 200
 class Evicted:
     """What a slice has done. `chunks` has, by chunk id, the mask that is gone.
 
-    `heads` and `aside` are the users of `retries`: of those that were to be tried
+    `barriers` and `parked` are the users of `retries`: of those that were to be tried
     again, and of those that waited behind them. `cursor` is where the next slice
     goes on, None at the end of the backlog.
     """
@@ -64,8 +65,8 @@ class Evicted:
     size_bytes: int = 0
     cursor: int | None = None
     retries: list[int] = field(default_factory=list)
-    heads: list[bytes] = field(default_factory=list)
-    aside: list[bytes] = field(default_factory=list)
+    barriers: list[bytes] = field(default_factory=list)
+    parked: list[bytes] = field(default_factory=list)
     retry_bytes: int = 0
     chunks: dict[int, int] = field(default_factory=dict)
     finished: dict[int, int] = field(default_factory=dict)
@@ -74,16 +75,18 @@ class Evicted:
 
 
 @dataclass(frozen=True, slots=True)
-class Eviction:
-    """Which deliveries of one connection go: the oldest, up to `size_bytes` (None: all of them).
+class EvictJob:
+    """Deliveries of one connection go: the oldest, up to `size_bytes` (None: all of them).
 
-    What is leased stays: whoever has it decides it.
+    What is leased stays: the lease decides it. Dead letters get row ids from `first_row_id` on.
+    `is_overflow`: they go for want of room, and are counted as evicted.
     """
 
     connection: int
     source: int
     size_bytes: int | None
     reason: str
+    is_overflow: bool
     leased: Mapping[int, int]
     leased_retries: frozenset[int]
     now: float
@@ -91,51 +94,58 @@ class Eviction:
     keeps_history: bool
     cursor: int
 
+    def run(self, db: sqlite3.Connection, meta: Meta) -> Evicted:
+        """Up to `SLICE` deliveries: retries first, which have left the log earlier."""
+        done = _evict_slice(db, self)
+        meta.history_bytes += done.history_bytes
+        if self.is_overflow:
+            meta.evicted += done.n
+        return done
 
-def evict_slice(db: sqlite3.Connection, order: Eviction) -> Evicted:
-    """Bury up to `SLICE` deliveries: retries first, which have left the log earlier."""
-    done = Evicted(cursor=order.cursor)
-    limit = float("inf") if order.size_bytes is None else order.size_bytes
-    _evict_retries(db, order, limit, done)
+
+def _evict_slice(db: sqlite3.Connection, job: EvictJob) -> Evicted:
+    done = Evicted(cursor=job.cursor)
+    limit = float("inf") if job.size_bytes is None else job.size_bytes
+    _evict_retries(db, job, limit, done)
     if done.n < SLICE and done.size_bytes < limit:
-        _evict_fresh(db, order, limit, done)
+        _evict_fresh(db, job, limit, done)
     delta = [0] * len(COUNTERS)
     delta[FAILED] += done.n
     delta[PENDING] -= done.n
     delta[PENDING_BYTES] -= done.size_bytes
     delta[RETRYING] -= len(done.retries)
-    delta[LETTERS] += done.n
-    delta[LETTER_BYTES] += done.size_bytes + done.n * LETTER_OVERHEAD
-    done.deltas = {order.connection: delta}
+    delta[DEAD_LETTERS] += done.n
+    delta[DEAD_LETTER_BYTES] += done.size_bytes + done.n * DEAD_LETTER_OVERHEAD
+    done.deltas = {job.connection: delta}
     count(db, done.deltas)
     return done
 
 
-def _evict_retries(db: sqlite3.Connection, order: Eviction, limit: float, done: Evicted) -> None:
+def _evict_retries(db: sqlite3.Connection, job: EvictJob, limit: float, done: Evicted) -> None:
     rows = db.execute(
         "SELECT id, attempts, first_at, received, user, error, payload, next_at FROM retries "
         "WHERE connection = ? ORDER BY id LIMIT ?",
-        (order.connection, SLICE + len(order.leased_retries)),
+        (job.connection, SLICE + len(job.leased_retries)),
     )
     for row_id, attempts, first_at, received, user, error, payload, next_at in rows.fetchall():
         if done.n >= SLICE or done.size_bytes >= limit:
             return
-        if row_id in order.leased_retries:
+        if row_id in job.leased_retries:
             continue
         db.execute(
-            LETTER_FROM_RETRY,
+            DEAD_LETTER_FROM_RETRY,
             (
-                order.first_row_id + done.n,
-                order.connection,
+                job.first_row_id + done.n,
+                job.connection,
                 Outcome.FAILED,
                 attempts,
                 first_at,
-                order.now,
+                job.now,
                 received,
                 len(payload),
                 None,
                 message_id_of(payload),
-                f"{order.reason}; last error: {error}" if error else order.reason,
+                f"{job.reason}; last error: {error}" if error else job.reason,
                 user,
                 payload,
                 row_id,
@@ -143,38 +153,38 @@ def _evict_retries(db: sqlite3.Connection, order: Eviction, limit: float, done: 
         )
         db.execute("DELETE FROM retries WHERE id = ?", (row_id,))
         done.retries.append(row_id)
-        (done.aside if next_at >= ASIDE else done.heads).append(user)
+        (done.parked if next_at >= PARKED else done.barriers).append(user)
         done.retry_bytes += len(payload)
         done.n += 1
         done.size_bytes += len(payload)
 
 
-def _evict_fresh(db: sqlite3.Connection, order: Eviction, limit: float, done: Evicted) -> None:
+def _evict_fresh(db: sqlite3.Connection, job: EvictJob, limit: float, done: Evicted) -> None:
     rows = db.execute(
         "SELECT id, count, routes, which, received FROM chunks "
         "WHERE source = ? AND id > ? ORDER BY id LIMIT ?",
-        (order.source, order.cursor, CHUNKS),
+        (job.source, job.cursor, CHUNKS),
     ).fetchall()
     for chunk, size, routes, which, received in rows:
         if done.n >= SLICE or done.size_bytes >= limit:
             return
         masks = Routing.decoded(routes, which, size).masks()
         progress = progress_of(db, chunk)
-        wanted = masks.get(order.connection, 0) & ~order.leased.get(chunk, 0)
-        if order.connection in progress:
-            wanted &= ~progress[order.connection][0]
+        wanted = masks.get(job.connection, 0) & ~job.leased.get(chunk, 0)
+        if job.connection in progress:
+            wanted &= ~progress[job.connection][0]
         if wanted:
-            gone = _bury(db, order, chunk, wanted, received, limit, done)
-            _, unsupported, moved = progress.get(order.connection, (0, 0, 0))
+            gone = _dead_letter(db, job, chunk, wanted, received, limit, done)
+            _, unsupported, moved = progress.get(job.connection, (0, 0, 0))
             left = {c: mask & ~progress.get(c, (0,))[0] for c, mask in masks.items()}
-            left[order.connection] &= ~gone
-            mine = (masks[order.connection] & ~left[order.connection], unsupported, moved | gone)
-            progress[order.connection] = mine
+            left[job.connection] &= ~gone
+            mine = (masks[job.connection] & ~left[job.connection], unsupported, moved | gone)
+            progress[job.connection] = mine
             done.chunks[chunk] = gone
             if any(left.values()):
-                db.execute(SET_PROGRESS, (chunk, order.connection, *map(to_blob, mine)))
+                db.execute(SET_PROGRESS, (chunk, job.connection, *map(to_blob, mine)))
             else:
-                _finish(db, order, chunk, size, progress, done)
+                _finish(db, job, chunk, size, progress, done)
             if wanted & ~gone:
                 return  # the slice was full: the next one looks here again
         done.cursor = chunk
@@ -182,9 +192,9 @@ def _evict_fresh(db: sqlite3.Connection, order: Eviction, limit: float, done: Ev
         done.cursor = None
 
 
-def _bury(
+def _dead_letter(
     db: sqlite3.Connection,
-    order: Eviction,
+    job: EvictJob,
     chunk: int,
     mask: int,
     received: float,
@@ -201,19 +211,19 @@ def _bury(
             break
         body = bodies[index]
         db.execute(
-            LETTER,
+            DEAD_LETTER,
             (
-                order.first_row_id + done.n,
-                order.connection,
+                job.first_row_id + done.n,
+                job.connection,
                 Outcome.FAILED,
                 0,
                 None,
-                order.now,
+                job.now,
                 received,
                 len(body),
                 None,
                 message_id_of(body),
-                order.reason,
+                job.reason,
                 users[index * USER_BYTES : (index + 1) * USER_BYTES],
                 body,
                 keys[index * KEY_BYTES : (index + 1) * KEY_BYTES],
@@ -235,14 +245,14 @@ def progress_of(db: sqlite3.Connection, chunk: int) -> dict[int, tuple[int, int,
 
 def _finish(
     db: sqlite3.Connection,
-    order: Eviction,
+    job: EvictJob,
     chunk: int,
     size: int,
     progress: Mapping[int, tuple[int, int, int]],
     done: Evicted,
 ) -> None:
     (freed,) = db.execute("SELECT size FROM chunks WHERE id = ?", (chunk,)).fetchone()
-    if order.keeps_history:
+    if job.keeps_history:
         odd = encode_odd({c: (u, m) for c, (_, u, m) in progress.items() if u or m})
         db.execute(
             "INSERT INTO history (source, received, count, size, routes, which, odd, keys) "
@@ -263,8 +273,18 @@ class Compacted:
     cursor: int | None = None
 
 
-def compact_slice(db: sqlite3.Connection, cursor: int) -> Compacted:
-    """Take dead events' payload out of chunks after `cursor` that are less than half alive."""
+@dataclass(frozen=True, slots=True)
+class CompactJob:
+    """Dead events' payload leaves chunks after `cursor` that are less than half alive."""
+
+    cursor: int
+
+    def run(self, db: sqlite3.Connection, meta: Meta) -> Compacted:
+        """One slice of the log."""
+        return _compact_slice(db, self.cursor)
+
+
+def _compact_slice(db: sqlite3.Connection, cursor: int) -> Compacted:
     done = Compacted()
     rows = db.execute(
         "SELECT id, count, size, routes, which FROM chunks WHERE id > ? "

@@ -19,7 +19,7 @@ from supervisor.queue.sqlite.chunks import (
 )
 from supervisor.queue.sqlite.eviction import progress_of
 from supervisor.queue.sqlite.journal import decode_odd
-from supervisor.queue.sqlite.schema import ASIDE
+from supervisor.queue.sqlite.schema import PARKED
 
 _PENDING, _FINISHED, _DEAD = "pending", "finished", "dead"
 
@@ -107,7 +107,7 @@ def _find_one(
             None,
             attempts,
             error or None,
-            next_at if next_at < ASIDE else None,
+            next_at if next_at < PARKED else None,
             False,
             None,
             user,
@@ -223,7 +223,7 @@ def _in_history(
 
 def _ended(where: str, name: str, unsupported: int, moved: int) -> DeliveryRecord:
     if moved:
-        # Found among neither retries nor letters, else they would speak for it.
+        # Found among neither retries nor dead letters, else they would speak for it.
         return DeliveryRecord(
             where, name, _FINISHED, Outcome.FAILED, 1, _DROPPED, None, False, None
         )

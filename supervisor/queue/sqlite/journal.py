@@ -18,8 +18,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from supervisor.queue import NewEvent
-from supervisor.queue.sqlite.backlog import Chunk, RetryRow, Share
+from supervisor.queue import Delivery, NewEvent
+from supervisor.queue.sqlite.chunk_progress import Chunk, ChunkProgress
 from supervisor.queue.sqlite.chunks import (
     EVENT_OVERHEAD,
     KEY_BYTES,
@@ -29,7 +29,7 @@ from supervisor.queue.sqlite.chunks import (
     keys_of,
     to_blob,
 )
-from supervisor.queue.sqlite.schema import (
+from supervisor.queue.sqlite.counters import (
     ACCEPTED,
     COUNTERS,
     FILTERED,
@@ -37,6 +37,7 @@ from supervisor.queue.sqlite.schema import (
     PENDING_BYTES,
     UNSUPPORTED,
 )
+from supervisor.queue.sqlite.retry_heap import RetryEntry
 
 #: Bytes that a row of the history is reckoned at, beside its keys.
 HISTORY_OVERHEAD = 100
@@ -57,14 +58,14 @@ RETRY_AGAIN = (
     "UPDATE retries SET next_at = ?, alone = ?, attempts = ?, first_at = ?, error = ? WHERE id = ?"
 )
 END_RETRY = "DELETE FROM retries WHERE id = ?"
-_LETTER = """
+_DEAD_LETTER = """
     INSERT INTO dead_letters (id, connection, outcome, attempts, first_at, last_at, received, size,
                               exit, message_id, reason, user, payload, key)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {key})
 """
-LETTER_FROM_CHUNK = _LETTER.format(key=KEY_IN_CHUNK)
-LETTER_FROM_RETRY = _LETTER.format(key="(SELECT key FROM retries WHERE id = ?)")
-LETTER = _LETTER.format(key="?")
+DEAD_LETTER_FROM_CHUNK = _DEAD_LETTER.format(key=KEY_IN_CHUNK)
+DEAD_LETTER_FROM_RETRY = _DEAD_LETTER.format(key="(SELECT key FROM retries WHERE id = ?)")
+DEAD_LETTER = _DEAD_LETTER.format(key="?")
 ENDED_ON_RETRY = """
     INSERT INTO history (source, received, count, size, connection, outcome, attempts, keys)
     SELECT ?, received, 1, ?, connection, ?, ?, key
@@ -87,7 +88,7 @@ _BOOKS = (
 )
 
 
-class Dedupe(Protocol):
+class RepeatDetector(Protocol):
     """What the writer asks of the deduplication index, within its transactions."""
 
     def is_repeat(
@@ -102,7 +103,7 @@ class Dedupe(Protocol):
 
 
 @dataclass(slots=True)
-class Intake:
+class PendingAppend:
     """Events of one `append`; `answer` says which were accepted."""
 
     source: int
@@ -115,21 +116,46 @@ class Intake:
 
 
 @dataclass(slots=True)
+class UnwrittenRetry:
+    """A retry that the disk may not have like this yet; times are epoch seconds."""
+
+    id: int
+    next_at: float
+    alone: bool
+    attempts: int
+    first_at: float | None
+    delivery: Delivery
+
+    @property
+    def entry(self) -> RetryEntry:
+        """The same as memory orders it."""
+        return (self.next_at, self.id, self.alone, self.delivery.received_at)
+
+    @property
+    def next_delivery(self) -> Delivery:
+        """The same as a lease has it."""
+        known = self.delivery
+        return Delivery(
+            known.body, self.attempts + 1, known.received_at, known.user_key, self.first_at
+        )
+
+
+@dataclass(slots=True)
 class Journal:
     """Everything since the last commit. What failed to be written goes in front of what followed.
 
-    `dirty` are shares with new progress, `finished` chunks that all connections
-    are through with; `deltas` are changes of counters by connection.
+    `dirty` is the progress that a commit has to write, `finished` has the chunks that all
+    connections are through with; `deltas` are changes of counters by connection.
     """
 
-    intake: list[Intake] = field(default_factory=list)
+    intake: list[PendingAppend] = field(default_factory=list)
     sources: list[tuple[int, str]] = field(default_factory=list)
     connections: list[tuple[int, str, int]] = field(default_factory=list)
     statements: list[Statement] = field(default_factory=list)
-    dirty: dict[Share, None] = field(default_factory=dict)
-    progress: list[tuple[int, int, bytes, bytes, bytes]] = field(default_factory=list)
+    dirty: dict[ChunkProgress, None] = field(default_factory=dict)
+    sealed: list[tuple[int, int, bytes, bytes, bytes]] = field(default_factory=list)
     finished: list[Chunk] = field(default_factory=list)
-    retries: dict[int, RetryRow] = field(default_factory=dict)
+    retries: dict[int, UnwrittenRetry] = field(default_factory=dict)
     ended_retries: list[int] = field(default_factory=list)
     history_bytes: int = 0
     deltas: Deltas = field(default_factory=dict)
@@ -155,11 +181,27 @@ class Journal:
         delta[counter] += n
 
     def seal(self) -> None:
-        """Write down the progress of dirty shares as of now; nothing is added after this."""
-        self.progress = [_progress_of(share) for share in self.dirty]
+        """Write down the progress as of now; nothing is added after this."""
+        self.sealed = [_columns_of(progress) for progress in self.dirty]
+
+    def note_progress(self, progress: ChunkProgress) -> None:
+        """A connection has settled something of a chunk."""
+        if progress not in self.dirty:
+            self.dirty[progress] = None
+            progress.chunk.progress_noted()
+
+    def note_finished(self, chunk: Chunk) -> None:
+        """All connections are through with a chunk: it goes, and its progress with it."""
+        self.finished.append(chunk)
+        for progress in chunk.progress.values():
+            if progress in self.dirty:
+                del self.dirty[progress]
+                chunk.progress_written()
 
     def put_before(self, later: Journal) -> Journal:
         """This journal, which could not be written, and what came since; intake is not kept."""
+        for progress in self.dirty.keys() & later.dirty.keys():
+            progress.chunk.progress_written()  # it was noted twice, and will be written once
         merged = Journal(
             later.intake,
             self.sources + later.sources,
@@ -204,7 +246,7 @@ class Meta:
 
 
 @dataclass(slots=True)
-class Stored:
+class WrittenChunk:
     """A chunk that was written: its number, its source's and its size on disk."""
 
     id: int
@@ -218,7 +260,7 @@ class Stored:
 class Committed:
     """What a transaction has done that the event loop does not know yet."""
 
-    stored: list[Stored] = field(default_factory=list)
+    stored: list[WrittenChunk] = field(default_factory=list)
     accepted: list[list[bool]] = field(default_factory=list)
     deltas: Deltas = field(default_factory=dict)
 
@@ -237,7 +279,7 @@ def add_deltas(to: Deltas, more: Mapping[int, Sequence[int]]) -> None:
 def write(
     db: sqlite3.Connection,
     journal: Journal,
-    dedupe: Dedupe | None,
+    dedupe: RepeatDetector | None,
     meta: Meta,
     *,
     keeps_history: bool,
@@ -253,8 +295,8 @@ def write(
         db.executemany("INSERT OR REPLACE INTO connections VALUES (?, ?, ?)", journal.connections)
     for sql, group in groupby(journal.statements, itemgetter(0)):
         db.executemany(sql, map(itemgetter(1), group))
-    if journal.progress:
-        db.executemany(SET_PROGRESS, journal.progress)
+    if journal.sealed:
+        db.executemany(SET_PROGRESS, journal.sealed)
     if journal.finished:
         _end_chunks(db, journal.finished, meta, keeps_history=keeps_history)
     meta.history_bytes += journal.history_bytes
@@ -273,13 +315,13 @@ def count(db: sqlite3.Connection, deltas: Deltas) -> None:
         db.executemany(_BOOKS, [(connection, *delta) for connection, delta in deltas.items()])
 
 
-def _progress_of(share: Share) -> tuple[int, int, bytes, bytes, bytes]:
+def _columns_of(progress: ChunkProgress) -> tuple[int, int, bytes, bytes, bytes]:
     return (
-        share.chunk.id,
-        share.connection,
-        to_blob(share.route & ~share.left),
-        to_blob(share.unsupported),
-        to_blob(share.moved),
+        progress.chunk.id,
+        progress.connection,
+        to_blob(progress.route & ~progress.unsettled),
+        to_blob(progress.unsupported),
+        to_blob(progress.moved),
     )
 
 
@@ -312,9 +354,9 @@ def _odd_of(chunk: Chunk) -> bytes:
     """What did not end as delivered, by connection; mostly nothing."""
     return encode_odd(
         {
-            share.connection: (share.unsupported, share.moved)
-            for share in chunk.shares.values()
-            if share.unsupported or share.moved
+            progress.connection: (progress.unsupported, progress.moved)
+            for progress in chunk.progress.values()
+            if progress.unsupported or progress.moved
         }
     )
 
@@ -333,8 +375,8 @@ def decode_odd(odd: bytes) -> dict[int, tuple[bytes, bytes]]:
 
 def _take_in(
     db: sqlite3.Connection,
-    intake: Sequence[Intake],
-    dedupe: Dedupe | None,
+    intake: Sequence[PendingAppend],
+    dedupe: RepeatDetector | None,
     meta: Meta,
     result: Committed,
     *,
@@ -350,7 +392,7 @@ def _take_in(
         else:
             repeats = None
         dedupe.stage(db, keys, meta.clock)
-    by_source: dict[int, list[tuple[Intake, Sequence[NewEvent], list[bytes]]]] = {}
+    by_source: dict[int, list[tuple[PendingAppend, Sequence[NewEvent], list[bytes]]]] = {}
     at = 0
     for item, some in zip(intake, keys_by_intake, strict=True):
         events = item.events
@@ -371,7 +413,7 @@ def _take_in(
 def _store(
     db: sqlite3.Connection,
     source: int,
-    parts: list[tuple[Intake, Sequence[NewEvent], list[bytes]]],
+    parts: list[tuple[PendingAppend, Sequence[NewEvent], list[bytes]]],
     meta: Meta,
     result: Committed,
     *,
@@ -416,7 +458,7 @@ def _store(
                 chunk.payload,
             ),
         )
-        result.stored.append(Stored(meta.chunk_id, source, size, chunk, masks))
+        result.stored.append(WrittenChunk(meta.chunk_id, source, size, chunk, masks))
 
 
 _received_at_of = attrgetter("received_at")

@@ -1,377 +1,441 @@
 """The queue's state in memory as a whole, and how commits and reads change it.
 
-Owns all lanes, the chunks that are loaded, the payload cache and the sizes.
-It changes on the event loop's thread only. Must not do I/O or know SQL.
+Owns the backlogs of all connections, the chunks that are loaded, the retries that the disk does not
+have yet, and the sizes. It changes on the event loop's thread only. Must not do I/O or know SQL.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from operator import add
 
-from supervisor.queue import Delivery
-from supervisor.queue.sqlite.backlog import (
-    LOADED,
-    LOADED_RETRIES,
-    RETRY_WINDOW,
-    TIGHT_RETRY_WINDOW,
-    TIGHT_WINDOW,
-    WINDOW,
-    Chunk,
-    Due,
-    Lane,
-    RetryRow,
-    Share,
-)
+from supervisor.queue.sqlite.backlog import ConnectionBacklog
+from supervisor.queue.sqlite.chunk_progress import Chunk, ChunkProgress, leased_in
+from supervisor.queue.sqlite.counters import COUNTERS
 from supervisor.queue.sqlite.eviction import Compacted, Evicted
-from supervisor.queue.sqlite.journal import Deltas, Journal, Stored
-from supervisor.queue.sqlite.schema import COUNTERS
+from supervisor.queue.sqlite.journal import Deltas, Journal, UnwrittenRetry, WrittenChunk
+from supervisor.queue.sqlite.payload_cache import PayloadCache
+from supervisor.queue.sqlite.refill import LogPage, StoredChunk, StoredConnection
+from supervisor.queue.sqlite.retry_heap import RetryBudget, RetryEntry
 
-#: Payload bytes that are kept in memory, so that what is delivered at once is never read.
-CACHE_BYTES = 32 * 1024 * 1024
-
-
-@dataclass(slots=True)
-class LoadedShare:
-    """One connection's part of a chunk, as it was on disk."""
-
-    connection: int
-    route: int
-    done: int
-    unsupported: int
-    moved: int
+#: Chunks that a connection's window holds, and the fewest when memory is tight.
+WINDOW, TIGHT_WINDOW = 1024, 2
+#: Records of progress in memory, past which windows are tight. What a chunk costs is these, one
+#: for each connection of its source: about 25 MB.
+LOADED = 65_536
 
 
-@dataclass(slots=True)
-class LoadedChunk:
-    """A chunk without its payload, as it was on disk."""
+class DiskUsage:
+    """Bytes of the store that are pending: chunks with all that is in them, and retries."""
 
-    id: int
-    count: int
-    received: float
-    size: int
-    shares: list[LoadedShare]
+    __slots__ = ("_chunks", "_retries")
+
+    def __init__(self) -> None:
+        self._chunks = 0
+        self._retries = 0
+
+    @property
+    def total(self) -> int:
+        """What counts against `queue.max_pending`."""
+        return self._chunks + self._retries
+
+    @property
+    def chunks(self) -> int:
+        """Chunks that not all connections are through with."""
+        return self._chunks
+
+    @property
+    def retries(self) -> int:
+        """Retries, those that are parked included."""
+        return self._retries
+
+    def chunk_came(self, size_bytes: int) -> None:
+        """A chunk is on disk."""
+        self._chunks += size_bytes
+
+    def chunk_shrank(self, size_bytes: int) -> None:
+        """So much of a chunk is gone, or will be with the next commit."""
+        self._chunks -= size_bytes
+
+    def retry_came(self, size_bytes: int) -> None:
+        """Retries are on disk, or will be with the next commit."""
+        self._retries += size_bytes
+
+    def retry_went(self, size_bytes: int) -> None:
+        """Retries are gone, or will be with the next commit."""
+        self._retries -= size_bytes
 
 
-@dataclass(slots=True)
-class Page:
-    """The next chunks, each with the connections that take it.
+class QueueMemory:
+    """Everything that is known without reading."""
 
-    `cursors` is how far was looked for each connection.
-    """
+    def __init__(self) -> None:
+        self.usage = DiskUsage()
+        self.payloads = PayloadCache()
+        self.retry_budget = RetryBudget()
+        self._backlogs: dict[int, ConnectionBacklog] = {}
+        self._by_name: dict[str, ConnectionBacklog] = {}
+        self._by_source: dict[int, list[ConnectionBacklog]] = {}
+        self._totals = [0] * len(COUNTERS)
+        self._last_number = 0
+        self._chunks: dict[int, Chunk] = {}
+        self._loaded_progress = 0
+        # Records of progress that there are when each connection has a chunk of its own loaded.
+        self._one_each = 0
+        self._unwritten: dict[int, UnwrittenRetry] = {}
+        # Retries that the disk may still have, to a reader that began before a commit.
+        self._ended: set[int] = set()
+        self._reads = 0
+        self._ended_later: list[int] = []
+        self._idle_later: list[Chunk] = []
+        # Chunks that were changed on disk past this memory while a read is under way.
+        self._changed: set[int] = set()
 
-    chunks: list[tuple[LoadedChunk, set[int]]]
-    cursors: dict[int, int]
+    # --- connections ---
 
+    def load(self, stored: StoredConnection) -> ConnectionBacklog:
+        """A connection as the disk has it at start."""
+        backlog = ConnectionBacklog(
+            stored.id,
+            stored.name,
+            stored.source,
+            self.retry_budget,
+            books=stored.books,
+            fresh=stored.fresh,
+            retrying=stored.retrying,
+            parked=stored.parked,
+            cursor=stored.cursor,
+            newest=stored.newest,
+        )
+        self._add(backlog)
+        self._totals = list(map(add, self._totals, stored.books))
+        if stored.retries is not None:
+            self.refill_retries(backlog, stored.retries, is_all=stored.has_all_retries)
+        return backlog
 
-@dataclass(slots=True)
-class Memory:
-    """Everything that is known without reading. `live_bytes` and `retry_bytes` are on disk.
+    def new_backlog(self, name: str, source: int) -> ConnectionBacklog:
+        """A connection that was unknown."""
+        backlog = ConnectionBacklog(self._last_number + 1, name, source, self.retry_budget)
+        self._add(backlog)
+        return backlog
 
-    `shares` are those of the chunks in memory. `unwritten` are retries that the disk
-    does not have like this yet, `ended` those that it may still have, to whoever
-    reads it now.
-    """
-
-    lanes: dict[int, Lane] = field(default_factory=dict)
-    by_name: dict[str, Lane] = field(default_factory=dict)
-    by_source: dict[int, list[Lane]] = field(default_factory=dict)
-    chunks: dict[int, Chunk] = field(default_factory=dict)
-    unwritten: dict[int, RetryRow] = field(default_factory=dict)
-    ended: set[int] = field(default_factory=set)
-    last_lane: int = 0
-    totals: list[int] = field(default_factory=lambda: [0] * len(COUNTERS))
-    live_bytes: int = 0
-    retry_bytes: int = 0
-    retries_loaded: int = 0
-    shares: int = 0
-    loads: int = 0
-    #: shares that there are when each connection has a chunk of its own loaded
-    _one_each: int = 0
-    _cached: dict[int, Chunk] = field(default_factory=dict)
-    _cached_bytes: int = 0
-    _drop_later: list[Chunk] = field(default_factory=list)
-    _ended_later: list[int] = field(default_factory=list)
-    #: chunks that were changed on disk past this memory while somebody reads
-    _changed: set[int] = field(default_factory=set)
-
-    # --- lanes ---
-
-    def add_lane(self, lane: Lane) -> None:
-        """A connection that was unknown. The newest one of a name is the one of this name."""
-        self.lanes[lane.id] = lane
-        self.last_lane = max(self.last_lane, lane.id)
-        self.by_name[lane.name] = lane
-        others = self.by_source.setdefault(lane.source, [])
+    def _add(self, backlog: ConnectionBacklog) -> None:
+        self._backlogs[backlog.id] = backlog
+        self._last_number = max(self._last_number, backlog.id)
+        self._by_name[backlog.name] = backlog
+        others = self._by_source.setdefault(backlog.source, [])
         self._one_each += 2 * len(others) + 1
-        others.append(lane)
+        others.append(backlog)
 
-    def lane_of(self, name: str) -> Lane | None:
-        """The connection of this name."""
-        return self.by_name.get(name)
+    @property
+    def backlogs(self) -> Mapping[int, ConnectionBacklog]:
+        """All there are, by number, also those that the config does not have any more."""
+        return self._backlogs
+
+    @property
+    def by_name(self) -> Mapping[str, ConnectionBacklog]:
+        """The newest one of each name: its source may have been changed."""
+        return self._by_name
+
+    @property
+    def by_source(self) -> Mapping[int, Sequence[ConnectionBacklog]]:
+        """By number of the source."""
+        return self._by_source
+
+    @property
+    def totals(self) -> Sequence[int]:
+        """The counters of all connections, as of the newest commit."""
+        return self._totals
+
+    # --- bounds ---
 
     @property
     def window(self) -> int:
         """How many chunks a connection may have loaded now.
 
         Where memory is tight, as many as all could have that have nothing yet, for as much memory
-        once more: those that came first, and may stand still, shall not leave the others crumbs.
+        once more: those that came first, and may stand still, must not leave the others crumbs.
         """
-        if self.shares < LOADED:
+        if self._loaded_progress < LOADED:
             return WINDOW
         return min(WINDOW, max(TIGHT_WINDOW, LOADED // max(1, self._one_each)))
 
     @property
-    def retry_window(self) -> int:
-        """How many retries a connection may have loaded now."""
-        return RETRY_WINDOW if self.retries_loaded < LOADED_RETRIES else TIGHT_RETRY_WINDOW
+    def chunks(self) -> Mapping[int, Chunk]:
+        """Chunks in memory, by id."""
+        return self._chunks
+
+    @property
+    def loaded_progress(self) -> int:
+        """Records of progress in memory."""
+        return self._loaded_progress
+
+    def leased_of(self, backlog: ConnectionBacklog) -> dict[int, int]:
+        """What of a connection's chunks is leased: masks by chunk id."""
+        return leased_in(self._chunks.values(), backlog.id)
 
     # --- what a commit has done ---
 
     def count(self, deltas: Deltas) -> None:
         """Counters have moved on disk."""
         for connection, delta in deltas.items():
-            lane = self.lanes[connection]
-            lane.books = list(map(add, lane.books, delta))
-            self.totals = list(map(add, self.totals, delta))
+            self._backlogs[connection].committed(delta)
+            self._totals = list(map(add, self._totals, delta))
 
-    def stored(self, stored: Iterable[Stored]) -> set[Lane]:
+    def stored(self, written: Iterable[WrittenChunk]) -> set[ConnectionBacklog]:
         """Chunks are on disk; the connections that have something of them."""
-        touched: set[Lane] = set()
+        touched: set[ConnectionBacklog] = set()
         limit = self.window
-        for item in stored:
+        for item in written:
             new = item.chunk
             chunk = Chunk(item.id, new.routing.count, new.received, item.size)
-            self.live_bytes += item.size
-            chunk.open = len(item.masks)
+            self.usage.chunk_came(item.size)
             for connection, mask in item.masks.items():
-                lane = self.lanes[connection]
-                touched.add(lane)
-                share = Share(chunk, connection, mask, mask, mask)
-                chunk.shares[connection] = share
-                if not lane.fresh:
-                    lane.cursor = lane.newest
-                if not lane.is_behind and len(lane.window) < limit:
-                    lane.cursor = item.id
-                    lane.take_in(share)
-                lane.newest = item.id
-                lane.fresh += mask.bit_count()
-            if chunk.holders:
+                backlog = self._backlogs[connection]
+                touched.add(backlog)
+                backlog.arrived(chunk.add(connection, mask), limit)
+            if chunk.is_pinned:
                 self._keep(chunk)
-                self.cache(chunk, new.deliveries)
+                self.payloads.put(chunk, new.deliveries)
         return touched
 
     def written(self, journal: Journal) -> None:
-        """A journal is on disk: what nobody holds is forgotten."""
-        for share in journal.dirty:
-            chunk = share.chunk
-            chunk.unwritten -= 1
-            self._drop_if_idle(chunk)
+        """A journal is on disk: what nothing needs any more is forgotten."""
+        for progress in journal.dirty:
+            progress.chunk.progress_written()
+            self._forget_if_idle(progress.chunk)
         for chunk in journal.finished:
             self._forget(chunk)
         for row_id, row in journal.retries.items():
-            if self.unwritten.get(row_id) is row:
-                del self.unwritten[row_id]
+            if self._unwritten.get(row_id) is row:
+                del self._unwritten[row_id]
         self._ended_later += journal.ended_retries
-        if not self.loads:
+        if not self._reads:
             self._forget_ended()
 
     def _forget_ended(self) -> None:
-        self.ended.difference_update(self._ended_later)
+        self._ended.difference_update(self._ended_later)
         self._ended_later.clear()
 
-    def _drop_if_idle(self, chunk: Chunk) -> None:
-        if not chunk.holders and not chunk.unwritten:
-            if self.loads:
-                # Somebody may be reading this chunk as it was before the commit.
-                self._drop_later.append(chunk)
-            else:
-                self._forget(chunk)
+    def _forget_if_idle(self, chunk: Chunk) -> None:
+        if not chunk.is_idle:
+            return
+        if self._reads:
+            # It may be being read as it was before the commit.
+            self._idle_later.append(chunk)
+        else:
+            self._forget(chunk)
 
     def _keep(self, chunk: Chunk) -> None:
-        self.chunks[chunk.id] = chunk
-        self.shares += len(chunk.shares)
+        self._chunks[chunk.id] = chunk
+        self._loaded_progress += len(chunk.progress)
 
     def _forget(self, chunk: Chunk) -> None:
-        if self.chunks.pop(chunk.id, None) is not None:
-            self.shares -= len(chunk.shares)
-        if self._cached.pop(chunk.id, None) is not None:
-            self._cached_bytes -= chunk.size
-        chunk.deliveries = None
+        if self._chunks.pop(chunk.id, None) is not None:
+            self._loaded_progress -= len(chunk.progress)
+        self.payloads.drop(chunk)
 
-    # --- payloads ---
+    # --- what is settled ---
 
-    def cache(self, chunk: Chunk, deliveries: list[Delivery]) -> None:
-        """Payload of a chunk that is in memory; the oldest others make room."""
-        if chunk.id in self._cached:
-            return
-        chunk.deliveries = deliveries
-        self._cached[chunk.id] = chunk
-        self._cached_bytes += chunk.size
-        while self._cached_bytes > CACHE_BYTES and len(self._cached) > 1:
-            oldest = self._cached.pop(next(iter(self._cached)))
-            oldest.deliveries = None
-            self._cached_bytes -= oldest.size
+    def settle(
+        self,
+        progress: ChunkProgress,
+        mask: int,
+        journal: Journal,
+        *,
+        unsupported: int = 0,
+        moved: int = 0,
+    ) -> None:
+        """Events of a chunk are settled for a connection; `journal` has it written down."""
+        journal.note_progress(progress)
+        if progress.settle(mask, unsupported=unsupported, moved=moved):
+            chunk = progress.chunk
+            if chunk.is_finished:
+                journal.note_finished(chunk)
+                self.usage.chunk_shrank(chunk.size)
+
+    def postponed(self, backlog: ConnectionBacklog, row: UnwrittenRetry, journal: Journal) -> None:
+        """A leased delivery waits for another attempt; `journal` has it written down."""
+        journal.retries[row.id] = row
+        self._unwritten[row.id] = row
+        backlog.retry_planned(row.entry)
+        self._prune_retries(backlog)
+
+    def retry_ended(self, row_id: int, size_bytes: int, journal: Journal) -> None:
+        """A retry is done with; `journal` has it written down."""
+        journal.ended_retries.append(row_id)
+        self._ended.add(row_id)
+        self.usage.retry_went(size_bytes)
+
+    # --- retries ---
+
+    @property
+    def unwritten_retries(self) -> Mapping[int, UnwrittenRetry]:
+        """Retries that the disk may not have like this yet, by row id."""
+        return self._unwritten
+
+    def promoted(self, backlog: ConnectionBacklog, entry: RetryEntry) -> None:
+        """What was parked is the next attempt of its user."""
+        backlog.promoted(entry)
+        self._prune_retries(backlog)
+
+    def replayed(self, backlog: ConnectionBacklog, entries: Iterable[RetryEntry]) -> None:
+        """Dead letters are retries again."""
+        for entry in entries:
+            backlog.retry_replayed(entry)
+            self._prune_retries(backlog)
+
+    def refill_retries(
+        self, backlog: ConnectionBacklog, rows: Sequence[RetryEntry], *, is_all: bool
+    ) -> None:
+        """A connection's next retries, as the disk has them; `is_all`: there are no others."""
+        elsewhere: AbstractSet[int] = backlog.leased_retries | self._ended
+        backlog.retries.refill(rows, is_all=is_all, elsewhere=elsewhere)
+
+    def forget_beyond(self, backlog: ConnectionBacklog) -> None:
+        """Retries beyond the horizon that a look at the disk will find."""
+        backlog.retries.forget_beyond(self._unwritten)
+
+    def _prune_retries(self, backlog: ConnectionBacklog) -> None:
+        # A connection that only fails never runs out of retries, and never looks at the disk. While
+        # one is being read, what was written after that began is nowhere else.
+        if backlog.retries.is_prunable and not self._reads:
+            self.forget_beyond(backlog)
 
     # --- reads ---
 
-    def load_ended(self) -> None:
-        """Nobody reads any more what a commit has changed meanwhile, if this was the last one."""
-        self.loads -= 1
-        if not self.loads:
-            for chunk in self._drop_later:
-                if not chunk.holders and not chunk.unwritten:
-                    self._forget(chunk)
-            self._drop_later.clear()
-            self._changed.clear()
-            self._forget_ended()
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """The disk is being read: what a commit takes from it meanwhile is kept until the end."""
+        self._reads += 1
+        try:
+            yield
+        finally:
+            self._reads -= 1
+            if not self._reads:
+                for chunk in self._idle_later:
+                    if chunk.is_idle:
+                        self._forget(chunk)
+                self._idle_later.clear()
+                self._changed.clear()
+                self._forget_ended()
 
-    def waiting_with(self, lane: Lane) -> dict[int, int]:
+    def waiting_with(self, backlog: ConnectionBacklog) -> dict[int, int]:
         """Connections that would read the same page of the log as this one, and their epochs."""
         return {
             other.id: other.epoch
-            for other in self.by_source[lane.source]
-            if other.cursor == lane.cursor and other.fresh and not other.window
+            for other in self._by_source[backlog.source]
+            if other.window.cursor == backlog.window.cursor
+            and other.fresh
+            and not other.window.listed
         }
 
-    def loaded(self, page: Page, epochs: Mapping[int, int]) -> None:
+    def loaded(self, page: LogPage, epochs: Mapping[int, int]) -> None:
         """A page of the log comes into the windows of those whose disk was not changed since.
 
         Nothing of it does where another connection's deliveries were evicted from a chunk that only
         the page knows: it may have been read before that, and they would be delivered after all.
         """
-        if any(row.id in self._changed and row.id not in self.chunks for row, _ in page.chunks):
-            return  # whoever waits for it reads it again
-        valid = {number for number, epoch in epochs.items() if self.lanes[number].epoch == epoch}
+        if any(row.id in self._changed and row.id not in self._chunks for row, _ in page.chunks):
+            return  # the connections that wait for it read it again
+        valid = {
+            number for number, epoch in epochs.items() if self._backlogs[number].epoch == epoch
+        }
         for row, takers in page.chunks:
             if takers.isdisjoint(valid):
                 continue
-            chunk = self.chunks.get(row.id)
+            chunk = self._chunks.get(row.id)
             if chunk is None:
                 chunk = _chunk_of(row)
                 self._keep(chunk)
             for number in takers & valid:
-                share = chunk.shares[number]
-                if share.left and not share.is_held:
-                    self.lanes[number].take_in(share)
-            if not chunk.holders and not chunk.unwritten:
-                self._drop_if_idle(chunk)
+                progress = chunk.progress[number]
+                if progress.unsettled and not progress.is_pinned:
+                    self._backlogs[number].window.take_in(progress)
+            self._forget_if_idle(chunk)
         for number in valid:
-            lane = self.lanes[number]
-            lane.cursor = max(lane.cursor, page.cursors[number])
-
-    def loaded_retries(self, lane: Lane, rows: Sequence[Due], *, is_all: bool) -> None:
-        """The next retries of a connection come into its window; `is_all`: there are no others."""
-        known = {entry[1] for entry in lane.due} | lane.leased_retries | self.ended
-        lane.horizon = None if is_all else rows[-1][:2]
-        for entry in rows:
-            if entry[1] not in lane.recent and entry[1] not in known:
-                self.plan(lane, entry)
-        recent, lane.recent = lane.recent, {}
-        for entry in recent.values():
-            if entry[1] not in known:
-                self.plan(lane, entry)
-
-    def plan(self, lane: Lane, entry: Due) -> None:
-        """A delivery waits for its next attempt."""
-        self.retries_loaded += lane.plan(entry, self.retry_window)
-        # A connection that only fails never runs out of retries, and never looks at the disk. While
-        # anybody does, what was written after that began is nowhere else.
-        if lane.recent and not len(lane.recent) % RETRY_WINDOW and not self.loads:
-            self.forget_recent(lane)
-
-    def reread_retries(self, lane: Lane) -> None:
-        """The disk knows better which retries come next: forget those that were read."""
-        self.retries_loaded -= len(lane.due)
-        lane.due, lane.recent, lane.horizon = [], {}, (0.0, 0)
-        lane.epoch += 1
-
-    def forget_recent(self, lane: Lane) -> None:
-        """Retries beyond the horizon that a look at the disk will find."""
-        lane.recent = {
-            row_id: entry for row_id, entry in lane.recent.items() if row_id in self.unwritten
-        }
+            self._backlogs[number].window.looked_through(page.cursors[number])
 
     # --- what changed on disk past the windows ---
 
-    def evicted(self, lane: Lane, done: Evicted, now: float) -> list[Chunk]:
-        """Deliveries of a connection were buried on disk; chunks that are finished by that.
+    def evicted(self, backlog: ConnectionBacklog, done: Evicted, now: float) -> list[Chunk]:
+        """Deliveries of a connection became dead letters on disk; chunks that are finished by that.
 
         Those are the ones that the disk does not know to be finished: what the
         other connections had of them was settled since.
         """
         finished: list[Chunk] = []
-        lane.epoch += 1
         self._change(done.chunks)
-        lane.retrying -= len(done.retries) - len(done.aside)
-        lane.aside -= len(done.aside)
-        if lane.order is not None:
-            for user in done.aside:
-                lane.order.taken_from_aside(user)
-            for user in done.heads:
-                lane.order.head_ended(user, now)
-        self.retry_bytes -= done.retry_bytes
-        gone = set(done.retries)
-        if gone:
-            kept = [entry for entry in lane.due if entry[1] not in gone]
-            self.retries_loaded -= len(lane.due) - len(kept)
-            lane.due = sorted(kept)
-            for row_id in gone:
-                lane.recent.pop(row_id, None)
+        backlog.evicted(
+            fresh=sum(mask.bit_count() for mask in done.chunks.values()),
+            retries=done.retries,
+            parked=len(done.parked),
+        )
+        if backlog.order is not None:
+            for user in done.parked:
+                backlog.order.taken_from_aside(user)
+            for user in done.barriers:
+                backlog.order.head_ended(user, now)
+        self.usage.retry_went(done.retry_bytes)
         for chunk_id, mask in done.chunks.items():
-            lane.fresh -= mask.bit_count()
-            chunk = self.chunks.get(chunk_id)
-            if chunk is not None:
-                self._evict_share(lane, chunk.shares[lane.id], mask)
-                if not chunk.open and chunk_id not in done.finished:
-                    self.live_bytes -= chunk.size
-                    finished.append(chunk)
+            chunk = self._chunks.get(chunk_id)
+            if chunk is None:
+                continue
+            progress = chunk.progress[backlog.id]
+            if progress.settle(mask, moved=mask):
+                self._forget_if_idle(chunk)
+            backlog.window.unlist_if_empty(progress)
+            if chunk.is_finished and chunk_id not in done.finished:
+                self.usage.chunk_shrank(chunk.size)
+                finished.append(chunk)
         for chunk_id, size in done.finished.items():
-            self.live_bytes -= size
-            chunk = self.chunks.get(chunk_id)
+            self.usage.chunk_shrank(size)
+            chunk = self._chunks.get(chunk_id)
             if chunk is not None:
                 self._forget(chunk)
         return finished
 
-    def _change(self, chunks: Iterable[int]) -> None:
-        if self.loads:
-            self._changed.update(chunks)
-
-    def _evict_share(self, lane: Lane, share: Share, mask: int) -> None:
-        chunk = share.chunk
-        had = share.left
-        share.left &= ~mask
-        share.todo &= ~mask
-        share.moved |= mask
-        if not share.todo:
-            lane.unlist(share)
-        # It had nothing left where it was read when the disk knew already, and this memory did not.
-        if had and not share.left:
-            chunk.open -= 1
-            if share.is_held:
-                share.is_held = False
-                chunk.holders -= 1
-            self._drop_if_idle(chunk)
-
     def compacted(self, done: Compacted) -> None:
         """Chunks have become smaller."""
-        self.live_bytes -= done.freed
+        self.usage.chunk_shrank(done.freed)
         self._change(done.sizes)
         for chunk_id, size in done.sizes.items():
-            chunk = self.chunks.get(chunk_id)
+            chunk = self._chunks.get(chunk_id)
             if chunk is not None:
-                if chunk_id in self._cached:
-                    self._cached_bytes += size - chunk.size
-                chunk.size = size
+                self.payloads.resize(chunk, size)
+
+    def _change(self, chunks: Iterable[int]) -> None:
+        if self._reads:
+            self._changed.update(chunks)
+
+    def check(self, undecided: Mapping[int, int]) -> None:
+        """Assert that everything here adds up; `undecided` is what is leased, by connection.
+
+        For a moment when nothing is being read.
+        """
+        for chunk in self._chunks.values():
+            chunk.check()
+        assert self._loaded_progress == sum(len(chunk.progress) for chunk in self._chunks.values())
+        for number, backlog in self._backlogs.items():
+            parts = {
+                chunk.id: chunk.progress[number]
+                for chunk in self._chunks.values()
+                if number in chunk.progress
+            }
+            backlog.check(parts, undecided.get(number, 0))
+        assert min(self.usage.chunks, self.usage.retries) >= 0
 
 
-def _chunk_of(row: LoadedChunk) -> Chunk:
+def _chunk_of(row: StoredChunk) -> Chunk:
     chunk = Chunk(row.id, row.count, row.received, row.size)
-    for loaded in row.shares:
-        left = loaded.route & ~loaded.done
-        chunk.shares[loaded.connection] = Share(
-            chunk, loaded.connection, loaded.route, left, left, loaded.unsupported, loaded.moved
+    for part in row.parts:
+        chunk.add(
+            part.connection,
+            part.route,
+            done=part.done,
+            unsupported=part.unsupported,
+            moved=part.moved,
         )
-        chunk.open += bool(left)
     return chunk

@@ -1,7 +1,7 @@
-"""Ordering by user on disk: what was put aside, and who is called next.
+"""Ordering by user on disk: what is parked, and what is promoted next.
 
 Owns the SQL about retries that wait behind another event of their user
-(`next_at` from `ASIDE` on), and what a connection's order starts with after a
+(`next_at` from `PARKED` on), and what a connection's order starts with after a
 restart or a change of the config. `core/ordering.py` decides. Must not touch
 the state in memory.
 """
@@ -9,48 +9,60 @@ the state in memory.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
-from supervisor.queue.sqlite.backlog import Due
-from supervisor.queue.sqlite.schema import ASIDE
+from supervisor.queue.sqlite.journal import Meta
+from supervisor.queue.sqlite.retry_heap import RetryEntry
+from supervisor.queue.sqlite.schema import PARKED
 
-#: Users that one transaction calls.
-CALLED = 500
+#: Users for which one transaction promotes.
+PROMOTED = 500
 
 #: A connection's number, and a user.
-Caller = tuple[int, bytes]
+ConnectionUser = tuple[int, bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class HeldUser:
-    """Of one user: since when it is held back, whether by a retry, and how many wait."""
+    """Of one user: since when it is held back, whether by a retry, and how many are parked."""
 
     user: bytes
     since: float | None
-    has_head: bool
-    aside: int
+    has_barrier: bool
+    parked: int
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
-    """What an order starts with, and how many retries were put aside for it."""
+class OrderStart:
+    """What an order starts with, and how many retries were parked for it."""
 
-    put_aside: int
+    parked: int
     users: list[HeldUser]
 
 
-def call(
-    db: sqlite3.Connection, callers: Iterable[Caller], now: float
-) -> Mapping[Caller, Due | None]:
-    """The first of what each user has waiting is due at once; None where nothing waits."""
-    found: dict[Caller, Due | None] = {}
-    for connection, user in callers:
+@dataclass(frozen=True, slots=True)
+class PromoteJob:
+    """The first of what each user has parked is due at once."""
+
+    users: Sequence[ConnectionUser]
+    now: float
+
+    def run(self, db: sqlite3.Connection, meta: Meta) -> Mapping[ConnectionUser, RetryEntry | None]:
+        """The retry of each user; None where nothing is parked."""
+        return _promote(db, self.users, self.now)
+
+
+def _promote(
+    db: sqlite3.Connection, users: Sequence[ConnectionUser], now: float
+) -> Mapping[ConnectionUser, RetryEntry | None]:
+    found: dict[ConnectionUser, RetryEntry | None] = {}
+    for connection, user in users:
         row = db.execute(
             "UPDATE retries SET next_at = ? WHERE id = (SELECT id FROM retries "  # noqa: S608 - a constant
-            f"WHERE connection = ? AND user = ? AND next_at >= {ASIDE} ORDER BY id LIMIT 1) "
+            f"WHERE connection = ? AND user = ? AND next_at >= {PARKED} ORDER BY id LIMIT 1) "
             "RETURNING id, alone, received",
             (now, connection, user),
         ).fetchone()
@@ -58,39 +70,56 @@ def call(
     return found
 
 
-def begin(db: sqlite3.Connection, connection: int, leased: frozenset[int]) -> Begun:
-    """A connection is ordered from now on: of each user, all but the oldest retry are put aside.
+@dataclass(frozen=True, slots=True)
+class StartOrderJob:
+    """A connection is ordered from now on: of each user, all but the oldest retry are parked.
 
-    Those that are `leased` stay as they are: whoever has them decides them.
+    Those that are `leased` stay as they are: their lease decides them.
     """
-    put_aside = db.execute(
-        f"UPDATE retries SET next_at = {ASIDE} WHERE connection = ? AND next_at < {ASIDE} "  # noqa: S608 - a constant
+
+    connection: int
+    leased: frozenset[int]
+
+    def run(self, db: sqlite3.Connection, meta: Meta) -> OrderStart:
+        """What the order starts with."""
+        return _start_order(db, self.connection, self.leased)
+
+
+def _start_order(db: sqlite3.Connection, connection: int, leased: frozenset[int]) -> OrderStart:
+    parked = db.execute(
+        f"UPDATE retries SET next_at = {PARKED} WHERE connection = ? AND next_at < {PARKED} "  # noqa: S608 - a constant
         "AND id NOT IN (SELECT value FROM json_each(?)) AND id > "
-        "(SELECT min(id) FROM retries AS head WHERE head.connection = retries.connection "
-        f"AND head.user = retries.user AND head.next_at < {ASIDE})",
+        "(SELECT min(id) FROM retries AS barrier WHERE barrier.connection = retries.connection "
+        f"AND barrier.user = retries.user AND barrier.next_at < {PARKED})",
         (connection, msgspec.json.encode(sorted(leased)).decode()),
     ).rowcount
     rows = db.execute(
-        f"SELECT user, min(first_at), total(next_at < {ASIDE}), total(next_at >= {ASIDE}) "  # noqa: S608 - a constant
+        f"SELECT user, min(first_at), total(next_at < {PARKED}), total(next_at >= {PARKED}) "  # noqa: S608 - a constant
         "FROM retries WHERE connection = ? GROUP BY user ORDER BY 2",
         (connection,),
     )
-    users = [HeldUser(user, since, heads > 0, int(aside)) for user, since, heads, aside in rows]
-    return Begun(put_aside, users)
+    users = [
+        HeldUser(user, since, barriers > 0, int(behind)) for user, since, barriers, behind in rows
+    ]
+    return OrderStart(parked, users)
 
 
-def end(db: sqlite3.Connection, connection: int, now: float) -> int:
-    """A connection is not ordered any more: what was put aside is due; how many."""
-    return db.execute(
-        f"UPDATE retries SET next_at = ? WHERE connection = ? AND next_at >= {ASIDE}",  # noqa: S608 - a constant
-        (now, connection),
-    ).rowcount
+@dataclass(frozen=True, slots=True)
+class EndOrderJob:
+    """A connection is not ordered any more: what was parked is due."""
+
+    connection: int
+    now: float
+
+    def run(self, db: sqlite3.Connection, meta: Meta) -> int:
+        """How many there were."""
+        return db.execute(
+            f"UPDATE retries SET next_at = ? WHERE connection = ? AND next_at >= {PARKED}",  # noqa: S608 - a constant
+            (self.now, self.connection),
+        ).rowcount
 
 
-def aside_by_connection(db: sqlite3.Connection) -> dict[int, int]:
-    """How many each connection has put aside."""
-    return dict(
-        db.execute(
-            f"SELECT connection, count(*) FROM retries WHERE next_at >= {ASIDE} GROUP BY connection"  # noqa: S608 - a constant
-        )
-    )
+def parked_by_connection(db: sqlite3.Connection) -> dict[int, int]:
+    """How many each connection has parked."""
+    query = "SELECT connection, count(*) FROM retries WHERE next_at >= ? GROUP BY connection"
+    return dict(db.execute(query, (PARKED,)))

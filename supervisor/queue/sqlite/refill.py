@@ -9,94 +9,158 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
 from supervisor.queue import Delivery
-from supervisor.queue.sqlite.backlog import Due, Lane
 from supervisor.queue.sqlite.chunks import Routing, deliveries_of
+from supervisor.queue.sqlite.counters import COUNTERS, PENDING, RETRYING
 from supervisor.queue.sqlite.eviction import progress_of
-from supervisor.queue.sqlite.memory import LoadedChunk, LoadedShare, Page
-from supervisor.queue.sqlite.parked import aside_by_connection
-from supervisor.queue.sqlite.schema import ASIDE, COUNTERS, PENDING, RETRYING
+from supervisor.queue.sqlite.parked import parked_by_connection
+from supervisor.queue.sqlite.retry_heap import RetryEntry
+from supervisor.queue.sqlite.schema import PARKED
 
 #: Chunks that one page brings, and chunks that are looked at for it.
 PAGE, LOOKED_AT = 256, 8192
-#: Chunks of a page that those may take who did not ask for it.
+#: Chunks of a page for each connection that did not ask for it.
 ALONG = 2
 #: Retries that are read for each connection at start, most and least.
 FIRST_RETRIES, FEWEST_RETRIES = 256, 4
+#: Retries that are read at start for all connections together, as far as those bounds allow.
+START_RETRIES = 65_536
+
+
+@dataclass(slots=True, frozen=True)
+class StoredConnection:
+    """A connection as it was on disk: counts, counters, and how far it is in the log.
+
+    `retries` are its next ones, None where it has none at all; `has_all_retries`: there are no
+    others.
+    """
+
+    id: int
+    name: str
+    source: int
+    books: Sequence[int]
+    fresh: int
+    retrying: int
+    parked: int
+    cursor: int
+    newest: int
+    retries: Sequence[RetryEntry] | None
+    has_all_retries: bool
+
+
+@dataclass(slots=True, frozen=True)
+class StoredState:
+    """What memory starts with. `sources` are numbers by name."""
+
+    sources: dict[str, int]
+    connections: list[StoredConnection]
+    chunk_bytes: int
+    retry_bytes: int
 
 
 @dataclass(slots=True)
-class Loaded:
-    """What memory starts with. `retries` has, by lane, its next ones and whether it is all."""
+class StoredProgress:
+    """One connection's part of a chunk, as it was on disk."""
 
-    sources: dict[str, int]
-    lanes: list[Lane]
-    live_bytes: int
-    retry_bytes: int
-    retries: list[tuple[Lane, list[Due], bool]] = field(default_factory=list)
+    connection: int
+    route: int
+    done: int
+    unsupported: int
+    moved: int
 
 
-def load(db: sqlite3.Connection, *, latest: float) -> Loaded:
+@dataclass(slots=True)
+class StoredChunk:
+    """A chunk without its payload, as it was on disk."""
+
+    id: int
+    count: int
+    received: float
+    size: int
+    parts: Sequence[StoredProgress]
+
+
+@dataclass(slots=True)
+class LogPage:
+    """The next chunks, each with the connections that take it.
+
+    `cursors` is how far was looked for each connection.
+    """
+
+    chunks: list[tuple[StoredChunk, set[int]]]
+    cursors: dict[int, int]
+
+
+def load(db: sqlite3.Connection, *, latest: float) -> StoredState:
     """Read counters and the first windows of retries.
 
     No retry lies further ahead than `latest` (epoch seconds): where the clock
     was set back while the service was down, it would wait for the past to pass.
     """
-    (live,) = db.execute("SELECT coalesce(sum(size), 0) FROM chunks").fetchone()
-    (waiting,) = db.execute("SELECT coalesce(sum(size), 0) FROM retries").fetchone()
+    (chunk_bytes,) = db.execute("SELECT coalesce(sum(size), 0) FROM chunks").fetchone()
+    (retry_bytes,) = db.execute("SELECT coalesce(sum(size), 0) FROM retries").fetchone()
     newest = dict(db.execute("SELECT source, max(id) FROM chunks GROUP BY source"))
     first = dict(db.execute("SELECT source, min(id) FROM chunks GROUP BY source"))
-    lanes: list[Lane] = []
-    loaded = Loaded(
-        {name: number for number, name in db.execute("SELECT id, name FROM sources")},
-        lanes,
-        int(live),
-        int(waiting),
-    )
     books = {
-        row[0]: list(row[1:])
+        row[0]: row[1:]
         for row in db.execute(
             f"SELECT connection, {', '.join(COUNTERS)} FROM books"  # noqa: S608 - constants
         )
     }
-    for number, name, source in db.execute("SELECT id, name, source FROM connections ORDER BY id"):
-        lane = Lane(number, name, source, None)
-        lane.books = books.get(number, lane.books)
-        lane.retrying = lane.books[RETRYING]
-        lane.fresh = lane.books[PENDING] - lane.retrying
-        lane.newest = newest.get(source, 0)
-        lane.cursor = first.get(source, 1) - 1 if lane.fresh else lane.newest
-        lanes.append(lane)
-    by_id = {lane.id: lane for lane in lanes}
-    for number, aside in aside_by_connection(db).items():
-        lane = by_id[number]
-        lane.aside = aside
-        lane.retrying -= aside
-    retrying = [lane for lane in lanes if lane.retrying]
-    want = max(FEWEST_RETRIES, min(FIRST_RETRIES, 65_536 // max(1, len(retrying))))
-    for lane in retrying:
-        db.execute(
-            "UPDATE retries SET next_at = ? WHERE connection = ? AND next_at > ? AND next_at < ?",
-            (latest, lane.id, latest, ASIDE),
+    parked = parked_by_connection(db)
+    waiting = sum(row[RETRYING] > parked.get(connection, 0) for connection, row in books.items())
+    want = max(FEWEST_RETRIES, min(FIRST_RETRIES, START_RETRIES // max(1, waiting)))
+    connections: list[StoredConnection] = []
+    for number, name, source in db.execute(
+        "SELECT id, name, source FROM connections ORDER BY id"
+    ).fetchall():
+        counted = books.get(number, (0,) * len(COUNTERS))
+        fresh = counted[PENDING] - counted[RETRYING]
+        retrying = counted[RETRYING] - parked.get(number, 0)
+        up_to = newest.get(source, 0)
+        retries = _first_retries(db, number, latest, want) if retrying else None
+        connections.append(
+            StoredConnection(
+                number,
+                name,
+                source,
+                counted,
+                fresh,
+                retrying,
+                parked.get(number, 0),
+                first.get(source, 1) - 1 if fresh else up_to,
+                up_to,
+                retries,
+                retries is None or len(retries) < want,
+            )
         )
-        rows = read_due(db, connection=lane.id, after=(float("-inf"), 0), want=want)
-        loaded.retries.append((lane, rows, len(rows) < want))
-    return loaded
+    sources = {name: number for number, name in db.execute("SELECT id, name FROM sources")}
+    return StoredState(sources, connections, int(chunk_bytes), int(retry_bytes))
+
+
+def _first_retries(
+    db: sqlite3.Connection, connection: int, latest: float, want: int
+) -> list[RetryEntry]:
+    db.execute(
+        "UPDATE retries SET next_at = ? WHERE connection = ? AND next_at > ? AND next_at < ?",
+        (latest, connection, latest, PARKED),
+    )
+    return read_due(db, connection=connection, after=(float("-inf"), 0), want=want)
 
 
 def read_due(
     db: sqlite3.Connection, *, connection: int, after: tuple[float, int], want: int
-) -> list[Due]:
+) -> list[RetryEntry]:
     """The next `want` retries of a connection behind `after` (time and id), soonest first."""
     rows = db.execute(
         "SELECT next_at, id, alone, received FROM retries "
         "WHERE connection = ? AND (next_at, id) > (?, ?) AND next_at < ? "
         "ORDER BY next_at, id LIMIT ?",
-        (connection, *after, ASIDE, want),
+        (connection, *after, PARKED, want),
     )
     return [(at, row_id, bool(alone), received) for at, row_id, alone, received in rows]
 
@@ -119,7 +183,7 @@ def read_page(
     upto: int,
     wanted: Mapping[int, int],
     first: int,
-) -> Page:
+) -> LogPage:
     """The next chunks of a source in (after, upto], for all connections that wait at `after`.
 
     `wanted` is how many chunks each connection may take; the page ends where
@@ -127,7 +191,7 @@ def read_page(
     nothing, where each of thousands would look through the same log again.
     """
     left = dict(wanted)
-    page = Page([], {})
+    page = LogPage([], {})
     last = after
     for chunk, n, received, size, routes, which in db.execute(
         "SELECT id, count, received, size, routes, which FROM chunks "
@@ -143,10 +207,10 @@ def read_page(
         takers = {one for one in takers if masks[one] & ~progress.get(one, (0,))[0]}
         if not takers:
             continue
-        shares = [
-            LoadedShare(one, mask, *progress.get(one, (0, 0, 0))) for one, mask in masks.items()
+        parts = [
+            StoredProgress(one, mask, *progress.get(one, (0, 0, 0))) for one, mask in masks.items()
         ]
-        page.chunks.append((LoadedChunk(chunk, n, received, size, shares), takers))
+        page.chunks.append((StoredChunk(chunk, n, received, size, parts), takers))
         for one in takers:
             left[one] -= 1
             if not left[one]:

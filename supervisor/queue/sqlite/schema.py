@@ -19,6 +19,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from supervisor.queue import QueueUnavailable
+from supervisor.queue.sqlite.counters import COUNTERS
 
 T = TypeVar("T")
 
@@ -31,37 +32,7 @@ RESERVE: Final = "queue.reserve"
 RESERVE_BYTES: Final = 16 * 1024 * 1024
 
 #: `next_at` of a retry that waits behind another event of its user, and for no time.
-ASIDE: Final = 9_000_000_000_000_000
-
-#: What is counted for each connection, in the order of the columns of `books`.
-COUNTERS: Final = (
-    "accepted",
-    "delivered_first_try",
-    "delivered_on_retry",
-    "failed",
-    "unsupported",
-    "filtered",
-    "quarantined",
-    "pending",
-    "retrying",
-    "pending_bytes",
-    "letters",
-    "letter_bytes",
-)
-(
-    ACCEPTED,
-    FIRST_TRY,
-    ON_RETRY,
-    FAILED,
-    UNSUPPORTED,
-    FILTERED,
-    QUARANTINED,
-    PENDING,
-    RETRYING,
-    PENDING_BYTES,
-    LETTERS,
-    LETTER_BYTES,
-) = range(len(COUNTERS))
+PARKED: Final = 9_000_000_000_000_000
 
 # `payload` is the last column of its table: what is in front of it can be read without it.
 _TABLES: Final = f"""
@@ -100,7 +71,7 @@ CREATE INDEX IF NOT EXISTS retries_due
     ON retries (connection, next_at, id, alone, received, size);
 CREATE INDEX IF NOT EXISTS retries_key ON retries (key);
 CREATE INDEX IF NOT EXISTS retries_aside ON retries (connection, user, id)
-    WHERE next_at >= {ASIDE};
+    WHERE next_at >= {PARKED};
 CREATE TABLE IF NOT EXISTS dead_letters (
     id INTEGER PRIMARY KEY, connection INTEGER NOT NULL, outcome TEXT NOT NULL,
     attempts INTEGER NOT NULL, first_at REAL, last_at REAL NOT NULL, received REAL NOT NULL,
@@ -119,7 +90,7 @@ PRAGMA user_version = {VERSION};
 """  # noqa: S608 - constants
 
 
-class Lock:
+class StateDirLock:
     """One service at a time owns a state directory. Raises QueueUnavailable naming the other."""
 
     def __init__(self, state_dir: Path) -> None:
@@ -232,7 +203,7 @@ def checkpoint(db: sqlite3.Connection) -> int:
     return max(0, int(frames) - int(done))
 
 
-class Reserve:
+class DiskReserve:
     """Disk space that is given back when there is no other."""
 
     def __init__(self, state_dir: Path) -> None:

@@ -7,7 +7,6 @@ statements that write it down. Must not do I/O or know who holds a lease.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from heapq import heappush
 
 from supervisor.core.ordering import UserOrder
 from supervisor.queue import (
@@ -20,25 +19,14 @@ from supervisor.queue import (
     Unsupported,
     Verdict,
 )
-from supervisor.queue.sqlite.backlog import Held, Lane, RetryRow, Share
-from supervisor.queue.sqlite.dead_letters import LETTER_OVERHEAD, message_id_of
-from supervisor.queue.sqlite.journal import (
-    END_RETRY,
-    ENDED_ON_RETRY,
-    LETTER_FROM_CHUNK,
-    LETTER_FROM_RETRY,
-    RETRY_AGAIN,
-    RETRY_FROM_CHUNK,
-    Journal,
-    history_size,
-)
-from supervisor.queue.sqlite.memory import Memory
-from supervisor.queue.sqlite.schema import (
-    ASIDE,
+from supervisor.queue.sqlite.active_lease import ActiveLease
+from supervisor.queue.sqlite.backlog import ConnectionBacklog
+from supervisor.queue.sqlite.chunk_progress import ChunkProgress
+from supervisor.queue.sqlite.counters import (
+    DEAD_LETTER_BYTES,
+    DEAD_LETTERS,
     FAILED,
     FIRST_TRY,
-    LETTER_BYTES,
-    LETTERS,
     ON_RETRY,
     PENDING,
     PENDING_BYTES,
@@ -46,6 +34,20 @@ from supervisor.queue.sqlite.schema import (
     RETRYING,
     UNSUPPORTED,
 )
+from supervisor.queue.sqlite.dead_letters import DEAD_LETTER_OVERHEAD, message_id_of
+from supervisor.queue.sqlite.journal import (
+    DEAD_LETTER_FROM_CHUNK,
+    DEAD_LETTER_FROM_RETRY,
+    END_RETRY,
+    ENDED_ON_RETRY,
+    RETRY_AGAIN,
+    RETRY_FROM_CHUNK,
+    Journal,
+    UnwrittenRetry,
+    history_size,
+)
+from supervisor.queue.sqlite.memory import QueueMemory
+from supervisor.queue.sqlite.schema import PARKED
 
 #: Why deliveries of a connection end that has left the config.
 GONE = "connection is no longer in the config"
@@ -59,10 +61,10 @@ class LeaseSettlement:
 
     def __init__(
         self,
-        memory: Memory,
+        memory: QueueMemory,
         next_row_id: Callable[[], int],
-        on_work: Callable[[Lane], None],
-        on_called: Callable[[Lane], None],
+        on_work: Callable[[ConnectionBacklog], None],
+        on_called: Callable[[ConnectionBacklog], None],
         *,
         keeps_history: bool,
     ) -> None:
@@ -72,165 +74,160 @@ class LeaseSettlement:
         self._on_called = on_called
         self._keeps_history = keeps_history
 
-    def delivered(self, held: Held, indices: Sequence[int], journal: Journal) -> None:
+    def delivered(self, lease: ActiveLease, indices: Sequence[int], journal: Journal) -> None:
         """Fresh deliveries have arrived; those that have a verdict already keep it."""
-        undecided = held.undecided
-        n = len(undecided)
-        if undecided.count(1) == n == len(indices) == len(set(indices)):
-            held.undecided = bytearray(n)
-            for segment in held.segments:
-                self._finish(segment.share, segment.mask, journal)
-            self._count_delivered(held.lane, FIRST_TRY, n, held.size_bytes, journal)
+        if lease.decide_all(indices):
+            for segment in lease.segments:
+                self._memory.settle(segment.progress, segment.mask, journal)
+            self._fresh_ended(lease.backlog, FIRST_TRY, len(indices), lease.size_bytes, journal)
             return
-        masks: dict[Share, int] = {}
+        masks: dict[ChunkProgress, int] = {}
         n = size = 0
-        segment = held.segments[0]
+        segment = lease.segments[0]
         for index in indices:
-            if undecided[index]:
-                undecided[index] = 0
+            if lease.decide(index):
                 if not 0 <= index - segment.base < len(segment.positions):
-                    segment = held.segment_of(index)
+                    segment = lease.segment_of(index)
                 bit = 1 << segment.positions[index - segment.base]
-                masks[segment.share] = masks.get(segment.share, 0) | bit
-                size += len(held.deliveries[index].body)
+                masks[segment.progress] = masks.get(segment.progress, 0) | bit
+                size += len(lease.deliveries[index].body)
                 n += 1
-        for share, mask in masks.items():
-            self._finish(share, mask, journal)
-        self._count_delivered(held.lane, FIRST_TRY, n, size, journal)
+        for progress, mask in masks.items():
+            self._memory.settle(progress, mask, journal)
+        self._fresh_ended(lease.backlog, FIRST_TRY, n, size, journal)
 
-    def _count_delivered(
-        self, lane: Lane, counter: int, n: int, size: int, journal: Journal
+    def _fresh_ended(
+        self, backlog: ConnectionBacklog, counter: int, n: int, size: int, journal: Journal
     ) -> None:
-        lane.leased -= n
-        journal.count(lane.id, counter, n)
-        journal.count(lane.id, PENDING, -n)
-        journal.count(lane.id, PENDING_BYTES, -size)
+        backlog.settled(n)
+        _count_ended(backlog, counter, n, size, journal)
 
-    def put_aside(
+    def park(
         self,
-        lane: Lane,
-        share: Share,
+        backlog: ConnectionBacklog,
+        order: UserOrder,
+        progress: ChunkProgress,
         position: int,
         delivery: Delivery,
         journal: Journal,
         now: float,
     ) -> None:
         """A fresh delivery waits behind another one of its user: it pins no chunk meanwhile."""
-        assert lane.order is not None
-        share.moved |= 1 << position
-        lane.fresh -= 1
-        lane.aside += 1
+        bit = 1 << position
         size = len(delivery.body)
-        row = (self._next_row_id(), lane.id, ASIDE, False, delivery.received_at, size, 0, None, "")
-        where = (position, share.chunk.id)
+        row = (
+            self._next_row_id(),
+            backlog.id,
+            PARKED,
+            False,
+            delivery.received_at,
+            size,
+            0,
+            None,
+            "",
+        )
+        where = (position, progress.chunk.id)
         journal.statements.append(
             (RETRY_FROM_CHUNK, (*row, delivery.user_key, delivery.body, *where))
         )
-        journal.count(lane.id, RETRYING, 1)
-        self._memory.retry_bytes += size
-        lane.order.put_aside(delivery.user_key, now)
-        self._finish(share, 1 << position, journal)
-
-    def _finish(self, share: Share, mask: int, journal: Journal) -> None:
-        """Events of a chunk are settled for a connection."""
-        chunk = share.chunk
-        share.left &= ~mask
-        if share not in journal.dirty:
-            journal.dirty[share] = None
-            chunk.unwritten += 1
-        if share.left:
-            return
-        share.is_held = False
-        chunk.holders -= 1
-        chunk.open -= 1
-        if not chunk.open:
-            journal.finished.append(chunk)
-            self._memory.live_bytes -= chunk.size
-            for other in chunk.shares.values():
-                if other in journal.dirty:
-                    del journal.dirty[other]
-                    chunk.unwritten -= 1
+        journal.count(backlog.id, RETRYING, 1)
+        backlog.park_fresh(progress, bit)
+        self._memory.usage.retry_came(size)
+        order.put_aside(delivery.user_key, now)
+        self._memory.settle(progress, bit, journal, moved=bit)
 
     def decide(
-        self, held: Held, index: int, verdict: Verdict, journal: Journal, now: float
+        self, lease: ActiveLease, index: int, verdict: Verdict, journal: Journal, now: float
     ) -> None:
         """One delivery that has no verdict yet."""
-        held.undecided[index] = 0
-        lane = held.lane
-        if lane.spec is None and isinstance(verdict, Postpone | Release):
+        lease.decide(index)
+        backlog = lease.backlog
+        if backlog.spec is None and isinstance(verdict, Postpone | Release):
             reason = f"{GONE}; last error: {verdict.error}" if type(verdict) is Postpone else GONE
             verdict = Bury(Outcome.FAILED, reason)
-        if held.segments:
-            segment = held.segment_of(index)
+        if lease.segments:
+            segment = lease.segment_of(index)
             position = segment.positions[index - segment.base]
-            self._decide_fresh(held, index, segment.share, position, verdict, journal, now)
+            self._decide_fresh(lease, index, segment.progress, position, verdict, journal, now)
         else:
-            self._decide_retry(held, index, verdict, journal, now)
-        if lane.order is not None:
-            self._follow(lane, lane.order, held, index, verdict, now)
+            self._decide_retry(lease, index, verdict, journal, now)
+        if backlog.order is not None:
+            self._follow(backlog, backlog.order, lease, index, verdict, now)
 
     def _follow(
-        self, lane: Lane, order: UserOrder, held: Held, index: int, verdict: Verdict, now: float
+        self,
+        backlog: ConnectionBacklog,
+        order: UserOrder,
+        lease: ActiveLease,
+        index: int,
+        verdict: Verdict,
+        now: float,
     ) -> None:
         """What a verdict means for the other events of its user."""
-        user = held.deliveries[index].user_key
+        user = lease.deliveries[index].user_key
         match verdict:
             case Delivered() | Unsupported() | Bury():
-                if held.segments:
+                if lease.segments:
                     order.ended(user, now)
                 else:
                     order.head_ended(user, now)
             case Postpone():
-                if held.segments:
+                if lease.segments:
                     order.failed(user, now)
             case Release():
-                if held.segments:
+                if lease.segments:
                     order.ended(user, now)
         if order.called:
-            self._on_called(lane)
-        if lane.fresh:
-            self._on_work(lane)
+            self._on_called(backlog)
+        if backlog.fresh:
+            self._on_work(backlog)
 
     def _decide_fresh(
         self,
-        held: Held,
+        lease: ActiveLease,
         index: int,
-        share: Share,
+        progress: ChunkProgress,
         position: int,
         verdict: Verdict,
         journal: Journal,
         now: float,
     ) -> None:
-        lane, delivery, bit = held.lane, held.deliveries[index], 1 << position
+        backlog, delivery, bit = lease.backlog, lease.deliveries[index], 1 << position
         size = len(delivery.body)
-        where = (position, share.chunk.id)
+        where = (position, progress.chunk.id)
+        settle = self._memory.settle
         match verdict:
             case Delivered():
-                self._count_delivered(lane, FIRST_TRY, 1, size, journal)
+                settle(progress, bit, journal)
+                self._fresh_ended(backlog, FIRST_TRY, 1, size, journal)
             case Unsupported():
-                share.unsupported |= bit
-                self._count_delivered(lane, UNSUPPORTED, 1, size, journal)
+                settle(progress, bit, journal, unsupported=bit)
+                self._fresh_ended(backlog, UNSUPPORTED, 1, size, journal)
             case Bury():
-                share.moved |= bit
-                first_at = held.leased_at
-                self._bury(
-                    held, delivery, verdict, LETTER_FROM_CHUNK, where, first_at, journal, now
+                self._write_dead_letter(
+                    lease,
+                    delivery,
+                    verdict,
+                    DEAD_LETTER_FROM_CHUNK,
+                    where,
+                    lease.leased_at,
+                    journal,
+                    now,
                 )
+                settle(progress, bit, journal, moved=bit)
+                self._fresh_ended(backlog, _counter_of(verdict), 1, size, journal)
             case Postpone():
-                share.moved |= bit
-                lane.leased -= 1
-                row = RetryRow(
+                row = UnwrittenRetry(
                     self._next_row_id(),
-                    lane.id,
                     now + max(0.0, verdict.delay_s),
                     verdict.alone,
                     delivery.attempt,
-                    held.leased_at,
+                    lease.leased_at,
                     delivery,
                 )
                 statement = (
                     row.id,
-                    lane.id,
+                    backlog.id,
                     row.next_at,
                     row.alone,
                     delivery.received_at,
@@ -243,99 +240,95 @@ class LeaseSettlement:
                     *where,
                 )
                 journal.statements.append((RETRY_FROM_CHUNK, statement))
-                journal.count(lane.id, RETRYING, 1)
-                self._memory.retry_bytes += size
-                self._plan(lane, row, journal)
+                journal.count(backlog.id, RETRYING, 1)
+                self._memory.usage.retry_came(size)
+                settle(progress, bit, journal, moved=bit)
+                self._memory.postponed(backlog, row, journal)
+                self._on_work(backlog)
             case Release():
-                lane.leased -= 1
-                lane.fresh += 1
-                share.todo |= bit
-                lane.put_back(share)
-                self._on_work(lane)
-                return
-        self._finish(share, bit, journal)
+                backlog.return_fresh(progress, bit)
+                self._on_work(backlog)
 
     def _decide_retry(
-        self, held: Held, index: int, verdict: Verdict, journal: Journal, now: float
+        self, lease: ActiveLease, index: int, verdict: Verdict, journal: Journal, now: float
     ) -> None:
-        lane, delivery, entry = held.lane, held.deliveries[index], held.entries[index]
+        backlog, delivery, entry = lease.backlog, lease.deliveries[index], lease.entries[index]
         row_id, size = entry[1], len(delivery.body)
-        lane.leased_retries.discard(row_id)
         match verdict:
             case Delivered():
-                # What was put aside, and not tried before, is a retry by its place only.
+                # What was parked, and not tried before, is a retry by its place only.
                 counter = FIRST_TRY if delivery.attempt == 1 else ON_RETRY
-                self._count_delivered(lane, counter, 1, size, journal)
-                self._note_end(lane, row_id, Outcome.DELIVERED, delivery, journal)
+                self._note_end(backlog, row_id, Outcome.DELIVERED, delivery, journal)
+                self._retry_ended(backlog, row_id, counter, size, journal)
             case Unsupported():
-                self._count_delivered(lane, UNSUPPORTED, 1, size, journal)
-                self._note_end(lane, row_id, Outcome.UNSUPPORTED, delivery, journal)
+                self._note_end(backlog, row_id, Outcome.UNSUPPORTED, delivery, journal)
+                self._retry_ended(backlog, row_id, UNSUPPORTED, size, journal)
             case Bury():
-                first_at = delivery.first_attempt_at or held.leased_at
-                self._bury(
-                    held, delivery, verdict, LETTER_FROM_RETRY, (row_id,), first_at, journal, now
+                first_at = delivery.first_attempt_at or lease.leased_at
+                self._write_dead_letter(
+                    lease,
+                    delivery,
+                    verdict,
+                    DEAD_LETTER_FROM_RETRY,
+                    (row_id,),
+                    first_at,
+                    journal,
+                    now,
                 )
+                self._retry_ended(backlog, row_id, _counter_of(verdict), size, journal)
             case Postpone():
-                lane.leased -= 1
-                row = RetryRow(
+                row = UnwrittenRetry(
                     row_id,
-                    lane.id,
                     now + max(0.0, verdict.delay_s),
                     verdict.alone,
                     delivery.attempt,
-                    delivery.first_attempt_at or held.leased_at,
+                    delivery.first_attempt_at or lease.leased_at,
                     delivery,
                 )
-                journal.statements.append(
-                    (
-                        RETRY_AGAIN,
-                        (
-                            row.next_at,
-                            row.alone,
-                            row.attempts,
-                            row.first_at,
-                            verdict.error,
-                            row_id,
-                        ),
-                    )
+                statement = (
+                    row.next_at,
+                    row.alone,
+                    row.attempts,
+                    row.first_at,
+                    verdict.error,
+                    row_id,
                 )
-                self._plan(lane, row, journal)
-                return
+                journal.statements.append((RETRY_AGAIN, statement))
+                self._memory.postponed(backlog, row, journal)
+                self._on_work(backlog)
             case Release():
-                lane.leased -= 1
-                lane.retrying += 1
-                self._memory.retries_loaded += 1
-                heappush(lane.due, entry)
-                self._on_work(lane)
-                return
-        journal.statements.append((END_RETRY, (row_id,)))
-        journal.ended_retries.append(row_id)
-        self._memory.ended.add(row_id)
-        journal.count(lane.id, RETRYING, -1)
-        self._memory.retry_bytes -= size
+                backlog.return_retry(entry)
+                self._on_work(backlog)
 
-    def _plan(self, lane: Lane, row: RetryRow, journal: Journal) -> None:
-        lane.retrying += 1
-        journal.retries[row.id] = row
-        self._memory.unwritten[row.id] = row
-        self._memory.plan(lane, (row.next_at, row.id, row.alone, row.delivery.received_at))
-        self._on_work(lane)
+    def _retry_ended(
+        self, backlog: ConnectionBacklog, row_id: int, counter: int, size: int, journal: Journal
+    ) -> None:
+        backlog.retry_settled(row_id)
+        self._memory.retry_ended(row_id, size, journal)
+        journal.statements.append((END_RETRY, (row_id,)))
+        journal.count(backlog.id, RETRYING, -1)
+        _count_ended(backlog, counter, 1, size, journal)
 
     def _note_end(
-        self, lane: Lane, row_id: int, outcome: Outcome, delivery: Delivery, journal: Journal
+        self,
+        backlog: ConnectionBacklog,
+        row_id: int,
+        outcome: Outcome,
+        delivery: Delivery,
+        journal: Journal,
     ) -> None:
         if self._keeps_history:
             journal.statements.append(
                 (
                     ENDED_ON_RETRY,
-                    (lane.source, history_size(1), outcome.value, delivery.attempt, row_id),
+                    (backlog.source, history_size(1), outcome.value, delivery.attempt, row_id),
                 )
             )
             journal.history_bytes += history_size(1)
 
-    def _bury(
+    def _write_dead_letter(
         self,
-        held: Held,
+        lease: ActiveLease,
         delivery: Delivery,
         verdict: Bury,
         statement: str,
@@ -344,10 +337,10 @@ class LeaseSettlement:
         journal: Journal,
         now: float,
     ) -> None:
-        lane, size = held.lane, len(delivery.body)
-        letter = (
+        backlog, size = lease.backlog, len(delivery.body)
+        columns = (
             self._next_row_id(),
-            lane.id,
+            backlog.id,
             verdict.outcome.value,
             delivery.attempt,
             first_at,
@@ -361,8 +354,18 @@ class LeaseSettlement:
             delivery.body,
             *where,
         )
-        journal.statements.append((statement, letter))
-        counter = QUARANTINED if verdict.outcome is Outcome.QUARANTINED else FAILED
-        self._count_delivered(lane, counter, 1, size, journal)
-        journal.count(lane.id, LETTERS, 1)
-        journal.count(lane.id, LETTER_BYTES, size + LETTER_OVERHEAD)
+        journal.statements.append((statement, columns))
+        journal.count(backlog.id, DEAD_LETTERS, 1)
+        journal.count(backlog.id, DEAD_LETTER_BYTES, size + DEAD_LETTER_OVERHEAD)
+
+
+def _counter_of(verdict: Bury) -> int:
+    return QUARANTINED if verdict.outcome is Outcome.QUARANTINED else FAILED
+
+
+def _count_ended(
+    backlog: ConnectionBacklog, counter: int, n: int, size: int, journal: Journal
+) -> None:
+    journal.count(backlog.id, counter, n)
+    journal.count(backlog.id, PENDING, -n)
+    journal.count(backlog.id, PENDING_BYTES, -size)

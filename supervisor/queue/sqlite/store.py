@@ -23,9 +23,9 @@ import structlog
 
 from supervisor.clock import Clock
 from supervisor.queue import QueueUnavailable
-from supervisor.queue.sqlite.journal import Committed, Dedupe, Journal, Meta, write
+from supervisor.queue.sqlite.journal import Committed, Journal, Meta, RepeatDetector, write
 from supervisor.queue.sqlite.schema import (
-    Reserve,
+    DiskReserve,
     checkpoint,
     explained,
     in_snapshot,
@@ -41,6 +41,7 @@ from supervisor.queue.sqlite.thread import DatabaseThread
 _log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 #: Seconds between two attempts to write where the last one failed.
 RETRY_S = 1.0
@@ -55,7 +56,7 @@ HISTORY_SLICE = 64
 OPEN, STOPPING = "open", "the service is stopping"
 
 
-class DedupeIndex(Dedupe, Protocol):
+class DedupeStorage(RepeatDetector, Protocol):
     """What the store asks of the deduplication index beside its part in transactions."""
 
     def create(self, db: sqlite3.Connection) -> None: ...
@@ -67,22 +68,31 @@ class DedupeIndex(Dedupe, Protocol):
     def checkpoint(self, db: sqlite3.Connection) -> None: ...
 
 
-@dataclass(slots=True)
-class Job:
-    """Work in the writer's next transaction, after the journal.
+class WriteJob(Protocol[T_co]):
+    """Work on the writer's thread, within its next transaction, after the journal.
 
-    `prepare` runs on the event loop when the transaction begins, `work` on the
-    writer's thread in the transaction, `apply` on the event loop when it is
-    committed. Any: what `work` returns is for `apply` and for who asked.
+    A frozen record of all that it needs: nothing in memory is read from that thread.
     """
 
-    prepare: Callable[[], Callable[[sqlite3.Connection, Meta], Any]]
+    def run(self, db: sqlite3.Connection, meta: Meta) -> T_co:
+        """Do it; `meta` is written with the same transaction. Raises sqlite3.Error."""
+
+
+@dataclass(slots=True, frozen=True)
+class _QueuedJob:
+    """A job that waits for its transaction.
+
+    `prepare` runs on the event loop when the transaction begins, `apply` there
+    when it is committed. Any: what the job returns is for `apply` and for the caller.
+    """
+
+    prepare: Callable[[], WriteJob[Any]]
     apply: Callable[[Any], None]
     answer: asyncio.Future[Any]
 
 
-@dataclass(slots=True)
-class _Outcome:
+@dataclass(slots=True, frozen=True)
+class _Transacted:
     """What one transaction did. Any: what its job returned."""
 
     committed: Committed
@@ -99,7 +109,7 @@ class Store:
         state_dir: Path,
         clock: Clock,
         *,
-        dedupe: DedupeIndex | None,
+        dedupe: DedupeStorage | None,
         history_bytes: int,
         on_commit: Callable[[Journal, Committed], None],
     ) -> None:
@@ -108,13 +118,13 @@ class Store:
         self._dedupe = dedupe
         self._history_bytes = history_bytes
         self._on_commit = on_commit
-        self._reserve = Reserve(state_dir)
+        self._reserve = DiskReserve(state_dir)
         self.journal = Journal()
         self.meta = Meta(0.0, 0, 0, 0, 0, 0)
         self.intake = OPEN
         self.commits = 0
         self.commit_seconds = 0.0
-        self._jobs: deque[Job] = deque()
+        self._jobs: deque[_QueuedJob] = deque()
         self._is_busy = False
         self._is_flush_due = False
         self._is_damaged = False
@@ -193,6 +203,12 @@ class Store:
         self.meta.row_id += 1
         return self.meta.row_id
 
+    def reserve_row_ids(self, n: int) -> int:
+        """The first of `n` such numbers."""
+        first = self.meta.row_id + 1
+        self.meta.row_id += n
+        return first
+
     def require_intake(self) -> None:
         """Raises QueueUnavailable where events cannot be taken."""
         if self.intake != OPEN:
@@ -205,14 +221,19 @@ class Store:
         except (sqlite3.Error, msgspec.MsgspecError) as error:
             raise QueueUnavailable(explained(self._state_dir, error)) from error
 
-    async def run(
-        self,
-        prepare: Callable[[], Callable[[sqlite3.Connection, Meta], T]],
-        apply: Callable[[T], None],
+    async def run(self, job: WriteJob[T], apply: Callable[[T], None]) -> T:
+        """Change the store past the journal, see `WriteJob`. Raises QueueUnavailable.
+
+        `apply` is called with the result, on the event loop, before anything else is committed.
+        """
+        return await self.run_prepared(lambda: job, apply)
+
+    async def run_prepared(
+        self, prepare: Callable[[], WriteJob[T]], apply: Callable[[T], None]
     ) -> T:
-        """Change the store past the journal, see `Job`. Raises QueueUnavailable."""
+        """The same with a job that depends on memory as it is when the transaction begins."""
         answer: asyncio.Future[T] = self._loop.create_future()
-        self._jobs.append(Job(prepare, apply, answer))
+        self._jobs.append(_QueuedJob(prepare, apply, answer))
         self.flush_soon()
         return await answer
 
@@ -250,16 +271,16 @@ class Store:
         self,
         journal: Journal,
         meta: Meta,
-        work: Callable[[sqlite3.Connection, Meta], Any] | None,
+        work: WriteJob[Any] | None,
         db: sqlite3.Connection,
-    ) -> _Outcome:
+    ) -> _Transacted:
         started = perf_counter()
         dedupe = self._dedupe
         keeps_history = self._history_bytes > 0
         db.execute("BEGIN IMMEDIATE")
         try:
             committed = write(db, journal, dedupe, meta, keeps_history=keeps_history)
-            result = None if work is None else work(db, meta)
+            result = None if work is None else work.run(db, meta)
             if meta.history_bytes > self._history_bytes:
                 _trim_history(db, meta, self._history_bytes)
             meta.write(db)
@@ -272,9 +293,9 @@ class Store:
             raise
         if dedupe is not None:
             dedupe.committed()
-        return _Outcome(committed, meta, result, perf_counter() - started)
+        return _Transacted(committed, meta, result, perf_counter() - started)
 
-    def _committed(self, journal: Journal, job: Job | None, outcome: _Outcome) -> None:
+    def _committed(self, journal: Journal, job: _QueuedJob | None, outcome: _Transacted) -> None:
         self._is_busy = False
         # Numbers were given out since: the greater one is right.
         outcome.meta.row_id = max(outcome.meta.row_id, self.meta.row_id)
@@ -295,7 +316,7 @@ class Store:
         self._checkpoint_if_due()
         self._flush()
 
-    def _failed(self, journal: Journal, job: Job | None, error: Exception) -> None:
+    def _failed(self, journal: Journal, job: _QueuedJob | None, error: Exception) -> None:
         self._is_busy = False
         reason = explained(self._state_dir, error)
         for item in journal.intake:
@@ -389,7 +410,7 @@ class Store:
         _log.warning("queue_checkpoint_failed", error=str(error), consequence="the log grows")
 
     def maintain_dedupe(self) -> None:
-        """A slice of the index's own upkeep, behind what is being committed."""
+        """A slice of the index's own maintenance, behind what is being committed."""
         if self._dedupe is not None and not self._is_damaged:
             index = self._dedupe
             now = self._clock()

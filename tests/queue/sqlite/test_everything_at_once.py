@@ -24,7 +24,7 @@ from supervisor.queue import (
     Unsupported,
     Verdict,
 )
-from supervisor.queue.sqlite import memory
+from supervisor.queue.sqlite import memory, payload_cache, retry_heap
 from supervisor.queue.sqlite.engine import SqliteQueue
 from tests.queue.given import (
     TO_A,
@@ -118,8 +118,8 @@ async def test_everything_at_once(
     """No delivery is lost and none is settled twice, whatever interleaves with whatever."""
     if is_tight:
         monkeypatch.setattr(memory, "WINDOW", 2)
-        monkeypatch.setattr(memory, "RETRY_WINDOW", 3)
-        monkeypatch.setattr(memory, "CACHE_BYTES", 20_000)
+        monkeypatch.setattr(retry_heap, "RETRY_WINDOW", 3)
+        monkeypatch.setattr(payload_cache, "CACHE_BYTES", 20_000)
     chance = random.Random(seed)
     queue = sqlite_queue(tmp_path, time.time, QueueConfig(max_pending=300_000))
     await queue.start(SPECS, lambda connection: None)

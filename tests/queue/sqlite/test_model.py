@@ -27,7 +27,7 @@ from supervisor.queue import (
     Unsupported,
     Verdict,
 )
-from supervisor.queue.sqlite import memory
+from supervisor.queue.sqlite import memory, payload_cache, retry_heap
 from tests.queue.given import SPECS, T0, SetClock, event, id_of, sqlite_queue, take
 
 ROUTES = [
@@ -219,8 +219,8 @@ def test_against_model(steps: list[tuple[object, ...]], is_tight: bool) -> None:
         if is_tight:
             with (
                 patch.object(memory, "WINDOW", 1),
-                patch.object(memory, "RETRY_WINDOW", 1),
-                patch.object(memory, "CACHE_BYTES", 300),
+                patch.object(retry_heap, "RETRY_WINDOW", 1),
+                patch.object(payload_cache, "CACHE_BYTES", 300),
             ):
                 asyncio.run(step_through(steps, state_dir))
         else:
