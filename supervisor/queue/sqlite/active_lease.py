@@ -77,10 +77,6 @@ class ActiveLease:
         """No delivery is left to decide."""
         return 1 not in self._undecided
 
-    def is_undecided(self, index: int) -> bool:
-        """Nothing was said of this delivery yet."""
-        return self._undecided[index] == 1
-
     def undecided(self) -> Iterator[int]:
         """Deliveries of which nothing was said yet."""
         at = self._undecided.find(1)

@@ -175,10 +175,20 @@ class Journal:
 
     def count(self, connection: int, counter: int, n: int) -> None:
         """Change one counter of one connection."""
+        self._delta_of(connection)[counter] += n
+
+    def count_ended(self, connection: int, counter: int, n: int, size_bytes: int) -> None:
+        """So many deliveries are not pending any more: they count as something else."""
+        delta = self._delta_of(connection)
+        delta[counter] += n
+        delta[PENDING] -= n
+        delta[PENDING_BYTES] -= size_bytes
+
+    def _delta_of(self, connection: int) -> list[int]:
         delta = self.deltas.get(connection)
         if delta is None:
             delta = self.deltas[connection] = [0] * len(COUNTERS)
-        delta[counter] += n
+        return delta
 
     def seal(self) -> None:
         """Write down the progress as of now; nothing is added after this."""

@@ -53,6 +53,7 @@ class LeaseTable:
                 heappush(self._expiry, (active.expires_at, lease_id))
                 continue
             for index in list(active.undecided()):
+                active.decide(index)
                 self._settlement.decide(active, index, Release(), journal, now)
             self._end(active)
 
@@ -267,7 +268,7 @@ class LeaseTable:
             self._settlement.delivered(active, [index for index, _ in verdicts], journal)
         else:
             for index, verdict in verdicts:
-                if active.is_undecided(index):  # the first verdict on an index counts
+                if active.decide(index):  # the first verdict on an index counts
                     self._settlement.decide(active, index, verdict, journal, now)
         if active.is_decided:
             self._end(active)

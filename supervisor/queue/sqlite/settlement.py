@@ -28,8 +28,6 @@ from supervisor.queue.sqlite.counters import (
     FAILED,
     FIRST_TRY,
     ON_RETRY,
-    PENDING,
-    PENDING_BYTES,
     QUARANTINED,
     RETRYING,
     UNSUPPORTED,
@@ -96,11 +94,12 @@ class LeaseSettlement:
             self._memory.settle(progress, mask, journal)
         self._fresh_ended(lease.backlog, FIRST_TRY, n, size, journal)
 
+    @staticmethod
     def _fresh_ended(
-        self, backlog: ConnectionBacklog, counter: int, n: int, size: int, journal: Journal
+        backlog: ConnectionBacklog, counter: int, n: int, size: int, journal: Journal
     ) -> None:
         backlog.settled(n)
-        _count_ended(backlog, counter, n, size, journal)
+        journal.count_ended(backlog.id, counter, n, size)
 
     def park(
         self,
@@ -139,8 +138,7 @@ class LeaseSettlement:
     def decide(
         self, lease: ActiveLease, index: int, verdict: Verdict, journal: Journal, now: float
     ) -> None:
-        """One delivery that has no verdict yet."""
-        lease.decide(index)
+        """What becomes of one delivery, which the lease counts as decided already."""
         backlog = lease.backlog
         if backlog.spec is None and isinstance(verdict, Postpone | Release):
             reason = f"{GONE}; last error: {verdict.error}" if type(verdict) is Postpone else GONE
@@ -307,7 +305,7 @@ class LeaseSettlement:
         self._memory.retry_ended(row_id, size, journal)
         journal.statements.append((END_RETRY, (row_id,)))
         journal.count(backlog.id, RETRYING, -1)
-        _count_ended(backlog, counter, 1, size, journal)
+        journal.count_ended(backlog.id, counter, 1, size)
 
     def _note_end(
         self,
@@ -361,11 +359,3 @@ class LeaseSettlement:
 
 def _counter_of(verdict: Bury) -> int:
     return QUARANTINED if verdict.outcome is Outcome.QUARANTINED else FAILED
-
-
-def _count_ended(
-    backlog: ConnectionBacklog, counter: int, n: int, size: int, journal: Journal
-) -> None:
-    journal.count(backlog.id, counter, n)
-    journal.count(backlog.id, PENDING, -n)
-    journal.count(backlog.id, PENDING_BYTES, -size)
