@@ -239,7 +239,7 @@ async def _fuzz(seed: int, cases: int, seconds: float) -> list[str]:
 def _memory(process: psutil.Process) -> int:
     """Resident bytes without what SQLite has, whose page caches fill as its file grows.
 
-    These have bounds of their own: see `cache_size` in `supervisor/queue/schema.py`.
+    These have bounds of their own: see `cache_size` in `supervisor/queue/sqlite/schema.py`.
     """
     used = ctypes.CDLL(_sqlite3.__file__).sqlite3_memory_used
     used.restype = ctypes.c_int64

@@ -41,7 +41,7 @@ from supervisor.egress.names import Resolver
 from supervisor.ingest.api import TrackingApi
 from supervisor.ingest.router import Router
 from supervisor.queue import ConnectionSpec, Queue
-from supervisor.queue.sqlite import SqliteQueue, last_seen
+from supervisor.queue.engines import last_seen, make_queue
 from supervisor.runtime import allocator, garbage, systemd
 from supervisor.runtime.clock import Clock, anchored_clock
 from supervisor.state.backoff import BackoffStore
@@ -137,7 +137,7 @@ class Service:
         self.fleet.start()
         state_dir = config.service.state_dir
         self.clock = anchored_clock(not_before=last_seen(state_dir))
-        self.queue = SqliteQueue(
+        self.queue = make_queue(
             state_dir,
             config.queue,
             self.clock,

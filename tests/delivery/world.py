@@ -32,7 +32,7 @@ from supervisor.delivery.pool import PoolRunner
 from supervisor.delivery.records import PoolConnection, PoolWorker
 from supervisor.diagnostics.exits import ExitStore
 from supervisor.queue import NewEvent, Route
-from supervisor.queue.sqlite import SqliteQueue
+from supervisor.queue.sqlite.engine import SqliteQueue
 from supervisor.state.backoff import BackoffStore
 from supervisor.telemetry.metrics import Metrics
 from supervisor.workers.channel import Descriptor
