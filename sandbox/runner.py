@@ -48,6 +48,7 @@ from sandbox.protocol import (
     Configure,
     Log,
     Message,
+    OutcomeCode,
     Outcomes,
     OutOfMemory,
     Raised,
@@ -68,15 +69,7 @@ _OURS = tuple(str(Path(module.__file__ or "").parent) for module in (protocol, r
 
 _connection: contextvars.ContextVar[str] = contextvars.ContextVar("connection", default="")
 
-#: How a retry's cause is told.
-_CODES = {
-    Cause.THROTTLED: protocol.THROTTLED,
-    Cause.TIMEOUT: protocol.TIMEOUT,
-    Cause.CONNECT: protocol.CONNECT,
-    Cause.SERVER: protocol.SERVER,
-}
-
-WireOutcome = tuple[int, int, str, float | None]
+WireOutcome = tuple[int, OutcomeCode, str, float | None]
 
 
 class Runner:
@@ -241,7 +234,7 @@ class Runner:
         current_event.set(self._page.at)
         _connection.set(connection.name)
         connection.users += 1
-        code, reason = protocol.RETRY, ""
+        code, reason = OutcomeCode.RETRY, ""
         stuck: asyncio.TimerHandle | None = None
         try:
             events = [Event(body) for body in batch.events]
@@ -249,7 +242,7 @@ class Runner:
             stuck = asyncio.get_running_loop().call_later(
                 batch.timeout_s + CANCEL_S,
                 book.give_up,
-                protocol.TIMEOUT,
+                OutcomeCode.TIMEOUT,
                 f"{late}, and does not end when it is cancelled",
             )
             async with asyncio.timeout(batch.timeout_s) as deadline:
@@ -257,20 +250,20 @@ class Runner:
                 returned = await destination.deliver(events)
             reason = book.take(returned)
             if reason:
-                code = protocol.RETRY_ALONE
+                code = OutcomeCode.RETRY_ALONE
         except TimeoutError as error:
             if deadline.expired():
-                code, reason = protocol.TIMEOUT, late
+                code, reason = OutcomeCode.TIMEOUT, late
             else:
                 current_raised.get()(error)
-                code, reason = protocol.RETRY_ALONE, f"deliver raised {_describe(error)}"
+                code, reason = OutcomeCode.RETRY_ALONE, f"deliver raised {_describe(error)}"
         except BaseException as error:  # noqa: BLE001 - SystemExit too: it does not end a worker
             current_raised.get()(error)
             if is_want_of_memory(error):
                 self._out_of_memory(connection.name, error)
             elif isinstance(error, OSError) and error.errno == errno.EMFILE:
                 self._on_want_of_files(connection.name)
-            code, reason = protocol.RETRY_ALONE, f"deliver raised {_describe(error)}"
+            code, reason = OutcomeCode.RETRY_ALONE, f"deliver raised {_describe(error)}"
         finally:
             if stuck is not None:
                 stuck.cancel()
@@ -400,12 +393,12 @@ class _Book:
             told[index] = 1
         return ""
 
-    def close(self, code: int, reason: str) -> None:
+    def close(self, code: OutcomeCode, reason: str) -> None:
         """The batch is over: `code` and `reason` for the events that nobody spoke of."""
         self.give_up(code, reason)
         self._send(BatchDone(self._batch))
 
-    def give_up(self, code: int, reason: str) -> None:
+    def give_up(self, code: OutcomeCode, reason: str) -> None:
         """No outcome counts any more, though the batch may go on: it is the supervisor's to end."""
         if self._closed:
             return
@@ -426,17 +419,32 @@ class _Book:
 
 
 def _wire(index: int, outcome: Outcome) -> WireOutcome:
+    """Raises TypeError for what is no outcome: a destination's code is not type-checked by us."""
     match outcome:
         case Delivered():
-            return index, protocol.DELIVERED, "", None
+            return index, OutcomeCode.DELIVERED, "", None
         case Retry(reason=reason, after_s=after_s, cause=cause):
-            return index, _CODES.get(cause, protocol.RETRY), _text(reason), after_s
+            return index, _retry_code(cause), _text(reason), after_s
         case Failed(reason=reason):
-            return index, protocol.FAILED, _text(reason), None
+            return index, OutcomeCode.FAILED, _text(reason), None
         case Unsupported():
-            return index, protocol.UNSUPPORTED, "", None
-        case _:  # a destination's code is not type-checked by us
-            raise TypeError(f"{type(outcome).__name__} is not an outcome")
+            return index, OutcomeCode.UNSUPPORTED, "", None
+    raise TypeError(f"{type(outcome).__name__} is not an outcome")
+
+
+def _retry_code(cause: Cause) -> OutcomeCode:
+    match cause:
+        case Cause.THROTTLED:
+            return OutcomeCode.THROTTLED
+        case Cause.TIMEOUT:
+            return OutcomeCode.TIMEOUT
+        case Cause.CONNECT:
+            return OutcomeCode.CONNECT
+        case Cause.SERVER:
+            return OutcomeCode.SERVER
+        case Cause.OTHER:
+            return OutcomeCode.RETRY
+    return OutcomeCode.RETRY  # a destination's own word for a cause; it is not type-checked by us
 
 
 def _text(reason: object) -> str:

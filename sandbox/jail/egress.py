@@ -21,13 +21,13 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_exceptions import ClientConnectorDNSError, ClientConnectorError
 
-from sandbox import protocol
 from sandbox.protocol import (
     MAX_ASKED,
     MAX_ASKED_PER_CONNECTION,
     Abandon,
     Connect,
     Connected,
+    ConnectFailure,
     FromWorkerChannel,
     Taken,
     Unconnected,
@@ -145,15 +145,15 @@ def _settle(answer: asyncio.Future[socket.socket], error: OSError) -> None:
 
 def _error(message: Unconnected) -> OSError:
     match message.kind:
-        case protocol.REFUSED:
+        case ConnectFailure.REFUSED:
             return PermissionError(errno.EACCES, message.text)
-        case protocol.UNRESOLVED:
+        case ConnectFailure.UNRESOLVED:
             return Unresolved(errno.ENOENT, message.text)
-        case protocol.TIMED_OUT:
+        case ConnectFailure.TIMED_OUT:
             return TimeoutError()
-        case protocol.BUSY:
+        case ConnectFailure.BUSY:
             return OSError(errno.EAGAIN, message.text)
-        case _:  # UNREACHABLE
+        case ConnectFailure.UNREACHABLE:
             return OSError(message.errno or errno.EIO, message.text)
 
 

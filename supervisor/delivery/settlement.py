@@ -19,7 +19,7 @@ import msgspec
 import structlog
 
 from sandbox import protocol
-from sandbox.protocol import Outcomes, ProtocolError
+from sandbox.protocol import OutcomeCode, Outcomes, ProtocolError
 from supervisor.core.scheduling.retry import RetryPolicy, next_attempt_s
 from supervisor.queue import (
     Bury,
@@ -42,7 +42,7 @@ _log = structlog.get_logger(__name__)
 MAX_RETRY_AFTER_S = 7 * 86400.0
 
 #: Causes that say: less at once.
-_CONGESTED = frozenset({protocol.THROTTLED, protocol.TIMEOUT, protocol.CONNECT})
+_CONGESTED = frozenset({OutcomeCode.THROTTLED, OutcomeCode.TIMEOUT, OutcomeCode.CONNECT})
 
 _DELIVERED, _UNSUPPORTED, _RELEASE = Delivered(), Unsupported(), Release()
 
@@ -142,7 +142,7 @@ class Settlement:
                     raise ProtocolError(f"outcome of event {index} in a batch of {size}")
                 if reported[index]:
                     continue
-                if code == protocol.DELIVERED:
+                if code is OutcomeCode.DELIVERED:
                     verdict: Verdict = _DELIVERED
                 else:
                     verdict = self._verdict(batch, index, code, detail, after_s, now)
@@ -183,7 +183,7 @@ class Settlement:
         self,
         batch: InflightBatch,
         index: int,
-        code: int,
+        code: OutcomeCode,
         detail: str,
         after_s: float | None,
         now: float,
@@ -192,17 +192,19 @@ class Settlement:
             raise ProtocolError(f"a reason of {len(detail)} characters")
         reason = detail or "no reason given"
         match code:
-            case protocol.UNSUPPORTED:
+            case OutcomeCode.DELIVERED:
+                return _DELIVERED
+            case OutcomeCode.UNSUPPORTED:
                 return _UNSUPPORTED
-            case protocol.FAILED:
+            case OutcomeCode.FAILED:
                 return Bury(Outcome.FAILED, reason)
             case (
-                protocol.RETRY
-                | protocol.RETRY_ALONE
-                | protocol.THROTTLED
-                | protocol.TIMEOUT
-                | protocol.CONNECT
-                | protocol.SERVER
+                OutcomeCode.RETRY
+                | OutcomeCode.RETRY_ALONE
+                | OutcomeCode.THROTTLED
+                | OutcomeCode.TIMEOUT
+                | OutcomeCode.CONNECT
+                | OutcomeCode.SERVER
             ):
                 batch.why = reason
                 if code in _CONGESTED or after_s is not None:
@@ -211,11 +213,9 @@ class Settlement:
                     self._retry_after(batch.connection, now + after_s)
                 else:
                     after_s = None
-                alone = code == protocol.RETRY_ALONE
+                alone = code is OutcomeCode.RETRY_ALONE
                 batch.spoiled += alone
                 return self._again(batch, index, reason, after_s, now, alone=alone)
-            case _:
-                raise ProtocolError(f"outcome {code}")
 
     def _again(
         self,

@@ -23,11 +23,8 @@ import certifi
 import msgspec
 
 from sandbox.protocol import (
-    DELIVERED,
-    FAILED,
     MAX_DETAIL,
     MAX_TRACEBACK,
-    UNSUPPORTED,
     BatchDone,
     Begun,
     Collected,
@@ -36,6 +33,7 @@ from sandbox.protocol import (
     FromWorkerChannel,
     JailTried,
     Log,
+    OutcomeCode,
     Outcomes,
     OutOfMemory,
     ProtocolError,
@@ -71,7 +69,6 @@ from supervisor.workers.zygote import become_subreaper
 MOST_TOLD = 200
 #: Seconds past the time of a batch, until its worker is ended.
 GRACE_S = 2.0
-_NAMES = {DELIVERED: "delivered", FAILED: "failed", UNSUPPORTED: "unsupported"}
 
 
 class DryRunFailed(Exception):
@@ -350,5 +347,23 @@ class _Listener:
                 raise ProtocolError("an outcome of an event that it does not have")
             index = batch[place][0]
             self._told.add(index)
-            name = _NAMES.get(code, "retry")
-            self._trial.outcomes[index] = Ended(name, detail[:MAX_DETAIL], after_s)
+            self._trial.outcomes[index] = Ended(_name(code), detail[:MAX_DETAIL], after_s)
+
+
+def _name(code: OutcomeCode) -> str:
+    match code:
+        case OutcomeCode.DELIVERED:
+            return "delivered"
+        case OutcomeCode.FAILED:
+            return "failed"
+        case OutcomeCode.UNSUPPORTED:
+            return "unsupported"
+        case (
+            OutcomeCode.RETRY
+            | OutcomeCode.RETRY_ALONE
+            | OutcomeCode.THROTTLED
+            | OutcomeCode.TIMEOUT
+            | OutcomeCode.CONNECT
+            | OutcomeCode.SERVER
+        ):
+            return "retry"

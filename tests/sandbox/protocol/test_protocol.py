@@ -23,6 +23,7 @@ from sandbox.protocol import (
     Configure,
     Connect,
     Connected,
+    ConnectFailure,
     Declared,
     Drain,
     FrameReader,
@@ -33,6 +34,7 @@ from sandbox.protocol import (
     Limits,
     Log,
     Message,
+    OutcomeCode,
     Outcomes,
     OutOfMemory,
     Proceed,
@@ -71,7 +73,9 @@ json_values = st.recursive(
 )
 objects = st.dictionaries(text, json_values, max_size=3)
 named = st.dictionaries(text, text, max_size=3)
-outcomes = st.lists(st.tuples(ints, ints, text, st.none() | floats), max_size=4)
+outcomes = st.lists(
+    st.tuples(ints, st.sampled_from(OutcomeCode), text, st.none() | floats), max_size=4
+)
 
 KINDS = ("heapsnapshot", "summary", "hpy", "tasks", "speedscope", "collapsed")
 
@@ -103,7 +107,7 @@ by_kind: dict[type[Message], st.SearchStrategy[Message]] = {
     Taken: st.builds(Taken, ints),
     Abandon: st.builds(Abandon, ints),
     Connected: st.builds(Connected, ints),
-    Unconnected: st.builds(Unconnected, ints, ints, ints, text),
+    Unconnected: st.builds(Unconnected, ints, st.sampled_from(ConnectFailure), ints, text),
     Spawn: st.builds(
         Spawn,
         ints,
@@ -324,6 +328,29 @@ def test_deep_values_are_no_danger(depth: int) -> None:
     except ProtocolError:
         return
     assert isinstance(message, Declared)
+
+
+@pytest.mark.parametrize("number", [-1, len(OutcomeCode), 2**63])
+def test_an_outcome_that_nobody_knows_is_no_frame(number: int) -> None:
+    """A number that is no `OutcomeCode` is refused at the edge; those inside match without rest."""
+    frame = msgspec.msgpack.encode([19, 1, [[0, 0, "", None], [1, number, "", None]]])
+    assert f"enum value {number}" in fault_of(reader(FromWorker), frame)
+
+
+@pytest.mark.parametrize("number", [-1, len(ConnectFailure)])
+def test_a_failure_to_connect_that_nobody_knows_is_no_datagram(number: int) -> None:
+    """The same holds of a `ConnectFailure`."""
+    frame = msgspec.msgpack.encode([57, 1, number, 0, ""])
+    assert f"enum value {number}" in fault_of(reader(ToWorkerChannel), frame)
+
+
+def test_numbers_on_the_wire_stay_what_they_are() -> None:
+    """An enum's members are encoded as the integers that they were before they had names."""
+    names = "DELIVERED RETRY FAILED UNSUPPORTED RETRY_ALONE THROTTLED TIMEOUT CONNECT SERVER"
+    assert " ".join(OutcomeCode(number).name for number in range(len(OutcomeCode))) == names
+    assert encode(Outcomes(1, [(0, OutcomeCode.SERVER, "", None)])) == msgspec.msgpack.encode(
+        [19, 1, [[0, 8, "", None]]]
+    )
 
 
 def test_what_was_complete_before_a_fault_counts() -> None:
