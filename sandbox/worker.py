@@ -17,6 +17,8 @@ import socket
 import sys
 from typing import NoReturn, cast
 
+import msgspec
+
 from destinations.kit.loading import LoadError, declaration, load, settings_errors
 from sandbox import jail, process, tls
 from sandbox.channel import Channel
@@ -34,6 +36,7 @@ from sandbox.protocol import (
     Collect,
     Configure,
     Connected,
+    Declaration,
     Declared,
     Drain,
     FrameReader,
@@ -230,23 +233,12 @@ class _Worker(asyncio.Protocol):
             # What was said so far must be out before an import that may never return.
             await asyncio.sleep(0)
             try:
-                said = declaration(load(name, class_path))
-            except LoadError as error:
-                self._send(Declared(name, str(error)[:MAX_DETAIL], [], [], [], 0, 0, {}, {}))
-                continue
-            self._send(
-                Declared(
-                    name,
-                    None,
-                    sorted(said.types),
-                    list(said.aliases),
-                    list(said.hosts),
-                    said.batch_events,
-                    said.batch_bytes,
-                    said.settings_schema,
-                    dict(said.dry_answers),
+                answer: Declaration | str = msgspec.convert(
+                    declaration(load(name, class_path)), Declaration, from_attributes=True
                 )
-            )
+            except (LoadError, msgspec.ValidationError) as error:
+                answer = str(error)[:MAX_DETAIL]
+            self._send(Declared(name, answer))
 
     def _validate(self, request: Validate) -> None:
         class_path = dict(self._order.destinations).get(request.destination)

@@ -5,6 +5,7 @@ it from here:
 
 - `messages`: what travels on the stream between supervisor and worker
 - `channel`: what travels beside it, on the pair that carries descriptors
+- `declaration`: what a destination declares, the one record of it
 - `forking`: what supervisor and zygote say to each other
 - `page`: the marker page, which worker and supervisor share
 - `frames`: bytes to messages and back
@@ -26,6 +27,7 @@ from sandbox.protocol.channel import (
     ToWorkerChannel,
     Unconnected,
 )
+from sandbox.protocol.declaration import MAX_BATCH_EVENTS, Declaration
 from sandbox.protocol.forking import (
     DESCRIPTORS,
     MAX_DATAGRAM,
@@ -98,6 +100,7 @@ __all__ = [
     "MARKED_EVENTS",
     "MAX_ASKED",
     "MAX_ASKED_PER_CONNECTION",
+    "MAX_BATCH_EVENTS",
     "MAX_CHANNEL_DATAGRAM",
     "MAX_DATAGRAM",
     "MAX_DETAIL",
@@ -118,6 +121,7 @@ __all__ = [
     "Connect",
     "ConnectFailure",
     "Connected",
+    "Declaration",
     "Declared",
     "Drain",
     "FrameReader",

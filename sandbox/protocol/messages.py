@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import enum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
+from sandbox.protocol.declaration import Declaration
+
 #: Longest text in an outcome, log line or error, in characters; senders truncate.
 MAX_DETAIL = 2_000
+#: A text that is refused where it is longer.
+Detail = Annotated[str, msgspec.Meta(max_length=MAX_DETAIL)]
 #: Longest traceback in a `Raised`, in characters.
 MAX_TRACEBACK = 16_000
 #: Layers of the sandbox, by the names that `Ready` reports them, `/status` lists them and
@@ -121,28 +125,17 @@ class Ready(Message, frozen=True, array_like=True, tag=16):
 
 
 class Declared(Message, frozen=True, array_like=True, tag=17):
-    """What a destination says of itself, before the worker has seen any data.
-
-    `error` is why it could not be imported; then nothing else holds.
-    `settings_schema` is JSON Schema; `dry_answers` are bodies by method and path.
-    """
+    """`answer` is what a destination declares, or why it could not be imported."""
 
     destination: str
-    error: str | None
-    types: list[str]
-    aliases: list[str]
-    hosts: list[str]
-    batch_events: int
-    batch_bytes: int
-    settings_schema: dict[str, Any]  # Any: JSON Schema, shown and never interpreted
-    dry_answers: dict[str, str] = {}
+    answer: Declaration | Detail
 
 
 class Validated(Message, frozen=True, array_like=True, tag=18):
     """Errors in the settings of a connection, each opening with a key path; empty where valid."""
 
     connection: str
-    errors: list[str]
+    errors: list[Detail]
 
 
 class Outcomes(Message, frozen=True, array_like=True, tag=19):

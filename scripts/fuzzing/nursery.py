@@ -22,6 +22,7 @@ from sandbox.protocol import (
     BatchDone,
     Configure,
     Connected,
+    Declaration,
     Declared,
     Drain,
     FrameReader,
@@ -143,9 +144,10 @@ class Player:
                 self._raving = asyncio.get_running_loop().create_task(self._rave())
             return
         self._say(Ready(0, layers))
-        hosts = [f"{host}:{port}" for host, port in self._tally.places[:-1]]
+        hosts = tuple(f"{host}:{port}" for host, port in self._tally.places[:-1])
+        declaration = Declaration(types=frozenset(EVENT_TYPES), hosts=hosts, batch_events=100)
         for name, _ in self._order.destinations:
-            self._say(Declared(name, None, EVENT_TYPES, [], hosts, 100, 1024 * 1024, {}))
+            self._say(Declared(name, declaration))
 
     def end(self) -> None:
         """Its process is dead, and so is it."""

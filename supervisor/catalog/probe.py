@@ -16,6 +16,7 @@ from typing import Any
 from sandbox.protocol import (
     LAYERS,
     MAX_DETAIL,
+    Declaration,
     Declared,
     FromWorker,
     FromWorkerChannel,
@@ -23,7 +24,6 @@ from sandbox.protocol import (
     Validate,
     Validated,
 )
-from supervisor.catalog.declaration import Declaration
 from supervisor.core.effects import ExitReason
 from supervisor.diagnostics.exit_record import worker_exit
 from supervisor.diagnostics.exits import ExitRecord
@@ -115,20 +115,12 @@ async def declare(
 
 
 def _note(answers: Declarations, said: Declared) -> None:
-    if said.error is not None:
-        answers.broken[said.destination] = said.error
-        return
-    answers.broken.pop(said.destination, None)
-    answers.by_destination[said.destination] = Declaration(
-        destination=said.destination,
-        types=frozenset(said.types),
-        aliases=tuple(said.aliases),
-        hosts=tuple(said.hosts),
-        batch_events=said.batch_events,
-        batch_bytes=said.batch_bytes,
-        settings_schema=said.settings_schema,
-        dry_answers=said.dry_answers,
-    )
+    match said.answer:
+        case Declaration() as declaration:
+            answers.broken.pop(said.destination, None)
+            answers.by_destination[said.destination] = declaration
+        case reason:
+            answers.broken[said.destination] = reason
 
 
 class _Round:
@@ -175,7 +167,9 @@ class _Round:
     @property
     def _to_check(self) -> list[Asked]:
         if self._checks is None or self._checks[0] != len(self.declared):
-            good = {name for name, said in self.declared.items() if said.error is None}
+            good = {
+                name for name, said in self.declared.items() if isinstance(said.answer, Declaration)
+            }
             checks = [ask for ask in self._asked if ask.destination in good]
             self._checks = (len(self.declared), checks)
         return self._checks[1]
@@ -193,10 +187,6 @@ class _Round:
             case Declared():
                 if message.destination != self.undeclared:
                     raise ProtocolError(f"declared {message.destination!r} out of turn")
-                if message.error is None and not (
-                    1 <= message.batch_events <= 100_000 and message.batch_bytes >= 1
-                ):
-                    raise ProtocolError(f"{message.destination} declares impossible batches")
                 self.declared[message.destination] = message
                 self._restart_timer()
                 if self.undeclared is None:
@@ -247,12 +237,13 @@ class _Round:
             worker.send(Validate(ask.connection, ask.destination, dict(ask.settings)))
 
     def _story(self) -> str:
-        broken = [said for said in self.declared.values() if said.error is not None]
-        if not broken:
-            return "it has declared all that there is"
         failed = "; ".join(
-            f"{said.destination} could not be loaded: {said.error}" for said in broken
+            f"{said.destination} could not be loaded: {said.answer}"
+            for said in self.declared.values()
+            if isinstance(said.answer, str)
         )
+        if not failed:
+            return "it has declared all that there is"
         return f"it has declared the others: {failed}"
 
     def _restart_timer(self) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from supervisor.catalog.declaration import Declaration
+from sandbox.protocol import Declaration
 from supervisor.config import Config, Connection
 from supervisor.delivery.connections import pool_connections_of
 from supervisor.ingest.router import EVENT_TYPES

@@ -28,6 +28,7 @@ from sandbox.protocol import (
     BatchDone,
     Begun,
     Collected,
+    Declaration,
     Declared,
     FromWorker,
     FromWorkerChannel,
@@ -45,7 +46,6 @@ from sandbox.protocol import (
     Validated,
 )
 from supervisor.catalog.catalog import asked_of
-from supervisor.catalog.declaration import Declaration
 from supervisor.catalog.probe import declare
 from supervisor.config import Config, Connection
 from supervisor.core.effects import ExitReason

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from supervisor.catalog.declaration import Declaration
+from sandbox.protocol import Declaration
 from supervisor.commands.plan_tables import renderables
 from supervisor.config import Config, load
 from supervisor.dryrun.check_report import CheckReport, Orphan, orphan_text, plan
@@ -46,14 +46,12 @@ class = "own:Own"
 """
 SAID = {
     "webhooks": Declaration(
-        destination="webhooks",
         types=frozenset({"track", "identify"}),
         hosts=("{url}",),
         batch_events=50,
         batch_bytes=2048,
     ),
     "mixpanel": Declaration(
-        destination="mixpanel",
         types=frozenset({"track"}),
         hosts=("api.mixpanel.com",),
         batch_events=2000,

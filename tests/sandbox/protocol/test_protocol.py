@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from sandbox import protocol
 from sandbox.protocol import (
+    MAX_BATCH_EVENTS,
     Abandon,
     Batch,
     BatchDone,
@@ -24,6 +25,7 @@ from sandbox.protocol import (
     Connect,
     Connected,
     ConnectFailure,
+    Declaration,
     Declared,
     Drain,
     FrameReader,
@@ -76,7 +78,19 @@ named = st.dictionaries(text, text, max_size=3)
 outcomes = st.lists(
     st.tuples(ints, st.sampled_from(OutcomeCode), text, st.none() | floats), max_size=4
 )
+declarations = st.builds(
+    Declaration,
+    types=st.frozensets(text, max_size=3),
+    aliases=st.lists(text, max_size=3).map(tuple),
+    hosts=st.lists(text, max_size=3).map(tuple),
+    batch_events=st.integers(1, MAX_BATCH_EVENTS),
+    batch_bytes=st.integers(1, 2**63 - 1),
+    settings_schema=objects,
+    dry_answers=named,
+)
 
+#: A `Declared` whose settings have a schema of one key, up to the value.
+DECLARED = b"\x93\x11\xa1d\x82\xa5types\x90\xafsettings_schema\x81\xa1x"
 KINDS = ("heapsnapshot", "summary", "hpy", "tasks", "speedscope", "collapsed")
 
 by_kind: dict[type[Message], st.SearchStrategy[Message]] = {
@@ -88,9 +102,7 @@ by_kind: dict[type[Message], st.SearchStrategy[Message]] = {
     TryJail: st.builds(TryJail, text, text, ints),
     JailTried: st.builds(JailTried, st.lists(st.tuples(text, ints, texts), max_size=3)),
     Ready: st.builds(Ready, ints, st.dictionaries(text, text, max_size=3)),
-    Declared: st.builds(
-        Declared, text, st.none() | text, texts, texts, texts, ints, ints, objects, named
-    ),
+    Declared: st.builds(Declared, text, text | declarations),
     Validated: st.builds(Validated, text, texts),
     Outcomes: st.builds(Outcomes, ints, outcomes),
     BatchDone: st.builds(BatchDone, ints),
@@ -306,7 +318,7 @@ def test_the_wrong_shape_is_refused(frame: object) -> None:
         (b"\x92\x14\xc1", "not msgpack"),
         (b"\xc9\xff\xff\xff\xff\x01", "malformed"),  # its length and kind overflow 32 bits
         (b"\x92\x14\xd4\x05x", "malformed"),  # an extension where a number belongs
-        (b"\x99\x11\xa1d\xc0\x90\x90\x90\x01\x01\x81\xa1x\xd4\x05x", "extension type 5"),
+        (DECLARED + b"\xd4\x05x", "extension type 5"),
         (b"\x93\x12\xa1c\x91\xa2\xff\xfe", "UTF-8"),
         (b"\x93\x12\xa2\xc3\x28\x90", "UTF-8"),
         (b"\x93\x12\xa3\xed\xa0\x80\x90", "UTF-8"),  # a surrogate
@@ -322,7 +334,7 @@ def test_what_is_wrong_is_said(data: bytes, says: str) -> None:
 @pytest.mark.parametrize("depth", [100, 900])
 def test_deep_values_are_no_danger(depth: int) -> None:
     """Settings nested as deep as frames may be are a message or an error, never a crash."""
-    frame = b"\x99\x11\xa1d\xc0\x90\x90\x90\x01\x01\x81\xa1x" + b"\x91" * depth + b"\xc0"
+    frame = DECLARED + b"\x91" * depth + b"\xc0"
     try:
         (message,) = reader(FromWorker).feed(frame)
     except ProtocolError:
