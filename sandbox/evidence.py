@@ -31,7 +31,7 @@ SAMPLE_S = 0.005
 REAP_S = 0.01
 _PIPE_BYTES = 64 * 1024
 #: A copy is niced: on a busy machine it may get a tenth of a core.
-_LIMITS = snapshot.Limits(walk_s=180.0, total_s=270.0)
+SNAPSHOT_LIMITS = snapshot.Limits(walk_s=180.0, total_s=270.0)
 
 
 class Evidence:
@@ -213,7 +213,7 @@ def _be_copy(
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
         if os.read(waits, 1) == b"g":
-            snapshot.write(descriptor, kind, strings=policy, roots=roots, limits=_LIMITS)
+            snapshot.write(descriptor, kind, strings=policy, roots=roots, limits=SNAPSHOT_LIMITS)
             code = 0
     except BaseException as error:  # noqa: BLE001 - whatever it is, the operator is told
         text = str(error) if isinstance(error, snapshot.SnapshotFailed) else repr(error)

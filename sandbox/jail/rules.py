@@ -18,10 +18,6 @@ from sandbox.jail.numbers import NUMBERS
 
 Cases = tuple[tuple[Test, ...], ...]
 
-#: Profiles, tightest first. `relaxed` lets a worker make memory executable, for what compiles at
-#: run time (cffi and ctypes callbacks on some machines, numba), and use anonymous files.
-PROFILES = ("strict", "relaxed")
-
 
 @dataclass(frozen=True, slots=True)
 class Rule:

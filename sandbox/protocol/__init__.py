@@ -7,6 +7,7 @@ it from here:
 - `channel`: what travels beside it, on the pair that carries descriptors
 - `declaration`: what a destination declares, the one record of it
 - `forking`: what supervisor and zygote say to each other
+- `limits`: numbers that both sides hold a worker to
 - `page`: the marker page, which worker and supervisor share
 - `frames`: bytes to messages and back
 
@@ -45,6 +46,13 @@ from sandbox.protocol.frames import (
     FrameReader,
     ProtocolError,
     encode,
+)
+from sandbox.protocol.limits import (
+    EVIDENCE_BYTES,
+    EVIDENCE_SHARE,
+    MAX_TASKS,
+    PROFILES,
+    evidence_allowance,
 )
 from sandbox.protocol.messages import (
     LAYERS,
@@ -93,6 +101,8 @@ from sandbox.protocol.page import (
 __all__ = [
     "BEATS",
     "DESCRIPTORS",
+    "EVIDENCE_BYTES",
+    "EVIDENCE_SHARE",
     "LAST_STACKS_SIGNAL",
     "LAYERS",
     "MARK",
@@ -106,8 +116,10 @@ __all__ = [
     "MAX_DETAIL",
     "MAX_FRAME_FROM_WORKER",
     "MAX_FRAME_TO_WORKER",
+    "MAX_TASKS",
     "MAX_TRACEBACK",
     "PAGE_BYTES",
+    "PROFILES",
     "RUNNING",
     "STACKS_BYTES",
     "STACKS_SIGNAL",
@@ -156,6 +168,7 @@ __all__ = [
     "Warm",
     "Withheld",
     "encode",
+    "evidence_allowance",
     "mark_word",
     "read_mark",
 ]

@@ -38,8 +38,9 @@ from supervisor.telemetry.metrics import Metrics
 
 _log = structlog.get_logger(__name__)
 
-#: Longest Retry-After that is believed, in seconds; what asks for more asks for nonsense.
-MAX_RETRY_AFTER_S = 7 * 86400.0
+#: Longest wait that an outcome may ask for, in seconds. A destination that asks for more gets the
+#: usual back-off; the kit never does.
+MAX_OUTCOME_WAIT_S = 7 * 86400.0
 
 #: Causes that say: less at once.
 _CONGESTED = frozenset({OutcomeCode.THROTTLED, OutcomeCode.TIMEOUT, OutcomeCode.CONNECT})
@@ -209,7 +210,7 @@ class Settlement:
                 batch.why = reason
                 if code in _CONGESTED or after_s is not None:
                     batch.congested += 1
-                if after_s is not None and 0 < after_s <= MAX_RETRY_AFTER_S:
+                if after_s is not None and 0 < after_s <= MAX_OUTCOME_WAIT_S:
                     self._retry_after(batch.connection, now + after_s)
                 else:
                     after_s = None

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import structlog
 
-from sandbox.protocol import Limits, OutOfMemory
+from sandbox.protocol import Limits, OutOfMemory, evidence_allowance
 from supervisor.core.effects import ExitReason
 from supervisor.core.isolation.leaks import Findings, Leak, LeakWatch, Together
 from supervisor.core.lifecycle.worker_state import ProcessState
@@ -53,9 +53,6 @@ LEAK_SHARE, LEAK_LEAST_BYTES = 1 / 6, 8 * 1024 * 1024
 SPREAD = 0.05
 #: Share of its open files past which a worker is replaced.
 OPEN_FILES_SHARE = 0.9
-#: How far beyond its hard limit a worker may go that has said that it ran out, to leave evidence.
-#: As much as the jail's rlimits give it.
-EVIDENCE_SHARE, EVIDENCE_BYTES = 0.25, 32 * 1024 * 1024
 #: Seconds for which a loop is silent before it is looked whether it is for want of memory.
 WANT_S = 0.1
 
@@ -232,7 +229,7 @@ class Watchdog:
         used = worker.private_bytes
         limit = worker.limits.memory_limit
         if watched.has_run_out:
-            limit += max(EVIDENCE_BYTES, int(limit * EVIDENCE_SHARE))
+            limit += evidence_allowance(limit)
         if used > limit:
             worker.kill(ExitReason.OOM, f"it used {_of(used, limit)} of memory{_at(worker)}")
             return
