@@ -15,7 +15,7 @@ import pytest
 
 from destinations.kit import Destination, PerEvent
 from destinations.kit.contract import EVENT_TYPES
-from sandbox import evidence, protocol, worker
+from sandbox import diagnostics, protocol, worker
 from sandbox.jail import alone, rlimits, rules
 from sandbox.output import MAX_LINE
 from supervisor.config import Config, ConfigError, load
@@ -131,7 +131,7 @@ def test_an_end_leaves_time_for_its_parts() -> None:
 
 def test_evidence_ends_by_itself_first() -> None:
     """The process that knows why it takes so long says so, before another ends it."""
-    limits = evidence.SNAPSHOT_LIMITS
+    limits = diagnostics.SNAPSHOT_LIMITS
     assert limits.walk_s < limits.total_s < T.END_S
     assert T.AT_ONCE_S < T.BEGIN_S < T.END_S
     assert T.MOST_PROFILE_S < T.END_S

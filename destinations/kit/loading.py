@@ -30,7 +30,7 @@ class LoadError(Exception):
     """A destination could not be loaded; the text says why, and what to do."""
 
 
-class Declaration:
+class ClassDeclaration:
     """What a class declares, to be read by name: its attributes, and its settings' JSON Schema."""
 
     def __init__(self, cls: type[Destination], settings_schema: dict[str, Any]) -> None:
@@ -68,7 +68,7 @@ def load(name: str, class_path: str | None) -> type[Destination]:
     return found
 
 
-def declaration(cls: type[Destination]) -> Declaration:
+def declaration(cls: type[Destination]) -> ClassDeclaration:
     """What a loaded class declares. Raises LoadError where its settings have no schema."""
     try:
         schema = msgspec.json.schema(cls.Settings)
@@ -76,7 +76,7 @@ def declaration(cls: type[Destination]) -> Declaration:
         raise LoadError(
             f"class {cls.__name__}: Settings cannot be described: {describe(error)}"
         ) from error
-    return Declaration(cls, schema)
+    return ClassDeclaration(cls, schema)
 
 
 def settings_errors(cls: type[Destination], settings: Mapping[str, Any]) -> list[str]:

@@ -45,7 +45,7 @@ class Taken(Message, frozen=True, array_like=True, tag=49):
 
 
 class Abandon(Message, frozen=True, array_like=True, tag=50):
-    """Worker: nobody waits for this any more. It is answered all the same."""
+    """Worker: the connection is not waited for any more. The request is answered all the same."""
 
     id: int
 
@@ -69,7 +69,8 @@ class Collect(Message, frozen=True, array_like=True, tag=58):
     """Supervisor: write evidence of `kind` to the pipe that travels with this datagram.
 
     `full_strings`: with values that are customers' data. `seconds` is how long to look, for kinds
-    that look for a while. Answered on the wire, by `Begun` where it takes a copy, and `Collected`.
+    that look for a while. Answered on the wire, by `CollectionStarted` where it takes a copy, and
+    by `Collected`.
     """
 
     id: int
@@ -82,7 +83,7 @@ FromWorkerChannel = Connect | Taken | Abandon
 ToWorkerChannel = Connected | Unconnected | Collect
 #: Largest datagram on a channel, in bytes.
 MAX_CHANNEL_DATAGRAM = 4096
-#: Requests that a worker may have unanswered, for one connection and in all. It keeps to that by
-#: itself; one that does not is no honest worker.
+#: Requests that a worker may have unanswered, for one connection and in all. An
+#: honest worker keeps to that by itself.
 MAX_ASKED_PER_CONNECTION = 64
 MAX_ASKED = 1024

@@ -80,8 +80,8 @@ class Drain(Message, frozen=True, array_like=True, tag=3):
     """No batch will follow: finish what runs, then exit with status 0."""
 
 
-class Try(Batch, frozen=True, array_like=True, tag=13):
-    """A batch of which the worker says more: where its destination's code raised, by `Raised`."""
+class DryRunBatch(Batch, frozen=True, array_like=True, tag=13):
+    """A batch of a dry run: the worker also sends a `Raised` for what the destination raised."""
 
 
 class Validate(Message, frozen=True, array_like=True, tag=4):
@@ -92,11 +92,12 @@ class Validate(Message, frozen=True, array_like=True, tag=4):
     settings: dict[str, Any]  # Any: not validated yet, that is the point
 
 
-class TryJail(Message, frozen=True, array_like=True, tag=5):
-    """Try the attack list against your own jail; answered with `JailTried`. To a declaring worker.
+class RunSelftest(Message, frozen=True, array_like=True, tag=5):
+    """Try the attack list against the worker's own jail. To a declaring worker.
 
-    The rest is what there is to attack, each harmless to reach: a file in a
-    folder that anybody may write to, and a TCP port on loopback.
+    Answered with `SelftestRan`. The fields are what there is to attack, each
+    harmless to reach: a file in a folder that is open to all, and a TCP port on
+    loopback.
     """
 
     folder: str
@@ -105,7 +106,7 @@ class TryJail(Message, frozen=True, array_like=True, tag=5):
 
 
 class Proceed(Message, frozen=True, array_like=True, tag=8):
-    """The copy of `Begun` is known: it may write."""
+    """The supervisor knows the copy of `CollectionStarted`, which may write from now on."""
 
     id: int
 
@@ -147,7 +148,7 @@ class Outcomes(Message, frozen=True, array_like=True, tag=19):
 
 
 class BatchDone(Message, frozen=True, array_like=True, tag=20):
-    """Nothing more will be said of a batch, and its credit is free."""
+    """No further outcome of a batch follows, and its credit is free."""
 
     batch: int
 
@@ -174,22 +175,23 @@ class Log(Message, frozen=True, array_like=True, tag=22):
     dropped: int
 
 
-class JailTried(Message, frozen=True, array_like=True, tag=23):
+class SelftestRan(Message, frozen=True, array_like=True, tag=23):
     """What became of each attempt: (attack, errno that stopped it or 0, layers that stop it)."""
 
     attempts: list[tuple[str, int, list[str]]]
 
 
 class Raised(Message, frozen=True, array_like=True, tag=29):
-    """In a `Try`: the traceback of what the destination's code raised, with its source lines."""
+    """Of a `DryRunBatch`: the traceback of what the destination's code raised, with its source."""
 
     batch: int
     traceback: str
 
 
-class Begun(Message, frozen=True, array_like=True, tag=26):
-    """What was asked for is under way. Process `pid`, where there is one, is a copy of the worker
-    that waits for `Proceed`.
+class CollectionStarted(Message, frozen=True, array_like=True, tag=26):
+    """What a `Collect` asked for is under way.
+
+    Process `pid`, where there is one, is a copy of the worker that waits for `Proceed`.
     """
 
     id: int
@@ -208,7 +210,7 @@ class Collected(Message, frozen=True, array_like=True, tag=27):
 
 
 class OutOfMemory(Message, frozen=True, array_like=True, tag=24):
-    """A batch of `connection` met a MemoryError; `text` is what it said. Comes once.
+    """A batch of `connection` met a MemoryError with `text`. Comes once.
 
     The worker has raised its soft limit to the hard one: it can do what is left
     to do, and write down what its memory holds.
@@ -218,10 +220,10 @@ class OutOfMemory(Message, frozen=True, array_like=True, tag=24):
     text: str
 
 
-class Stray(Message, frozen=True, array_like=True, tag=25):
-    """Something was raised where nobody catches it, in what `connection` ("": unknown) began.
+class UnhandledException(Message, frozen=True, array_like=True, tag=25):
+    """An exception that nothing catches, in what `connection` ("": unknown) began.
 
-    `dropped` were not told before it.
+    `dropped` exceptions before it were not sent.
     """
 
     connection: str
@@ -229,7 +231,7 @@ class Stray(Message, frozen=True, array_like=True, tag=25):
     dropped: int
 
 
-ToWorker = Configure | Batch | Try | Drain | Validate | TryJail | Proceed
+ToWorker = Configure | Batch | DryRunBatch | Drain | Validate | RunSelftest | Proceed
 FromWorker = (
     Ready
     | Declared
@@ -238,10 +240,10 @@ FromWorker = (
     | BatchDone
     | Stats
     | Log
-    | JailTried
+    | SelftestRan
     | Raised
-    | Begun
+    | CollectionStarted
     | Collected
     | OutOfMemory
-    | Stray
+    | UnhandledException
 )

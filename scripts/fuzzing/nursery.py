@@ -31,12 +31,12 @@ from sandbox.protocol import (
     Outcomes,
     Proceed,
     Ready,
+    RunSelftest,
     Spawn,
     Stats,
     Taken,
     ToWorker,
     ToWorkerChannel,
-    TryJail,
     Validate,
     Validated,
     encode,
@@ -126,7 +126,7 @@ class Player:
         self._wire.setblocking(False)
         # The liar writes past the worker's own end, which closes when it will.
         self._past = socket.socket(fileno=os.dup(its_channel))
-        self._channel = channel.Channel(its_channel, self._heard)
+        self._channel = channel.SupervisorChannel(its_channel, self._heard)
         self._frames = FrameReader(ToWorker, MAX_FRAME_TO_WORKER)
         self._out = bytearray()
         self._is_over = False
@@ -228,7 +228,7 @@ class Player:
                 os.kill(self.pid, signal.SIGKILL)
             case Proceed():
                 return
-            case TryJail():
+            case RunSelftest():
                 raise AssertionError("nobody asked for that")
 
     def _heard(self, message: ToWorkerChannel, descriptor: int | None) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from supervisor.admin.debug import Evidence
+from supervisor.admin.debug import DiagnosticsSource
 from supervisor.diagnostics.exits import ExitStore
 from supervisor.queue import DeliveryRecord, Queue
 from supervisor.telemetry.metrics import Metrics
@@ -23,7 +23,7 @@ class Control(Protocol):
         """The durable queue, for look-ups, dead letters and books."""
 
     @property
-    def evidence(self) -> Evidence:
+    def evidence(self) -> DiagnosticsSource:
         """Heaps, stacks and what was kept of them."""
 
     @property

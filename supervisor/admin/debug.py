@@ -41,7 +41,7 @@ _PROFILE_KINDS = ("speedscope", "collapsed")
 _MEDIA_TYPES = {"summary": "application/json", "heapsnapshot": "application/json"}
 
 
-class Evidence(Protocol):
+class DiagnosticsSource(Protocol):
     """What the service gives; `supervisor.app.diagnostics` implements it."""
 
     @property
@@ -64,7 +64,7 @@ class Evidence(Protocol):
         """What fills the heap, as "text", "json" or "html"."""
 
 
-async def heap(evidence: Evidence, request: web.Request) -> web.StreamResponse:
+async def heap(evidence: DiagnosticsSource, request: web.Request) -> web.StreamResponse:
     """Take a snapshot of a worker, and stream it."""
     kind = _choice(request, "format", _HEAP_KINDS)
     strings = _choice(request, "strings", ("truncated", "full"))
@@ -77,14 +77,14 @@ async def heap(evidence: Evidence, request: web.Request) -> web.StreamResponse:
     return await _stream(request, evidence.store.path(kept), kept.name, kept.kind)
 
 
-async def stacks(evidence: Evidence, request: web.Request) -> web.StreamResponse:
+async def stacks(evidence: DiagnosticsSource, request: web.Request) -> web.StreamResponse:
     """Stacks of every thread and task."""
     worker = request.match_info["id"]
     _pulled(request, "stacks", worker)
     return web.Response(text=await evidence.stacks(worker))
 
 
-async def profile(evidence: Evidence, request: web.Request) -> web.StreamResponse:
+async def profile(evidence: DiagnosticsSource, request: web.Request) -> web.StreamResponse:
     """Sample a worker for some seconds."""
     kind = _choice(request, "format", _PROFILE_KINDS)
     worker = request.match_info["id"]
@@ -101,24 +101,24 @@ async def profile(evidence: Evidence, request: web.Request) -> web.StreamRespons
     )
 
 
-async def loop(evidence: Evidence, request: web.Request) -> web.StreamResponse:
+async def loop(evidence: DiagnosticsSource, request: web.Request) -> web.StreamResponse:
     """How a worker's event loop fares."""
     return _json(evidence.loop(request.match_info["id"]))
 
 
-async def snapshots(evidence: Evidence, request: web.Request) -> web.StreamResponse:
+async def snapshots(evidence: DiagnosticsSource, request: web.Request) -> web.StreamResponse:
     """What was kept, newest first."""
     return _json({"snapshots": [about(kept) for kept in evidence.store.all()]})
 
 
-async def snapshot(evidence: Evidence, request: web.Request) -> web.StreamResponse:
+async def snapshot(evidence: DiagnosticsSource, request: web.Request) -> web.StreamResponse:
     """Stream one that was kept."""
     kept = _kept(evidence, request)
     _pulled(request, "snapshot", kept.name)
     return await _stream(request, evidence.store.path(kept), kept.name, kept.kind)
 
 
-async def delete(evidence: Evidence, request: web.Request) -> web.StreamResponse:
+async def delete(evidence: DiagnosticsSource, request: web.Request) -> web.StreamResponse:
     """Forget one that was kept."""
     kept = _kept(evidence, request)
     evidence.store.delete(kept.name)
@@ -126,7 +126,7 @@ async def delete(evidence: Evidence, request: web.Request) -> web.StreamResponse
     return _json({"done": True})
 
 
-async def report(evidence: Evidence, request: web.Request) -> web.StreamResponse:
+async def report(evidence: DiagnosticsSource, request: web.Request) -> web.StreamResponse:
     """What fills a heap that was kept, and who holds it."""
     kept = _kept(evidence, request)
     _pulled(request, "report", kept.name)
@@ -157,7 +157,7 @@ def about(kept: Snapshot) -> dict[str, object]:
     }
 
 
-def _kept(evidence: Evidence, request: web.Request) -> Snapshot:
+def _kept(evidence: DiagnosticsSource, request: web.Request) -> Snapshot:
     name = request.match_info["name"]
     kept = evidence.store.get(name)
     if kept is None:

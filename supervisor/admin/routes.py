@@ -298,7 +298,7 @@ class AdminApi:
 
 
 def _debug(
-    handler: Callable[[debug.Evidence, web.Request], Awaitable[web.StreamResponse]],
+    handler: Callable[[debug.DiagnosticsSource, web.Request], Awaitable[web.StreamResponse]],
 ) -> _Handler:
     async def bound(api: AdminApi, request: web.Request) -> web.StreamResponse:
         return await handler(api.control.evidence, request)

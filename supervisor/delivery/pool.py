@@ -19,8 +19,8 @@ import structlog
 from sandbox.protocol import (
     MAX_DETAIL,
     BatchDone,
-    Begun,
     Collected,
+    CollectionStarted,
     FromWorker,
     FromWorkerChannel,
     Limits,
@@ -29,7 +29,7 @@ from sandbox.protocol import (
     OutOfMemory,
     ProtocolError,
     Stats,
-    Stray,
+    UnhandledException,
 )
 from supervisor.core.effects import Assign, ExitReason, Fork, Isolate, Retire, Wake
 from supervisor.core.lifecycle.pool_layout import Effect, PoolLayout
@@ -52,7 +52,7 @@ from supervisor.runtime.clock import Clock
 from supervisor.state.backoff import BackoffStore
 from supervisor.telemetry.metrics import Metrics
 from supervisor.workers.fleet import WorkerFleet
-from supervisor.workers.log_lines import log_line, log_printed, log_stray
+from supervisor.workers.log_lines import log_line, log_printed, log_unhandled
 from supervisor.workers.output import Printed
 from supervisor.workers.process import Exit, Worker
 from supervisor.workers.spawn import PoolSpec
@@ -449,13 +449,13 @@ class PoolRunner:
                 ):
                     raise ProtocolError("out of memory in a connection that it does not have")
                 self.watchdog.ran_out(worker, message)
-            case Stray():
+            case UnhandledException():
                 if len(message.text) > MAX_DETAIL or message.connection not in (
                     "",
                     *pool_worker.configured,
                 ):
                     raise ProtocolError("a stray exception of a connection that it does not have")
-                log_stray(self.name, worker, message, self._metrics)
+                log_unhandled(self.name, worker, message, self._metrics)
             case Stats():
                 if message.connection not in ("", *pool_worker.configured):
                     raise ProtocolError("open files of a connection that it does not have")
@@ -469,7 +469,7 @@ class PoolRunner:
                 if len(message.text) > MAX_DETAIL or len(message.connection) > MAX_DETAIL:
                     raise ProtocolError("a log line longer than any honest one")
                 log_line(self.name, worker, message, pool_worker.configured, self._metrics)
-            case Begun() | Collected():
+            case CollectionStarted() | Collected():
                 self.collector.said(worker, message)
             case _:
                 raise ProtocolError(f"{type(message).__name__} from a worker that serves")

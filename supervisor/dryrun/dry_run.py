@@ -26,13 +26,13 @@ from sandbox.protocol import (
     MAX_DETAIL,
     MAX_TRACEBACK,
     BatchDone,
-    Begun,
     Collected,
+    CollectionStarted,
     Declaration,
     Declared,
+    DryRunBatch,
     FromWorker,
     FromWorkerChannel,
-    JailTried,
     Log,
     OutcomeCode,
     Outcomes,
@@ -40,9 +40,9 @@ from sandbox.protocol import (
     ProtocolError,
     Raised,
     Ready,
+    SelftestRan,
     Stats,
-    Stray,
-    Try,
+    UnhandledException,
     Validated,
 )
 from supervisor.catalog.catalog import asked_of
@@ -279,7 +279,7 @@ class _Listener:
             return
         timeout_s = self._plan.batch_timeout_s
         bodies = [body for _, body in self._batches[self._at]]
-        worker.send_batch(Try(self._at, self._connection.name, timeout_s, bodies))
+        worker.send_batch(DryRunBatch(self._at, self._connection.name, timeout_s, bodies))
         self._timer = asyncio.get_running_loop().call_later(
             timeout_s + GRACE_S, worker.kill, ExitReason.TIMEOUT, f"longer than {timeout_s:g} s"
         )
@@ -294,7 +294,7 @@ class _Listener:
                     raise ProtocolError("a traceback longer than any honest one")
                 if len(self._trial.tracebacks) < MOST_TOLD:
                     self._trial.tracebacks.append(message.traceback)
-            case Log() | Stray():
+            case Log() | UnhandledException():
                 self._note(message.text)
             case OutOfMemory():
                 pass  # the outcome of its batch says the same
@@ -304,7 +304,14 @@ class _Listener:
                 self._next(worker)
             case Stats():
                 pass  # it lives
-            case Ready() | Declared() | Validated() | JailTried() | Begun() | Collected():
+            case (
+                Ready()
+                | Declared()
+                | Validated()
+                | SelftestRan()
+                | CollectionStarted()
+                | Collected()
+            ):
                 raise ProtocolError(f"{type(message).__name__} from a worker on trial")
 
     def asked(self, worker: Worker, message: FromWorkerChannel) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from sandbox.protocol import FromWorker, FromWorkerChannel, JailTried, ProtocolError, TryJail
+from sandbox.protocol import FromWorker, FromWorkerChannel, ProtocolError, RunSelftest, SelftestRan
 from supervisor.core.effects import ExitReason
 from supervisor.workers.fleet import WorkerFleet
 from supervisor.workers.output import Printed
@@ -52,7 +52,7 @@ async def try_jail(fleet: WorkerFleet, pool_spec: PoolSpec) -> list[Attempt]:
         tempfile.TemporaryDirectory(prefix="bulkhead-jail-") as made,
         socket.create_server(("127.0.0.1", 0)) as port,
     ):
-        listener = _SelftestListener(TryJail(made, _victim(made), port.getsockname()[1]))
+        listener = _SelftestListener(RunSelftest(made, _victim(made), port.getsockname()[1]))
         order = pool_spec.order(
             next(fleet.numbers), f"{pool_spec.name}#jail", declare=True, destinations=()
         )
@@ -90,8 +90,8 @@ def _text(code: int) -> str:
 class _SelftestListener:
     """The worker that tries. Implements `process.Listener`."""
 
-    request: TryJail
-    answer: JailTried | None = None
+    request: RunSelftest
+    answer: SelftestRan | None = None
     ended: asyncio.Future[Exit] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -101,8 +101,8 @@ class _SelftestListener:
         worker.send(self.request)
 
     def said(self, worker: Worker, message: FromWorker) -> None:
-        """`JailTried`, once."""
-        if not isinstance(message, JailTried) or self.answer is not None:
+        """`SelftestRan`, once."""
+        if not isinstance(message, SelftestRan) or self.answer is not None:
             raise ProtocolError(f"{type(message).__name__} from a worker that tries its jail")
         self.answer = message
         worker.retire(ExitReason.DRAIN)

@@ -24,7 +24,7 @@ from destinations.kit import (
     Retry,
     Unsupported,
 )
-from sandbox.marks import Page
+from sandbox.marks import MarkerWriter
 from sandbox.output import LINES_PER_S
 from sandbox.protocol import (
     Batch,
@@ -35,7 +35,7 @@ from sandbox.protocol import (
     OutcomeCode,
     Outcomes,
     OutOfMemory,
-    Stray,
+    UnhandledException,
 )
 from sandbox.runner import Runner
 
@@ -68,7 +68,7 @@ class Bench:
         self.done = asyncio.Event()
         self.runner = Runner(
             lambda message: self.hear(message),
-            Page(),
+            MarkerWriter(),
             lambda _: aiohttp.TCPConnector(),
             self.short_of_files.append,
         )
@@ -368,13 +368,13 @@ async def test_stray_exception_is_told_with_its_connection() -> None:
 
     bench = Bench(habit)
     bench.runner.configure(Configure("d", "scripted", {}, 7))
-    bench.runner.stray(7, "ignored in f", Spiteful())
+    bench.runner.unhandled(7, "ignored in f", Spiteful())
     for _ in range(10 * LINES_PER_S):
-        bench.runner.stray(0, "thread x ended", ValueError("left behind"))
-    told = [said for said in bench.said if isinstance(said, Stray)]
+        bench.runner.unhandled(0, "thread x ended", ValueError("left behind"))
+    told = [said for said in bench.said if isinstance(said, UnhandledException)]
     assert told[0].connection == "d"
     assert told[0].text == "ignored in f: Spiteful: (its text raised SystemExit)"
-    assert told[1] == Stray("", "thread x ended: ValueError: left behind", 0)
+    assert told[1] == UnhandledException("", "thread x ended: ValueError: left behind", 0)
     assert len(told) <= 2 * LINES_PER_S + 1
 
 
@@ -405,7 +405,7 @@ async def test_want_of_memory_is_told_once() -> None:
     before = resource.getrlimit(resource.RLIMIT_DATA)
     assert (await bench.run(1))[0][1] == OutcomeCode.RETRY_ALONE
     resource.setrlimit(resource.RLIMIT_DATA, before)
-    bench.runner.stray(0, "again", MemoryError())
+    bench.runner.unhandled(0, "again", MemoryError())
     told = [said for said in bench.said if isinstance(said, OutOfMemory)]
     assert told == [OutOfMemory("c", "ValueError: hidden")]
 
