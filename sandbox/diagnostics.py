@@ -128,13 +128,13 @@ class _Copy:
         """Fork. Raises OSError where there are no processes or descriptors left."""
         self.id = number
         self._end = ended
-        self._said = bytearray()
-        waits, self._go = os.pipe()
+        self._error_text = bytearray()
+        go_pipe, self._go_pipe = os.pipe()
         try:
-            self._says, says = os.pipe()
+            self._error_pipe, error_pipe = os.pipe()
         except OSError:
-            os.close(waits)
-            os.close(self._go)
+            os.close(go_pipe)
+            os.close(self._go_pipe)
             raise
         parent = os.getpid()
         roots = snapshot.capture()
@@ -142,35 +142,35 @@ class _Copy:
         try:
             self.pid = os.fork()
         except OSError:
-            os.close(self._go)
-            os.close(self._says)
+            os.close(self._go_pipe)
+            os.close(self._error_pipe)
             raise
         else:
             if self.pid == 0:
-                _be_copy(parent, kind, policy, roots, descriptor, waits, says)
+                _be_copy(parent, kind, policy, roots, descriptor, go_pipe, error_pipe)
         finally:
-            os.close(waits)
-            os.close(says)
+            os.close(go_pipe)
+            os.close(error_pipe)
         self.pause_s = time.perf_counter() - began
-        os.set_blocking(self._says, False)
-        asyncio.get_running_loop().add_reader(self._says, self._readable)
+        os.set_blocking(self._error_pipe, False)
+        asyncio.get_running_loop().add_reader(self._error_pipe, self._readable)
 
     def go(self) -> None:
         """Let it begin."""
-        if self._go >= 0:
+        if self._go_pipe >= 0:
             with contextlib.suppress(BrokenPipeError):  # it is dead, and will be reaped
-                os.write(self._go, b"g")
-            os.close(self._go)
-            self._go = -1
+                os.write(self._go_pipe, b"g")
+            os.close(self._go_pipe)
+            self._go_pipe = -1
 
     def _readable(self) -> None:
         """It says why it failed, or its end of the pipe is closed, which comes with its own end."""
-        said = os.read(self._says, _PIPE_BYTES)
-        if said:
-            self._said += said[:MAX_DETAIL]
+        error_text = os.read(self._error_pipe, _PIPE_BYTES)
+        if error_text:
+            self._error_text += error_text[:MAX_DETAIL]
             return
-        asyncio.get_running_loop().remove_reader(self._says)
-        os.close(self._says)
+        asyncio.get_running_loop().remove_reader(self._error_pipe)
+        os.close(self._error_pipe)
         self.go()
         self._reap()
 
@@ -184,13 +184,13 @@ class _Copy:
             asyncio.get_running_loop().call_later(REAP_S, self._reap)
             return
         code = os.waitstatus_to_exitcode(status)
-        said = self._said.decode("utf-8", "replace")
+        error_text = self._error_text.decode("utf-8", "replace")
         if code == 0:
             error = ""
         elif code < 0:
             error = f"the copy of the worker was ended by {signal.Signals(-code).name}"
         else:
-            error = said or f"the copy of the worker ended with status {code}"
+            error = error_text or f"the copy of the worker ended with status {code}"
         self._end(self, error)
 
 
@@ -200,24 +200,24 @@ def _be_copy(
     policy: Policy,
     roots: snapshot.Roots,
     descriptor: int,
-    waits: int,
-    says: int,
+    go_pipe: int,
+    error_pipe: int,
 ) -> NoReturn:
     """Be the copy: write the snapshot once it may, and end. Never touches the event loop."""
     code = 1
     try:
         gc.disable()
         process.die_with_parent(parent)
-        _close_all_but(descriptor, waits, says)
+        _close_all_but(descriptor, go_pipe, error_pipe)
         # Its memory is the worker's, and a bit: it may use what the hard limit leaves.
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
-        if os.read(waits, 1) == b"g":
+        if os.read(go_pipe, 1) == b"g":
             snapshot.write(descriptor, kind, strings=policy, roots=roots, limits=SNAPSHOT_LIMITS)
             code = 0
     except BaseException as error:  # noqa: BLE001 - whatever it is, the operator is told
         text = str(error) if isinstance(error, snapshot.SnapshotFailed) else repr(error)
-        os.write(says, text.encode("utf-8", "replace")[:MAX_DETAIL])
+        os.write(error_pipe, text.encode("utf-8", "replace")[:MAX_DETAIL])
     finally:
         os._exit(code)
 

@@ -144,7 +144,7 @@ class Runner:
             self._close_unused(old)
 
     def start(self, batch: Batch, *, is_dry_run: bool = False) -> None:
-        """Begin a batch; what becomes of it is told through `send`, of a trial also what raised."""
+        """Begin a batch; what becomes of it goes to `send`; of a dry run also what raised."""
         connection = self._connections[batch.connection]
         context = contextvars.copy_context()
         if is_dry_run:
@@ -310,7 +310,7 @@ class _Instance:
         self._http: aiohttp.ClientSession | None = None
 
     async def destination(self) -> Destination:
-        """The instance, made and started by the first batch; a failed start is tried again."""
+        """The instance, made and started by the first batch; a failed start is repeated."""
         if self._starting is None:
             self._starting = asyncio.ensure_future(self._start())
         starting = self._starting

@@ -177,7 +177,7 @@ class _Worker(asyncio.Protocol):
             os._exit(70)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        # We have drained and said all, or the supervisor is gone and nobody hears us any more.
+        # We have drained and sent all, or the supervisor is gone.
         os._exit(0)
 
     def _send(self, message: Message) -> None:
@@ -230,7 +230,7 @@ class _Worker(asyncio.Protocol):
 
     async def _declare(self) -> None:
         for name, class_path in self._order.destinations:
-            # What was said so far must be out before an import that may never return.
+            # What was declared so far must be out before an import that may never return.
             await asyncio.sleep(0)
             try:
                 answer: Declaration | str = msgspec.convert(

@@ -1,8 +1,8 @@
 """The jail: what a worker gives up before it imports a destination.
 
 `enter` applies the layers in order and reports each by name: "on", or why not.
-A layer that is not in force is said, never silently absent; what a layer claims
-is tried out before it is believed.
+A layer that is not in force is reported, never silently absent; what a layer
+claims is tested before it is believed.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _uid_of(order: Spawn) -> tuple[int | None, str]:
 
 
 def _egress() -> str:
-    """Whether the supervisor's broker is the only way out: tried, not believed."""
+    """Whether the supervisor's broker is the only way out: tested, not believed."""
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
             socket.socket(family, socket.SOCK_STREAM).close()

@@ -1,4 +1,4 @@
-"""Which layers stop what destinations with intent try: the table, and how it is tried.
+"""Which layers stop what destinations with intent try: the table, and how it is run.
 
 Owns the list by which the jail is judged: by its own self-test, by the tests and
 by `scripts/bench escape`. The attempts themselves are `attempts.py`'s; each runs in
