@@ -24,7 +24,7 @@ _decoder = msgspec.msgpack.Decoder(ToWorkerChannel)
 _INT = array.array("i").itemsize
 
 
-class Channel:
+class SupervisorChannel:
     """`heard` gets each message with the descriptor that came along, which is then its own.
 
     The descriptor is None where none came, and where there was no room for it: past the limit of

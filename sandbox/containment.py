@@ -1,9 +1,9 @@
 """Keeps a worker going, whatever its destinations raise, and wherever they do.
 
-Owns the event loop, and the hooks for what is raised where nobody catches:
-in callbacks, in tasks that nobody awaits, in threads, in `__del__`. Each is
-told with the connection that it comes from, as far as that can be known. Must
-not know batches.
+Owns the event loop, and the hooks for unhandled exceptions: of callbacks, of
+tasks that are never awaited, of threads, of `__del__`. Each exception is told
+with the connection that it comes from, as far as that can be known. Must not
+know batches.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any, NoReturn
 
 import uvloop
 
-from sandbox.marks import Page, Step, current_place
+from sandbox.marks import MarkerWriter, Step, current_place
 from sandbox.protocol import MARK, read_mark
 
-#: Is told of what was raised: number of the connection or 0, and what happened.
-Stray = Callable[[int, str, BaseException | None], None]
+#: Hears of an unhandled exception: number of the connection or 0, and what happened.
+OnUnhandled = Callable[[int, str, BaseException | None], None]
 
 
 class Loop(uvloop.Loop):
@@ -32,10 +32,12 @@ class Loop(uvloop.Loop):
         self._is_kept = False
 
     def keep(
-        self, on_stray: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None], page: Page
+        self,
+        on_unhandled: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None],
+        page: MarkerWriter,
     ) -> None:
         """Set the hooks for good. Any: asyncio's own type for what it knows of an exception."""
-        super().set_exception_handler(on_stray)
+        super().set_exception_handler(on_unhandled)
         super().set_task_factory(page.make_task)
         self._is_kept = True
 
@@ -51,11 +53,11 @@ class Loop(uvloop.Loop):
 
 
 class Containment:
-    """One a worker; `stray` must not raise."""
+    """One a worker; `unhandled` must not raise."""
 
-    def __init__(self, page: Page, stray: Stray) -> None:
+    def __init__(self, page: MarkerWriter, unhandled: OnUnhandled) -> None:
         self._page = page
-        self._stray = stray
+        self._unhandled = unhandled
 
     def run(self, main: Coroutine[Any, Any, NoReturn]) -> None:
         """Run `main`, which does not return; comes back only where it raised. Any: of asyncio."""
@@ -71,7 +73,7 @@ class Containment:
             except BaseException as error:
                 if task.done():
                     raise
-                self._stray(self._running(), "the event loop was stopped", error)
+                self._unhandled(self._running(), "the event loop was stopped", error)
 
     def _running(self) -> int:
         """Whose context this is; else whose step ran last, which is a guess."""
@@ -83,17 +85,17 @@ class Containment:
 
     def _from_loop(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
-        self._stray(_origin(context) or self._running(), str(context.get("message")), error)
+        self._unhandled(_origin(context) or self._running(), str(context.get("message")), error)
 
     def _unraisable(self, unraisable: Any) -> None:  # Any: sys.UnraisableHookArgs is no class
         what = type(unraisable.object).__name__
         if callable(unraisable.object):
             what = getattr(unraisable.object, "__qualname__", what)
-        self._stray(self._running(), f"ignored in {what}", unraisable.exc_value)
+        self._unhandled(self._running(), f"ignored in {what}", unraisable.exc_value)
 
     def _from_thread(self, args: threading.ExceptHookArgs) -> None:
         name = "a thread" if args.thread is None else f"thread {args.thread.name}"
-        self._stray(self._running(), f"{name} ended", args.exc_value)
+        self._unhandled(self._running(), f"{name} ended", args.exc_value)
 
 
 def _origin(context: dict[str, Any]) -> int:

@@ -19,12 +19,12 @@ from typing import Any
 
 from sandbox.protocol import BEATS, MARK, PAGE_BYTES, RUNNING, mark_word
 
-#: Connection number and batch id of whatever runs in this context; (0, 0) is nobody.
+#: Connection number and batch id of what runs in this context; (0, 0) belongs to no batch.
 current_place: ContextVar[tuple[int, int]] = ContextVar("current_place", default=(0, 0))
 
 
-class Page:
-    """The page in `descriptor`, or where there is none (tests) one that nobody reads."""
+class MarkerWriter:
+    """Writes the page in `descriptor`; without one (tests), a page that nothing reads."""
 
     def __init__(self, descriptor: int | None = None) -> None:
         self.words = memoryview(mmap.mmap(descriptor or -1, PAGE_BYTES)).cast("Q")
@@ -40,7 +40,7 @@ class Page:
         if self.step is not None:
             self.step.move(event)
 
-    # Any: results of tasks are nobody's business here; uvloop and asyncio pass different options.
+    # Any: results of tasks are not looked at; uvloop and asyncio pass different options.
     def make_task(
         self,
         loop: asyncio.AbstractEventLoop,
@@ -64,7 +64,9 @@ class Step(Coroutine[Any, Any, Any]):
 
     __slots__ = ("_batch", "_coro", "_idle", "_number", "_page", "_running", "_send", "_words")
 
-    def __init__(self, coro: Coroutine[Any, Any, Any], page: Page, number: int, batch: int) -> None:
+    def __init__(
+        self, coro: Coroutine[Any, Any, Any], page: MarkerWriter, number: int, batch: int
+    ) -> None:
         self._coro = coro
         self._send = coro.send
         self._page = page

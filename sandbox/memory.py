@@ -15,7 +15,7 @@ import resource
 BALLAST_BYTES = 8 * 1024 * 1024
 
 
-class Reserve:
+class MemoryReserve:
     """One a worker."""
 
     def __init__(self) -> None:

@@ -52,7 +52,7 @@ class Lines:
         self._say(level, connection, clean(text), self._dropped.pop(connection, 0))
 
     def write(self, level: int, text: str) -> None:
-        """Text of some lines, from whoever runs now."""
+        """Text of some lines, of the connection that runs now."""
         connection = self._connection()
         count = text.count("\n") + (not text.endswith("\n"))
         room = self.room(connection, count)
@@ -63,13 +63,13 @@ class Lines:
                     self.send(level, connection, line)
 
     def tell_dropped(self) -> None:
-        """Say how many lines were dropped of whoever has fallen silent since."""
+        """Say how many lines were dropped of connections that have been silent since."""
         for connection in list(self._dropped):
             if self.room(connection):
                 self.send(logging.WARNING, connection, "more was written than is kept")
 
 
-class Printed(io.TextIOBase):
+class PrintStream(io.TextIOBase):
     """Stands in for `sys.stdout` and `sys.stderr`."""
 
     def __init__(self, lines: Lines, level: int, descriptor: int) -> None:
@@ -108,7 +108,7 @@ class Printed(io.TextIOBase):
 class _Bytes(io.RawIOBase):
     """What writes bytes to a text stream's `buffer` gets."""
 
-    def __init__(self, text: Printed) -> None:
+    def __init__(self, text: PrintStream) -> None:
         super().__init__()
         self._text = text
 
@@ -122,7 +122,7 @@ class _Bytes(io.RawIOBase):
 
 
 class Handler(logging.Handler):
-    """Log records as lines; of one connection, or of whoever runs where that is None."""
+    """Log records as lines, of `connection` or, where that is None, of the one that runs."""
 
     def __init__(self, lines: Lines, connection: str | None, running: Callable[[], str]) -> None:
         super().__init__()
@@ -146,8 +146,8 @@ class Handler(logging.Handler):
 
 def take_over(lines: Lines, running: Callable[[], str]) -> None:
     """From now on, what is printed or logged without a logger of ours goes through `lines`."""
-    sys.stdout = Printed(lines, logging.INFO, 1)
-    sys.stderr = Printed(lines, logging.WARNING, 2)
+    sys.stdout = PrintStream(lines, logging.INFO, 1)
+    sys.stderr = PrintStream(lines, logging.WARNING, 2)
     logging.getLogger().addHandler(Handler(lines, None, running))
 
 

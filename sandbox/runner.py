@@ -1,9 +1,9 @@
 """From a batch to its outcomes: nothing that a destination raises gets past here.
 
 Owns the destinations' instances in a worker (one a connection), the task of
-each batch with its soft deadline, and the order of what is said of it: outcomes
+each batch with its soft deadline, and the order of messages about it: outcomes
 as they come, the rest at the end, then `BatchDone`. An event that the
-destination said nothing of, for whatever reason, is a retry with that reason.
+destination reported no outcome of, for whatever reason, is a retry with that reason.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from destinations.kit.loading import LoadError
 from destinations.kit.outcomes import Cause
 from destinations.kit.requests import current_raised
 from sandbox import protocol
-from sandbox.marks import Page, current_place
-from sandbox.memory import Reserve, is_want_of_memory
+from sandbox.marks import MarkerWriter, current_place
+from sandbox.memory import MemoryReserve, is_want_of_memory
 from sandbox.output import Handler, Lines
 from sandbox.protocol import (
     MAX_DETAIL,
@@ -48,10 +48,11 @@ from sandbox.protocol import (
     Configure,
     Log,
     Message,
+    OutcomeCode,
     Outcomes,
     OutOfMemory,
     Raised,
-    Stray,
+    UnhandledException,
 )
 
 #: Seconds within which a report is on its way. A frame an event would cost the supervisor more than
@@ -60,23 +61,15 @@ REPORT_WITHIN_S = 0.01
 #: Seconds that a batch may take to end once it is cancelled, before its events are retried without
 #: waiting for that.
 CANCEL_S = 1.0
-#: Seconds that the batch that nobody has sent may take.
+#: Seconds that the batch of a warm-up may take, which no supervisor has sent.
 WARM_UP_S = 5.0
 
 #: Folders whose frames a traceback does without.
 _OURS = tuple(str(Path(module.__file__ or "").parent) for module in (protocol, requests))
 
-_connection: contextvars.ContextVar[str] = contextvars.ContextVar("connection", default="")
+_current_connection: contextvars.ContextVar[str] = contextvars.ContextVar("connection", default="")
 
-#: How a retry's cause is told.
-_CODES = {
-    Cause.THROTTLED: protocol.THROTTLED,
-    Cause.TIMEOUT: protocol.TIMEOUT,
-    Cause.CONNECT: protocol.CONNECT,
-    Cause.SERVER: protocol.SERVER,
-}
-
-WireOutcome = tuple[int, int, str, float | None]
+WireOutcome = tuple[int, OutcomeCode, str, float | None]
 
 
 class Runner:
@@ -90,22 +83,22 @@ class Runner:
     def __init__(
         self,
         send: Callable[[Message], None],
-        page: Page,
+        page: MarkerWriter,
         connector: Callable[[str], aiohttp.BaseConnector],
         on_want_of_files: Callable[[str], None],
     ) -> None:
         self._send = send
         self._on_want_of_files = on_want_of_files
         self._page = page
-        self._reserve = Reserve()
+        self._reserve = MemoryReserve()
         self._thread = threading.get_ident()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._names: dict[int, str] = {}
         self.lines = Lines(self._log, self.running)
-        self._strays = Lines(self._tell_stray, self.running)
+        self._unhandled = Lines(self._tell_unhandled, self.running)
         self._connector = connector
         self._classes: dict[str, type[Destination] | str] = {}
-        self._connections: dict[str, _Connection] = {}
+        self._connections: dict[str, _Instance] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._on_idle: Callable[[], None] | None = None
 
@@ -124,7 +117,7 @@ class Runner:
         Pages that are shared with the zygote until they are written to are ours then, and a spare
         that takes over is quick from the start.
         """
-        connection = _Connection("", 0, _Idle, {}, self.lines, self._connector)
+        connection = _Instance("", 0, _Idle, {}, self.lines, self._connector)
         batch = Batch(0, "", WARM_UP_S, [b"{}"])
         await asyncio.get_running_loop().create_task(self._run(connection, batch, _unheard))
         await connection.close()
@@ -138,7 +131,7 @@ class Runner:
         if message.number:
             self._names[message.number] = message.connection
         old = self._connections.get(message.connection)
-        self._connections[message.connection] = _Connection(
+        self._connections[message.connection] = _Instance(
             message.connection,
             message.number,
             self._classes[message.destination],
@@ -150,11 +143,11 @@ class Runner:
             old.is_retired = True
             self._close_unused(old)
 
-    def start(self, batch: Batch, *, is_trial: bool = False) -> None:
-        """Begin a batch; what becomes of it is told through `send`, of a trial also what raised."""
+    def start(self, batch: Batch, *, is_dry_run: bool = False) -> None:
+        """Begin a batch; what becomes of it goes to `send`; of a dry run also what raised."""
         connection = self._connections[batch.connection]
         context = contextvars.copy_context()
-        if is_trial:
+        if is_dry_run:
             context.run(current_raised.set, lambda error: self._raised(batch.id, error))
         context.run(current_place.set, (connection.number, batch.id))
         self._hold(
@@ -166,33 +159,33 @@ class Runner:
     def when_idle(self, done: Callable[[], None]) -> None:
         """Call `done` once nothing runs any more."""
         self._on_idle = done
-        self._told_if_idle()
+        self._call_if_idle()
 
     async def close(self) -> None:
         """Close the HTTP sessions and the destinations, each for a second at most."""
         for connection in self._connections.values():
             await connection.close()
 
-    def stray(self, number: int, what: str, error: BaseException | None) -> None:
-        """Something was raised where nobody catches it; `number` is the connection's, 0: unknown.
+    def unhandled(self, number: int, what: str, error: BaseException | None) -> None:
+        """An exception that nothing catches; `number` is the connection's, 0: unknown.
 
         Called in whatever thread it was raised in.
         """
         name = self._names.get(number, "")
         if error is not None and is_want_of_memory(error):
             self._out_of_memory(name, error)
-        if self._strays.room(name):
+        if self._unhandled.room(name):
             text = f"{what}: {_describe(error)}" if error is not None else what
-            self._strays.send(logging.ERROR, name, text)
+            self._unhandled.send(logging.ERROR, name, text)
 
     def tell_dropped(self) -> None:
-        """Say how much was not told of whoever wrote too much, and has stopped."""
+        """Say how much was dropped of connections that wrote too much and have stopped."""
         self.lines.tell_dropped()
-        self._strays.tell_dropped()
+        self._unhandled.tell_dropped()
 
     def running(self) -> str:
-        """The connection in whose context this is, "" where it is nobody's."""
-        return _connection.get() or self._names.get(current_place.get()[0], "")
+        """The connection in whose context this is, "" where it is no connection's."""
+        return _current_connection.get() or self._names.get(current_place.get()[0], "")
 
     def _out_of_memory(self, connection: str, error: BaseException) -> None:
         if connection and self._reserve.is_whole:
@@ -202,18 +195,18 @@ class Runner:
     def _log(self, level: int, connection: str, text: str, dropped: int) -> None:
         self._say(Log(level, connection, text, dropped))
 
-    def _tell_stray(self, level: int, connection: str, text: str, dropped: int) -> None:
-        self._say(Stray(connection, text, dropped))
+    def _tell_unhandled(self, level: int, connection: str, text: str, dropped: int) -> None:
+        self._say(UnhandledException(connection, text, dropped))
 
     def _say(self, message: Message) -> None:
-        """Send from any thread: what is written by one that is not the loop's waits its turn."""
+        """Send from any thread: what another thread than the loop's writes waits its turn."""
         if threading.get_ident() == self._thread:
             self._send(message)
         elif self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody hears us any more
                 self._loop.call_soon_threadsafe(self._send, message)
 
-    def _close_unused(self, connection: _Connection) -> None:
+    def _close_unused(self, connection: _Instance) -> None:
         if connection.is_retired and not connection.users:
             self._hold(asyncio.get_running_loop().create_task(connection.close()))
 
@@ -226,56 +219,56 @@ class Runner:
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._told_if_idle()
+        self._call_if_idle()
 
-    def _told_if_idle(self) -> None:
+    def _call_if_idle(self) -> None:
         if self._on_idle is not None and not self._tasks:
             done, self._on_idle = self._on_idle, None
             done()
 
     async def _run(
-        self, connection: _Connection, batch: Batch, send: Callable[[Message], None]
+        self, connection: _Instance, batch: Batch, send: Callable[[Message], None]
     ) -> None:
-        book = _Book(batch.id, len(batch.events), send)
-        current_report.set(book.report)
+        report = _BatchReport(batch.id, len(batch.events), send)
+        current_report.set(report.report)
         current_event.set(self._page.at)
-        _connection.set(connection.name)
+        _current_connection.set(connection.name)
         connection.users += 1
-        code, reason = protocol.RETRY, ""
+        code, reason = OutcomeCode.RETRY, ""
         stuck: asyncio.TimerHandle | None = None
         try:
             events = [Event(body) for body in batch.events]
             late = f"not finished within {batch.timeout_s:g} s"
             stuck = asyncio.get_running_loop().call_later(
                 batch.timeout_s + CANCEL_S,
-                book.give_up,
-                protocol.TIMEOUT,
+                report.give_up,
+                OutcomeCode.TIMEOUT,
                 f"{late}, and does not end when it is cancelled",
             )
             async with asyncio.timeout(batch.timeout_s) as deadline:
                 destination = await connection.destination()
                 returned = await destination.deliver(events)
-            reason = book.take(returned)
+            reason = report.take(returned)
             if reason:
-                code = protocol.RETRY_ALONE
+                code = OutcomeCode.RETRY_ALONE
         except TimeoutError as error:
             if deadline.expired():
-                code, reason = protocol.TIMEOUT, late
+                code, reason = OutcomeCode.TIMEOUT, late
             else:
                 current_raised.get()(error)
-                code, reason = protocol.RETRY_ALONE, f"deliver raised {_describe(error)}"
+                code, reason = OutcomeCode.RETRY_ALONE, f"deliver raised {_describe(error)}"
         except BaseException as error:  # noqa: BLE001 - SystemExit too: it does not end a worker
             current_raised.get()(error)
             if is_want_of_memory(error):
                 self._out_of_memory(connection.name, error)
             elif isinstance(error, OSError) and error.errno == errno.EMFILE:
                 self._on_want_of_files(connection.name)
-            code, reason = protocol.RETRY_ALONE, f"deliver raised {_describe(error)}"
+            code, reason = OutcomeCode.RETRY_ALONE, f"deliver raised {_describe(error)}"
         finally:
             if stuck is not None:
                 stuck.cancel()
             connection.users -= 1
-            book.close(code, reason)
+            report.close(code, reason)
             self._close_unused(connection)
 
 
@@ -290,10 +283,10 @@ class _Idle(Destination):
 
 
 def _unheard(message: Message) -> None:
-    """Nobody is told."""
+    """The batch of a warm-up is not reported."""
 
 
-class _Connection:
+class _Instance:
     """A destination's instance with its settings and its HTTP session."""
 
     def __init__(
@@ -317,7 +310,7 @@ class _Connection:
         self._http: aiohttp.ClientSession | None = None
 
     async def destination(self) -> Destination:
-        """The instance, made and started by the first batch; a failed start is tried again."""
+        """The instance, made and started by the first batch; a failed start is repeated."""
         if self._starting is None:
             self._starting = asyncio.ensure_future(self._start())
         starting = self._starting
@@ -359,8 +352,8 @@ def _http_session(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
     )
 
 
-class _Book:
-    """What has been said of each event of a batch; the first word counts."""
+class _BatchReport:
+    """The outcome of each event of a batch; the first report of an event counts."""
 
     def __init__(self, batch: int, size: int, send: Callable[[Message], None]) -> None:
         self._batch = batch
@@ -372,7 +365,7 @@ class _Book:
         self._closed = False
 
     def report(self, index: int, outcome: Outcome) -> None:
-        """Say the outcome of one event early. Raises TypeError or IndexError for nonsense."""
+        """Report the outcome of one event early. Raises TypeError or IndexError for nonsense."""
         if not 0 <= index < self._size:
             raise IndexError(f"event {index} of a batch of {self._size}")
         wire = _wire(index, outcome)
@@ -400,12 +393,12 @@ class _Book:
             told[index] = 1
         return ""
 
-    def close(self, code: int, reason: str) -> None:
-        """The batch is over: `code` and `reason` for the events that nobody spoke of."""
+    def close(self, code: OutcomeCode, reason: str) -> None:
+        """The batch is over: `code` and `reason` for the events without a report."""
         self.give_up(code, reason)
         self._send(BatchDone(self._batch))
 
-    def give_up(self, code: int, reason: str) -> None:
+    def give_up(self, code: OutcomeCode, reason: str) -> None:
         """No outcome counts any more, though the batch may go on: it is the supervisor's to end."""
         if self._closed:
             return
@@ -426,17 +419,32 @@ class _Book:
 
 
 def _wire(index: int, outcome: Outcome) -> WireOutcome:
+    """Raises TypeError for what is no outcome: a destination's code is not type-checked by us."""
     match outcome:
         case Delivered():
-            return index, protocol.DELIVERED, "", None
+            return index, OutcomeCode.DELIVERED, "", None
         case Retry(reason=reason, after_s=after_s, cause=cause):
-            return index, _CODES.get(cause, protocol.RETRY), _text(reason), after_s
+            return index, _retry_code(cause), _text(reason), after_s
         case Failed(reason=reason):
-            return index, protocol.FAILED, _text(reason), None
+            return index, OutcomeCode.FAILED, _text(reason), None
         case Unsupported():
-            return index, protocol.UNSUPPORTED, "", None
-        case _:  # a destination's code is not type-checked by us
-            raise TypeError(f"{type(outcome).__name__} is not an outcome")
+            return index, OutcomeCode.UNSUPPORTED, "", None
+    raise TypeError(f"{type(outcome).__name__} is not an outcome")
+
+
+def _retry_code(cause: Cause) -> OutcomeCode:
+    match cause:
+        case Cause.THROTTLED:
+            return OutcomeCode.THROTTLED
+        case Cause.TIMEOUT:
+            return OutcomeCode.TIMEOUT
+        case Cause.CONNECT:
+            return OutcomeCode.CONNECT
+        case Cause.SERVER:
+            return OutcomeCode.SERVER
+        case Cause.OTHER:
+            return OutcomeCode.RETRY
+    return OutcomeCode.RETRY  # a destination's own word for a cause; it is not type-checked by us
 
 
 def _text(reason: object) -> str:
@@ -465,7 +473,7 @@ def _traceback(error: BaseException) -> str:
 
 
 def _logger(connection: str, lines: Lines) -> logging.Logger:
-    # Not from the registry: a logger of that name may be anybody's.
+    # Not from the registry: any code may have taken a logger of that name.
     logger = logging.Logger(f"destination.{connection}", logging.INFO)
     logger.addHandler(Handler(lines, connection, lambda: connection))
     return logger

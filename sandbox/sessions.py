@@ -1,8 +1,9 @@
 """What workers leave behind when their supervisor is killed, found by session and ended.
 
 A worker leads a session of its own, and nobody in it can leave: the jail denies
-setsid. So what it forked is known by it, whoever its parent is now. Owns the
-search in /proc; only the zygote needs it, as the last process that is left.
+setsid. So the processes that a worker forked are known by its session, whatever
+their parent is now. Owns the search in /proc; only the zygote needs it, as the
+last process that is left.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Collection, Iterator
 
 #: Sessions that are remembered before those that are over are forgotten.
 MANY = 1000
-#: Looks at the process table: one that forks meanwhile is found by the next look.
+#: Looks at the process table: a process that forks meanwhile is found by the next look.
 _LOOKS = 50
 
 

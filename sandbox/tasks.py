@@ -11,8 +11,8 @@ import linecache
 from collections.abc import Iterator
 from types import FrameType
 
-#: Tasks that are told, and awaits of each.
-MAX_TASKS = 1000
+#: Tasks that are listed, and awaits of each.
+MAX_LISTED_TASKS = 1000
 MAX_AWAITS = 64
 
 
@@ -20,11 +20,11 @@ def text() -> str:
     """All tasks that are not done, by name."""
     found = sorted(asyncio.all_tasks(), key=lambda task: task.get_name())
     parts = [f"{len(found)} tasks\n"]
-    for task in found[:MAX_TASKS]:
+    for task in found[:MAX_LISTED_TASKS]:
         parts.append(f"\n{task.get_name()}\n")
         parts += [f"  {line}\n" for line in chain(task)]
-    if len(found) > MAX_TASKS:
-        parts.append(f"\n{len(found) - MAX_TASKS} further tasks are not told\n")
+    if len(found) > MAX_LISTED_TASKS:
+        parts.append(f"\n{len(found) - MAX_LISTED_TASKS} further tasks are not told\n")
     return "".join(parts)
 
 

@@ -17,13 +17,15 @@ import socket
 import sys
 from typing import NoReturn, cast
 
+import msgspec
+
 from destinations.kit.loading import LoadError, declaration, load, settings_errors
 from sandbox import jail, process, tls
-from sandbox.channel import Channel
+from sandbox.channel import SupervisorChannel
 from sandbox.containment import Containment
-from sandbox.evidence import Evidence
+from sandbox.diagnostics import DiagnosticsWriter
 from sandbox.jail.egress import Egress
-from sandbox.marks import Page
+from sandbox.marks import MarkerWriter
 from sandbox.output import take_over
 from sandbox.protocol import (
     LAST_STACKS_SIGNAL,
@@ -34,21 +36,22 @@ from sandbox.protocol import (
     Collect,
     Configure,
     Connected,
+    Declaration,
     Declared,
     Drain,
+    DryRunBatch,
     FrameReader,
     FromWorkerChannel,
-    JailTried,
     Message,
     Proceed,
     ProtocolError,
     Ready,
+    RunSelftest,
+    SelftestRan,
     Spawn,
     Stats,
     ToWorker,
     ToWorkerChannel,
-    Try,
-    TryJail,
     Unconnected,
     Validate,
     Validated,
@@ -83,7 +86,7 @@ def main(order: Spawn, descriptors: dict[str, int], supervisor: int) -> NoReturn
         layers = jail.enter(order, descriptors.values(), parent=supervisor)
         sys.path[:0] = order.plugin_paths
         importlib.invalidate_caches()
-        worker = _Worker(order, layers, Page(descriptors["page"]))
+        worker = _Worker(order, layers, MarkerWriter(descriptors["page"]))
         worker.serve(descriptors["wire"], descriptors["channel"])
     except BaseException as error:  # noqa: BLE001 - the last stop before _exit
         sys.stderr.write(f"worker {order.label}: {type(error).__name__}: {error}\n")
@@ -111,15 +114,15 @@ def _tell_stacks(descriptor: int) -> None:
 
 
 class _Worker(asyncio.Protocol):
-    def __init__(self, order: Spawn, layers: dict[str, str], page: Page) -> None:
+    def __init__(self, order: Spawn, layers: dict[str, str], page: MarkerWriter) -> None:
         self._order = order
         self._layers = layers
         self._page = page
         self._frames = FrameReader(ToWorker, MAX_FRAME_TO_WORKER)
         self._egress = Egress(self._ask, tls.context(order.ca_file), self._want_of_files)
         self._runner = Runner(self._send, page, self._egress.connector, self._want_of_files)
-        self._evidence = Evidence(self._send)
-        self._channel: Channel | None = None
+        self._diagnostics = DiagnosticsWriter(self._send)
+        self._channel: SupervisorChannel | None = None
         self._ended: asyncio.Future[None] | None = None
         self._transport: asyncio.Transport | None = None
         self._next_beat: asyncio.TimerHandle | None = None
@@ -129,7 +132,7 @@ class _Worker(asyncio.Protocol):
 
     def serve(self, wire: int, channel: int) -> None:
         """Live; comes back only where that raised, which is a bug of ours."""
-        Containment(self._page, self._runner.stray).run(self._live(wire, channel))
+        Containment(self._page, self._runner.unhandled).run(self._live(wire, channel))
 
     async def _live(self, wire: int, channel: int) -> NoReturn:
         """Serve until drained, or until the wire ends; both end the process."""
@@ -137,7 +140,7 @@ class _Worker(asyncio.Protocol):
         self._ended = loop.create_future()
         self._runner.attach(loop)
         await loop.create_unix_connection(lambda: self, sock=socket.socket(fileno=wire))
-        self._channel = Channel(channel, self._heard)
+        self._channel = SupervisorChannel(channel, self._heard)
         self._channel.open()
         if self._order.declare:
             self._send(Ready(0, self._layers))
@@ -174,7 +177,7 @@ class _Worker(asyncio.Protocol):
             os._exit(70)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        # We have drained and said all, or the supervisor is gone and nobody hears us any more.
+        # We have drained and sent all, or the supervisor is gone.
         os._exit(0)
 
     def _send(self, message: Message) -> None:
@@ -188,14 +191,14 @@ class _Worker(asyncio.Protocol):
     def _heard(self, message: ToWorkerChannel, descriptor: int | None) -> None:
         match message:
             case Collect():
-                self._evidence.gather(message, descriptor)
+                self._diagnostics.collect(message, descriptor)
             case Connected() | Unconnected():
                 self._egress.heard(message, descriptor)
 
     def _handle(self, message: ToWorker) -> None:
         match message:
-            case Try():
-                self._runner.start(message, is_trial=True)
+            case DryRunBatch():
+                self._runner.start(message, is_dry_run=True)
             case Batch():
                 self._beat_soon()
                 self._runner.start(message)
@@ -203,13 +206,13 @@ class _Worker(asyncio.Protocol):
                 self._runner.configure(message)
             case Drain():
                 # A copy that is at work ends with us, so we stay until it has written all.
-                self._runner.when_idle(lambda: self._evidence.when_idle(self._end))
+                self._runner.when_idle(lambda: self._diagnostics.when_idle(self._end))
             case Validate():
                 self._validate(message)
-            case TryJail():
-                self._try_jail(message)
+            case RunSelftest():
+                self._run_selftest(message)
             case Proceed():
-                self._evidence.proceed(message.id)
+                self._diagnostics.proceed(message.id)
 
     def _end(self) -> None:
         if self._ended is not None and not self._ended.done():
@@ -227,26 +230,15 @@ class _Worker(asyncio.Protocol):
 
     async def _declare(self) -> None:
         for name, class_path in self._order.destinations:
-            # What was said so far must be out before an import that may never return.
+            # What was declared so far must be out before an import that may never return.
             await asyncio.sleep(0)
             try:
-                said = declaration(load(name, class_path))
-            except LoadError as error:
-                self._send(Declared(name, str(error)[:MAX_DETAIL], [], [], [], 0, 0, {}, {}))
-                continue
-            self._send(
-                Declared(
-                    name,
-                    None,
-                    sorted(said.types),
-                    list(said.aliases),
-                    list(said.hosts),
-                    said.batch_events,
-                    said.batch_bytes,
-                    said.settings_schema,
-                    dict(said.dry_answers),
+                answer: Declaration | str = msgspec.convert(
+                    declaration(load(name, class_path)), Declaration, from_attributes=True
                 )
-            )
+            except (LoadError, msgspec.ValidationError) as error:
+                answer = str(error)[:MAX_DETAIL]
+            self._send(Declared(name, answer))
 
     def _validate(self, request: Validate) -> None:
         class_path = dict(self._order.destinations).get(request.destination)
@@ -255,7 +247,7 @@ class _Worker(asyncio.Protocol):
 
     # --- self-test ---
 
-    def _try_jail(self, request: TryJail) -> None:
+    def _run_selftest(self, request: RunSelftest) -> None:
         # Imported here: no worker that serves batches needs it.
         from sandbox.jail import attacks, attempts
 
@@ -268,7 +260,7 @@ class _Worker(asyncio.Protocol):
         found = attacks.run(targets, attacks.ATTACKS)
         by_name = {attack.name: attack for attack in attacks.ATTACKS}
         self._send(
-            JailTried(
+            SelftestRan(
                 [
                     (name, code, sorted(by_name[name].stopped_by & self._in_force))
                     for name, code in found.items()
@@ -300,7 +292,7 @@ class _Worker(asyncio.Protocol):
             self._next_beat = asyncio.get_running_loop().call_later(BUSY_BEAT_S, self._beat)
 
     def _want_of_files(self, connection: str) -> None:
-        """No descriptor is left: the supervisor shall not hear of it in a second only."""
+        """No descriptor is left, and the next `Stats` may be a second away."""
         now = asyncio.get_running_loop().time()
         if now >= self._want_told_s + WANT_S:
             self._want_told_s = now

@@ -24,7 +24,7 @@ from typing import Any
 
 from destinations.kit import Cause, Delivered, Failed, Outcome, Response, Retry
 from destinations.kit.contacts import Person
-from destinations.kit.outcomes import MAX_RETRY_AFTER_S, retry_after_s
+from destinations.kit.outcomes import MAX_VENDOR_WAIT_S, retry_after_s
 
 #: Codes of errors that pass by themselves, whatever the status.
 _PASSING = frozenset(
@@ -149,4 +149,4 @@ def _wait_s(response: Response) -> float | None:
         wait_s = int(reset[:12]) - parsedate_to_datetime(date).timestamp()
     except (ValueError, TypeError, OverflowError, IndexError):
         return None  # no date: the usual back-off is as good as a guess
-    return min(max(wait_s, 0.0), MAX_RETRY_AFTER_S)
+    return min(max(wait_s, 0.0), MAX_VENDOR_WAIT_S)

@@ -30,16 +30,17 @@ class LoadError(Exception):
     """A destination could not be loaded; the text says why, and what to do."""
 
 
-class Declaration(msgspec.Struct, frozen=True):
-    """What a destination says of itself. `settings_schema` is JSON Schema."""
+class ClassDeclaration:
+    """What a class declares, to be read by name: its attributes, and its settings' JSON Schema."""
 
-    types: frozenset[str]
-    aliases: tuple[str, ...]
-    hosts: tuple[str, ...]
-    batch_events: int
-    batch_bytes: int
-    settings_schema: dict[str, Any]  # Any: JSON Schema
-    dry_answers: Mapping[str, str]
+    def __init__(self, cls: type[Destination], settings_schema: dict[str, Any]) -> None:
+        """Any: JSON Schema."""
+        self._cls = cls
+        self.settings_schema = settings_schema
+
+    def __getattr__(self, name: str) -> Any:
+        """Any: which fields there are, and of which type, stands in `contract.Destination`."""
+        return getattr(self._cls, name)
 
 
 def load(name: str, class_path: str | None) -> type[Destination]:
@@ -67,7 +68,7 @@ def load(name: str, class_path: str | None) -> type[Destination]:
     return found
 
 
-def declaration(cls: type[Destination]) -> Declaration:
+def declaration(cls: type[Destination]) -> ClassDeclaration:
     """What a loaded class declares. Raises LoadError where its settings have no schema."""
     try:
         schema = msgspec.json.schema(cls.Settings)
@@ -75,15 +76,7 @@ def declaration(cls: type[Destination]) -> Declaration:
         raise LoadError(
             f"class {cls.__name__}: Settings cannot be described: {describe(error)}"
         ) from error
-    return Declaration(
-        frozenset(cls.types),
-        tuple(cls.aliases),
-        tuple(cls.hosts),
-        cls.batch_events,
-        cls.batch_bytes,
-        schema,
-        dict(cls.dry_answers),
-    )
+    return ClassDeclaration(cls, schema)
 
 
 def settings_errors(cls: type[Destination], settings: Mapping[str, Any]) -> list[str]:

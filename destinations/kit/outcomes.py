@@ -14,8 +14,9 @@ from http import HTTPStatus
 
 import msgspec
 
-#: Longest wait that a `Retry-After` may ask for, in seconds: no retry window is longer.
-MAX_RETRY_AFTER_S = 24 * 3600.0
+#: Longest wait that a vendor's `Retry-After` is obeyed for, in seconds. A longer one is cut to it,
+#: so that a mistaken date costs a day; a retry window may well be longer.
+MAX_VENDOR_WAIT_S = 24 * 3600.0
 #: Statuses below 500 that another try may change.
 _RETRY_STATUSES = frozenset({408, 423, 425, 429})
 #: Statuses from 500 on that no other try changes: not implemented, HTTP version not supported.
@@ -113,7 +114,7 @@ def retry_after_s(value: str | None, now: datetime | None = None) -> float | Non
         return None
     value = value.strip()
     if value.isascii() and value.isdigit():
-        return min(float(value[:12]), MAX_RETRY_AFTER_S)
+        return min(float(value[:12]), MAX_VENDOR_WAIT_S)
     try:
         at = parsedate_to_datetime(value)
         if at.tzinfo is None:
@@ -121,7 +122,7 @@ def retry_after_s(value: str | None, now: datetime | None = None) -> float | Non
         wait_s = (at - (now or datetime.now(UTC))).total_seconds()
     except (ValueError, TypeError, OverflowError, IndexError):
         return None  # no date: the usual back-off is as good as a guess
-    return min(max(wait_s, 0.0), MAX_RETRY_AFTER_S)
+    return min(max(wait_s, 0.0), MAX_VENDOR_WAIT_S)
 
 
 def _phrase(status: int) -> str:

@@ -1,4 +1,4 @@
-"""What fills a heap and who holds it: suspects as Eclipse MAT finds them. Pure.
+"""What fills a heap and what holds it: suspects as Eclipse MAT finds them. Pure.
 
 A suspect is an object that dominates a large part of the heap, or a class whose
 objects together do where no single one does. From there the way goes down to
@@ -58,7 +58,7 @@ class Suspect(msgspec.Struct, frozen=True):
     path: from a root to the accumulation point, in the terms of Python.
     accumulation: the class of the object there.
     holds: what is kept alive, by class, the largest first.
-    module, connection: who owns it, as far as can be told.
+    module, connection: its owner, as far as can be told.
     """
 
     what: str
@@ -147,7 +147,7 @@ class Heap:
 
 
 def report_of(heap: Heap) -> Report:
-    """What fills the heap of a snapshot, and who holds it."""
+    """What fills the heap of a snapshot, and what holds it."""
     snapshot = heap.snapshot
     return Report(
         about=snapshot.about,

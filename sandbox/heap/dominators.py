@@ -1,4 +1,4 @@
-"""Who keeps what alive: immediate dominators and retained sizes. Pure, on arrays.
+"""What keeps what alive: immediate dominators and retained sizes. Pure, on arrays.
 
 Lengauer and Tarjan, "A Fast Algorithm for Finding Dominators in a Flowgraph"
 (TOPLAS 1979), the simple variant with path compression: E log N in the worst

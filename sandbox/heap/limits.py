@@ -1,4 +1,4 @@
-"""What taking a snapshot may cost, and the error of one that was not taken."""
+"""What taking a snapshot may cost, and the error where it was not taken."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class SnapshotFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SnapshotLimits:
     """What one snapshot may cost.
 
     walk_s: seconds for the walk over the heap. At its end the file is written with what was found
@@ -33,7 +33,7 @@ class Limits:
 class Clock:
     """How much time is left of a snapshot's limits. Starts to run when it is made."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: SnapshotLimits) -> None:
         started = time.monotonic()
         self._walk_until = started + limits.walk_s
         self._until = started + limits.total_s

@@ -1,4 +1,4 @@
-"""Nodes in the terms of Python: their class, the path that leads to them, who owns them. Pure."""
+"""Nodes in the terms of Python: their class, the path that leads to them, their owners. Pure."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def module_of_edge(name: str) -> str | None:
 
 
 def is_library(module: str) -> bool:
-    """Whether a module is the standard library's, or one that every worker has."""
+    """Whether a module is the standard library's, or a module that every worker has."""
     top = module.partition(".")[0]
     return (
         top in sys.stdlib_module_names

@@ -24,7 +24,7 @@ _CO_OPTIMIZED = 1
 _TASK_SETS = ("_all_tasks", "_scheduled_tasks")
 _MRO = type.__dict__["__mro__"].__get__
 _NAMESPACE = vars(types.ModuleType)["__dict__"].__get__
-#: Types that tell nothing of who made an object.
+#: Types that tell nothing of the code that made an object.
 _PLAIN = frozenset((dict, list, tuple, set, types.CellType, types.FrameType, types.TracebackType))
 
 
@@ -96,7 +96,7 @@ def _thread_name(name: str, names: dict[int | None, str]) -> str:
 
 
 def own_frames(skip: types.FrameType | None) -> Iterator[types.FrameType]:
-    """The running frames of the calling thread, from the one that called `skip` outwards."""
+    """The running frames of the calling thread, from the caller of `skip` outwards."""
     frame = skip.f_back if skip is not None else None
     while frame is not None:
         yield frame
@@ -104,7 +104,7 @@ def own_frames(skip: types.FrameType | None) -> Iterator[types.FrameType]:
 
 
 def context() -> Iterator[tuple[str, object]]:
-    """The context variables of whoever called: names and values.
+    """The context variables of the caller: names and values.
 
     A variable goes by the name that a module has for it, where one has.
     """

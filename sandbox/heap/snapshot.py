@@ -14,17 +14,17 @@ import sys
 from typing import Literal
 
 from sandbox.heap import heapsnapshot
-from sandbox.heap.limits import MIB, Clock, Limits, SnapshotFailed
+from sandbox.heap.limits import MIB, Clock, SnapshotFailed, SnapshotLimits
 from sandbox.heap.roots import Roots, capture
 from sandbox.heap.strings import Policy, Strings
 from sandbox.heap.summary import hpy_file, summarize
 from sandbox.heap.walk import Walk
 
-__all__ = ["Kind", "Limits", "Roots", "SnapshotFailed", "capture", "write"]
+__all__ = ["Kind", "Roots", "SnapshotFailed", "SnapshotLimits", "capture", "write"]
 
 Kind = Literal["heapsnapshot", "summary", "hpy"]
 
-_DEFAULTS = Limits()
+_DEFAULTS = SnapshotLimits()
 _BUFFER_BYTES = MIB
 
 
@@ -33,7 +33,7 @@ def write(
     kind: Kind,
     *,
     strings: Policy = "truncated",
-    limits: Limits = _DEFAULTS,
+    limits: SnapshotLimits = _DEFAULTS,
     roots: Roots | None = None,
 ) -> None:
     """Write a snapshot of this process to `fd`, which stays open.
@@ -53,7 +53,7 @@ def write(
         raise SnapshotFailed(_reason(error)) from error
 
 
-def _write(fd: int, kind: Kind, policy: Policy, limits: Limits, roots: Roots) -> None:
+def _write(fd: int, kind: Kind, policy: Policy, limits: SnapshotLimits, roots: Roots) -> None:
     # Whatever `gc` is told of from here on is not the worker's.
     gc.freeze()
     clock = Clock(limits)
@@ -89,7 +89,7 @@ def _reason(error: OSError) -> str:
 class _Output:
     """Writes to a descriptor, all of it and within the limits."""
 
-    def __init__(self, fd: int, limits: Limits, clock: Clock) -> None:
+    def __init__(self, fd: int, limits: SnapshotLimits, clock: Clock) -> None:
         self._fd = fd
         self._clock = clock
         self._left = limits.file_bytes

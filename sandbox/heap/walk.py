@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from sandbox.heap import roots as root
 from sandbox.heap.addresses import HIDDEN, REGION_BITS, SLOT_BITS, SLOT_MASK, Addresses
 from sandbox.heap.builtin_edges import PART, frame_variables
-from sandbox.heap.limits import Clock, Limits
+from sandbox.heap.limits import Clock, SnapshotLimits
 from sandbox.heap.plans import Plans
 from sandbox.heap.spool import Spool
 from sandbox.heap.strings import Strings
@@ -62,7 +62,7 @@ class Graph:
 class Walk:
     """One walk. Make it, then `run` it once. What `gc` has not frozen by then is not looked at."""
 
-    def __init__(self, strings: Strings, limits: Limits, clock: Clock) -> None:
+    def __init__(self, strings: Strings, limits: SnapshotLimits, clock: Clock) -> None:
         self._limits = limits
         self._clock = clock
         self._addresses = Addresses()

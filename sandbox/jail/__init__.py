@@ -1,8 +1,8 @@
 """The jail: what a worker gives up before it imports a destination.
 
 `enter` applies the layers in order and reports each by name: "on", or why not.
-A layer that is not in force is said, never silently absent; what a layer claims
-is tried out before it is believed.
+A layer that is not in force is reported, never silently absent; what a layer
+claims is tested before it is believed.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def enter(
 
     Of its descriptors only 0, 1, 2 and those to `keep` are left, and it dies
     with `parent`. Must run before any thread exists and before a destination is
-    imported. `layers` leaves some out, which is for those who want to see what
-    each of them stops. Raises OSError where a change of identity fails half-way.
+    imported. `layers` leaves some out, which shows what each of them stops.
+    Raises OSError where a change of identity fails half-way.
     """
     report = {layer: "left out" if layer not in layers else "" for layer in LAYERS}
     scratch = _hold(order.scratch)
@@ -86,7 +86,7 @@ def _uid_of(order: Spawn) -> tuple[int | None, str]:
 
 
 def _egress() -> str:
-    """Whether the supervisor's broker is the only way out: tried, not believed."""
+    """Whether the supervisor's broker is the only way out: tested, not believed."""
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
             socket.socket(family, socket.SOCK_STREAM).close()
@@ -133,7 +133,7 @@ def _no_new_privs() -> str:
 
 
 def _believe_nothing(report: dict[str, str], order: Spawn, uid: int | None) -> None:
-    """Try what each layer claims; one that does not hold is not "on"."""
+    """Try what each layer claims; a layer that does not hold is not "on"."""
     found: tuple[tuple[str, Callable[[], str]], ...] = (
         ("rlimits", partial(rlimits.faults, order.limits)),
         ("uid", partial(identity.faults, uid)),

@@ -13,8 +13,8 @@ from collections.abc import Collection
 from sandbox import process
 from sandbox.jail import descriptors, identity, landlock, openings, paths, seccomp
 
-#: Of no worker: below all of `supervisor/identities.py`.
-_UID = 1_899_999_999
+#: Of no worker: below all that the supervisor gives to workers.
+UID = 1_899_999_999
 
 
 def enter(keep: Collection[int] = ()) -> dict[str, str]:
@@ -41,4 +41,4 @@ def _uid() -> tuple[int | None, str]:
     if not identity.may_change():
         return None, "root, but without the capability to become another user"
     obstacle = openings.obstacle(paths.code())
-    return (None, obstacle) if obstacle else (_UID, "")
+    return (None, obstacle) if obstacle else (UID, "")

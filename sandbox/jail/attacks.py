@@ -1,4 +1,4 @@
-"""Which layers stop what destinations with intent try: the table, and how it is tried.
+"""Which layers stop what destinations with intent try: the table, and how it is run.
 
 Owns the list by which the jail is judged: by its own self-test, by the tests and
 by `scripts/bench escape`. The attempts themselves are `attempts.py`'s; each runs in
@@ -54,7 +54,7 @@ def run(targets: Targets, attacks: Iterable[Attack]) -> dict[str, int]:
 def expected(attack: Attack, layers: Iterable[str], *, is_root: bool) -> bool:
     """Whether the table says that it is stopped where `layers` are in force.
 
-    Who is not root has no other user to become, so that `uid` is no help; what
+    A process that is not root has no other user to become, so that `uid` is no help; what
     takes being no root as well is stopped by the rest.
     """
     if attack.is_for_root and not is_root:

@@ -141,7 +141,7 @@ def write_own_memory(t: Targets) -> None:
 
 
 def open_by_handle(t: Targets) -> None:
-    # A handle that fits no file: who may not use handles learns EPERM, who may ESTALE.
+    # A handle that fits no file: EPERM without the right to handles, ESTALE with it.
     handle = ctypes.create_string_buffer(struct.pack("=Ii", 8, 1) + bytes(8))
     try:
         _call("open_by_handle_at", _AT_FDCWD, handle, 0)
@@ -249,7 +249,7 @@ def persona(t: Targets) -> None:
 
 
 def mount(t: Targets) -> None:
-    _call("unshare", 0x20000)  # so that one that gets through is nobody else's
+    _call("unshare", 0x20000)  # so that an attempt that gets through harms nothing
     _call("mount", b"none", b"/proc", b"tmpfs", 0, None)
 
 
@@ -320,7 +320,7 @@ def userfaultfd(t: Targets) -> None:
 
 
 def load_module(t: Targets) -> None:
-    # No module: who may load learns EBADF.
+    # No module: EBADF with the right to load one.
     try:
         _call("finit_module", -1, b"", 0)
     except OSError as error:
@@ -370,7 +370,7 @@ def trace(t: Targets) -> None:
 
 
 def read_by_call(t: Targets) -> None:
-    # From an address that nothing is at: who may read learns EFAULT.
+    # From an address that nothing is at: EFAULT with the right to read.
     ours = ctypes.create_string_buffer(1)
     here = ctypes.create_string_buffer(struct.pack("=QQ", ctypes.addressof(ours), 1))
     there = ctypes.create_string_buffer(struct.pack("=QQ", 1, 1))

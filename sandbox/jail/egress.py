@@ -21,13 +21,13 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_exceptions import ClientConnectorDNSError, ClientConnectorError
 
-from sandbox import protocol
 from sandbox.protocol import (
     MAX_ASKED,
     MAX_ASKED_PER_CONNECTION,
     Abandon,
     Connect,
     Connected,
+    ConnectFailure,
     FromWorkerChannel,
     Taken,
     Unconnected,
@@ -47,7 +47,7 @@ REFUSED_S = 1.0
 MOST_REFUSALS = 256
 
 
-class Unresolved(OSError):
+class NameUnresolved(OSError):
     """The supervisor found no address for a host name."""
 
 
@@ -81,7 +81,7 @@ class Egress:
     async def connect(self, connection: str, host: str, port: int) -> socket.socket:
         """A connected socket, not blocking.
 
-        Raises PermissionError where the config does not allow it, Unresolved, TimeoutError, or
+        Raises PermissionError where the config does not allow it, NameUnresolved, TimeoutError, or
         the OSError that connecting has ended with.
         """
         loop = asyncio.get_running_loop()
@@ -127,7 +127,8 @@ class Egress:
                 if descriptor is None:
                     error = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
                     _settle(answer, error)
-                    self._on_want_of_files("")  # who is refused is not who has them all
+                    # Not by name: the connection that is refused need not be the one with many.
+                    self._on_want_of_files("")
                 elif answer.done():
                     os.close(descriptor)
                 else:
@@ -145,15 +146,15 @@ def _settle(answer: asyncio.Future[socket.socket], error: OSError) -> None:
 
 def _error(message: Unconnected) -> OSError:
     match message.kind:
-        case protocol.REFUSED:
+        case ConnectFailure.REFUSED:
             return PermissionError(errno.EACCES, message.text)
-        case protocol.UNRESOLVED:
-            return Unresolved(errno.ENOENT, message.text)
-        case protocol.TIMED_OUT:
+        case ConnectFailure.UNRESOLVED:
+            return NameUnresolved(errno.ENOENT, message.text)
+        case ConnectFailure.TIMED_OUT:
             return TimeoutError()
-        case protocol.BUSY:
+        case ConnectFailure.BUSY:
             return OSError(errno.EAGAIN, message.text)
-        case _:  # UNREACHABLE
+        case ConnectFailure.UNREACHABLE:
             return OSError(message.errno or errno.EIO, message.text)
 
 
@@ -186,7 +187,7 @@ class BrokeredConnector(aiohttp.TCPConnector):
                 sock = await self._egress.connect(self._connection, host, port)
         except TimeoutError:
             raise  # aiohttp's own callers make a ConnectionTimeoutError of it
-        except Unresolved as error:
+        except NameUnresolved as error:
             raise ClientConnectorDNSError(req.connection_key, error) from error
         except OSError as error:
             raise client_error(req.connection_key, error) from error

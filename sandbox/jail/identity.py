@@ -76,7 +76,7 @@ def _empty_bounding_set() -> None:
             process.prctl(_PR_CAPBSET_DROP, capability)
         except OSError as error:
             if error.errno == errno.EINVAL:
-                return  # past the last one that this kernel knows
+                return  # past the last capability that this kernel knows
             if error.errno == errno.EPERM:
                 return  # no CAP_SETPCAP: with no_new_privs the set is of no use to anybody
             raise

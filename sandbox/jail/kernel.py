@@ -38,5 +38,5 @@ def _argument(
 
 
 def is_single_threaded() -> bool:
-    """Whether no other thread exists in this process: one that does escapes most layers."""
+    """Whether no other thread exists in this process: a second thread escapes most layers."""
     return os.stat("/proc/self/task").st_nlink == 3

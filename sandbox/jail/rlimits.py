@@ -1,7 +1,7 @@
 """Layer `rlimits`: what the kernel bounds a process in by itself.
 
-Owns the numbers that no config sets. A limit that is lower already stays: whoever
-started the service may be stricter than we are, and only root could raise it.
+Owns the numbers that no config sets and only the jail knows. A limit that is lower already stays:
+the service may have been started under stricter ones, and only root could raise them.
 """
 
 from __future__ import annotations
@@ -10,19 +10,13 @@ import os
 import resource
 import threading
 
-from sandbox.protocol import Limits
+from sandbox.protocol import MAX_TASKS, Limits, evidence_allowance
 
 #: Largest file that a worker may write, a heap snapshot included, in bytes.
 MAX_FILE_BYTES = 512 * 1024 * 1024
 #: Bytes of stack: of the main thread at most, and of any other one. They count as data, touched
 #: or not, and 8 MiB each would use up a memory limit with a dozen idle threads.
 MAIN_STACK_BYTES, THREAD_STACK_BYTES = 8 * 1024 * 1024, 1024 * 1024
-#: Threads and processes of a worker that has a uid of its own; the kernel counts by uid.
-MAX_TASKS = 128
-#: What a worker may take beyond its limit to write down why it reached it: at MemoryError the
-#: soft limit is raised to the hard one, since a fork at the limit would fail. A fraction.
-EVIDENCE_SHARE = 0.25
-_EVIDENCE_LEAST_BYTES = 32 * 1024 * 1024
 
 
 def apply(limits: Limits, *, has_own_uid: bool) -> str:
@@ -33,7 +27,7 @@ def apply(limits: Limits, *, has_own_uid: bool) -> str:
     and arenas that nobody touches.
     """
     soft = _data_bytes() + limits.memory_limit
-    hard = soft + max(_EVIDENCE_LEAST_BYTES, int(limits.memory_limit * EVIDENCE_SHARE))
+    hard = soft + evidence_allowance(limits.memory_limit)
     wanted: list[tuple[int, int, int]] = [
         (resource.RLIMIT_DATA, soft, hard),
         (resource.RLIMIT_NOFILE, limits.max_open_files, limits.max_open_files),
@@ -46,7 +40,7 @@ def apply(limits: Limits, *, has_own_uid: bool) -> str:
         (resource.RLIMIT_RTPRIO, 0, 0),
         (resource.RLIMIT_SIGPENDING, MAX_TASKS, MAX_TASKS),
     ]
-    if has_own_uid:
+    if has_own_uid:  # the kernel counts by uid
         wanted.append((resource.RLIMIT_NPROC, MAX_TASKS, MAX_TASKS))
     try:
         for which, soft, hard in wanted:

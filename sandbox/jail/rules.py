@@ -13,14 +13,10 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sandbox.jail.bpf import Machine, Test, Verdict
+from sandbox.jail.bpf import Machine, SyscallVerdict, Test
 from sandbox.jail.numbers import NUMBERS
 
 Cases = tuple[tuple[Test, ...], ...]
-
-#: Profiles, tightest first. `relaxed` lets a worker make memory executable, for what compiles at
-#: run time (cffi and ctypes callbacks on some machines, numba), and use anonymous files.
-PROFILES = ("strict", "relaxed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +117,8 @@ def rules(profile: str, *, own_pid: int, brokered: bool) -> Iterator[Rule]:
 _EVERYWHERE = (
     # --- time, identity, randomness: they tell, and change nothing ---
     Rule("clock_gettime clock_getres clock_nanosleep gettimeofday time nanosleep", "time"),
-    Rule("getpid getppid gettid getuid geteuid getgid getegid getresuid getresgid", "who we are"),
-    Rule("getgroups getpgid getpgrp getsid capget uname sysinfo getcpu", "who we are, and where"),
+    Rule("getpid getppid gettid getuid geteuid getgid getegid getresuid getresgid", "identity"),
+    Rule("getgroups getpgid getpgrp getsid capget uname sysinfo getcpu", "identity, machine"),
     Rule("getrandom", "TLS, uuid, hash seeds"),
     Rule(
         "getrusage times getrlimit getpriority sched_getaffinity sched_yield", "accounts of our own"
@@ -250,12 +246,14 @@ def _memory(*, is_relaxed: bool) -> Iterator[Rule]:
     yield Rule("mprotect", "nothing becomes executable later", ((_without(2, PROT_EXEC),),))
 
 
-def verdicts(machine: Machine, profile: str, *, own_pid: int, brokered: bool) -> dict[int, Verdict]:
+def verdicts(
+    machine: Machine, profile: str, *, own_pid: int, brokered: bool
+) -> dict[int, SyscallVerdict]:
     """The rules by number, on `machine`; calls that it does not have are left out."""
-    found: dict[int, Verdict] = {}
+    found: dict[int, SyscallVerdict] = {}
     for rule in rules(profile, own_pid=own_pid, brokered=brokered):
         for name in rule.calls.split():
             number = NUMBERS[name][machine.column]
             if number is not None:
-                found[number] = Verdict(rule.cases, rule.error, rule.is_allowed)
+                found[number] = SyscallVerdict(rule.cases, rule.error, rule.is_allowed)
     return found

@@ -14,6 +14,7 @@ import sys
 
 from sandbox.jail import bpf, kernel, rules
 from sandbox.jail.bpf import MACHINES, Machine
+from sandbox.protocol import PROFILES
 
 _SET_MODE_FILTER, _FLAG_TSYNC = 1, 1
 #: By column of the table: x86_64, aarch64.
@@ -53,7 +54,7 @@ def prepare(brokered: bool) -> None:
     """Assemble all programs, so that a worker has only its pid to fill in."""
     machine = _machine()
     if machine is not None:
-        for profile in rules.PROFILES:
+        for profile in PROFILES:
             _program(machine, profile, brokered)
 
 

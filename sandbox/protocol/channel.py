@@ -6,9 +6,24 @@ answers, and asks for evidence.
 
 from __future__ import annotations
 
+import enum
 from typing import Literal
 
 from sandbox.protocol.messages import Message
+
+
+class ConnectFailure(enum.IntEnum):
+    """Why there is no connection, on the wire. A datagram with any other number is malformed."""
+
+    REFUSED = 0
+    """The config forbids it."""
+    UNRESOLVED = 1
+    """There is no such name, or no answer from a name server."""
+    UNREACHABLE = 2
+    """The network's own error, or the proxy's."""
+    TIMED_OUT = 3
+    BUSY = 4
+    """More is asked for at once than there is room for."""
 
 
 class Connect(Message, frozen=True, array_like=True, tag=48):
@@ -30,7 +45,7 @@ class Taken(Message, frozen=True, array_like=True, tag=49):
 
 
 class Abandon(Message, frozen=True, array_like=True, tag=50):
-    """Worker: nobody waits for this any more. It is answered all the same."""
+    """Worker: the connection is not waited for any more. The request is answered all the same."""
 
     id: int
 
@@ -42,10 +57,10 @@ class Connected(Message, frozen=True, array_like=True, tag=56):
 
 
 class Unconnected(Message, frozen=True, array_like=True, tag=57):
-    """Supervisor: there is none. `kind` is one of those below, `errno` 0 where it has no number."""
+    """Supervisor: there is no connection. `errno` is 0 where the failure has no number."""
 
     id: int
-    kind: int
+    kind: ConnectFailure
     errno: int
     text: str
 
@@ -54,7 +69,8 @@ class Collect(Message, frozen=True, array_like=True, tag=58):
     """Supervisor: write evidence of `kind` to the pipe that travels with this datagram.
 
     `full_strings`: with values that are customers' data. `seconds` is how long to look, for kinds
-    that look for a while. Answered on the wire, by `Begun` where it takes a copy, and `Collected`.
+    that look for a while. Answered on the wire, by `CollectionStarted` where it takes a copy, and
+    by `Collected`.
     """
 
     id: int
@@ -65,12 +81,9 @@ class Collect(Message, frozen=True, array_like=True, tag=58):
 
 FromWorkerChannel = Connect | Taken | Abandon
 ToWorkerChannel = Connected | Unconnected | Collect
-# Kinds of `Unconnected`: forbidden by the config, no such name or no answer from a name server,
-# the network's or the proxy's own error, too slow, more at once than there is room for.
-REFUSED, UNRESOLVED, UNREACHABLE, TIMED_OUT, BUSY = range(5)
 #: Largest datagram on a channel, in bytes.
 MAX_CHANNEL_DATAGRAM = 4096
-#: Requests that a worker may have unanswered, for one connection and in all. It keeps to that by
-#: itself; one that does not is no honest worker.
+#: Requests that a worker may have unanswered, for one connection and in all. An
+#: honest worker keeps to that by itself.
 MAX_ASKED_PER_CONNECTION = 64
 MAX_ASKED = 1024

@@ -36,7 +36,7 @@ class RawMark(NamedTuple):
 
 
 def mark_word(number: int, batch: int, event: int | None) -> int:
-    """A mark of what does not run; `RUNNING` is added by whoever runs it."""
+    """A mark of what does not run; `RUNNING` is added while a step runs."""
     place = 0 if event is None or not 0 <= event < MARKED_EVENTS else event + 1
     return (number & MARKED_CONNECTIONS) << 48 | (batch & 0xFFFFFFFF) << 16 | place
 

@@ -80,7 +80,10 @@ async def _supervise(end: socket.socket, place: str) -> None:
 
 def _brokered(end: socket.socket) -> aiohttp.TCPConnector:
     """What a session in a worker has; its supervisor is at the other end of `end`."""
-    own = worker_channel.Channel(end.detach(), lambda message, fd: egress.heard(message, fd))  # type: ignore[arg-type]  # no heap is asked for
+    own = worker_channel.SupervisorChannel(
+        end.detach(),
+        lambda message, fd: egress.heard(message, fd),  # type: ignore[arg-type]  # no heap is asked for
+    )
 
     def ask(message: FromWorkerChannel) -> None:
         own.send(message)

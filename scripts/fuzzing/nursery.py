@@ -22,19 +22,21 @@ from sandbox.protocol import (
     BatchDone,
     Configure,
     Connected,
+    Declaration,
     Declared,
     Drain,
     FrameReader,
     Message,
+    OutcomeCode,
     Outcomes,
     Proceed,
     Ready,
+    RunSelftest,
     Spawn,
     Stats,
     Taken,
     ToWorker,
     ToWorkerChannel,
-    TryJail,
     Validate,
     Validated,
     encode,
@@ -124,7 +126,7 @@ class Player:
         self._wire.setblocking(False)
         # The liar writes past the worker's own end, which closes when it will.
         self._past = socket.socket(fileno=os.dup(its_channel))
-        self._channel = channel.Channel(its_channel, self._heard)
+        self._channel = channel.SupervisorChannel(its_channel, self._heard)
         self._frames = FrameReader(ToWorker, MAX_FRAME_TO_WORKER)
         self._out = bytearray()
         self._is_over = False
@@ -142,9 +144,10 @@ class Player:
                 self._raving = asyncio.get_running_loop().create_task(self._rave())
             return
         self._say(Ready(0, layers))
-        hosts = [f"{host}:{port}" for host, port in self._tally.places[:-1]]
+        hosts = tuple(f"{host}:{port}" for host, port in self._tally.places[:-1])
+        declaration = Declaration(types=frozenset(EVENT_TYPES), hosts=hosts, batch_events=100)
         for name, _ in self._order.destinations:
-            self._say(Declared(name, None, EVENT_TYPES, [], hosts, 100, 1024 * 1024, {}))
+            self._say(Declared(name, declaration))
 
     def end(self) -> None:
         """Its process is dead, and so is it."""
@@ -210,7 +213,11 @@ class Player:
             case Batch():
                 self._say(
                     Outcomes(
-                        message.id, [(index, 0, "", None) for index in range(len(message.events))]
+                        message.id,
+                        [
+                            (index, OutcomeCode.DELIVERED, "", None)
+                            for index in range(len(message.events))
+                        ],
                     )
                 )
                 self._say(BatchDone(message.id))
@@ -221,7 +228,7 @@ class Player:
                 os.kill(self.pid, signal.SIGKILL)
             case Proceed():
                 return
-            case TryJail():
+            case RunSelftest():
                 raise AssertionError("nobody asked for that")
 
     def _heard(self, message: ToWorkerChannel, descriptor: int | None) -> None:

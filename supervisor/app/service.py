@@ -32,7 +32,7 @@ from supervisor.catalog.probe import Declarations
 from supervisor.config import Address, Config, ConfigError, load
 from supervisor.delivery.connections import code_of, pool_connections_of, retry_of
 from supervisor.delivery.pool import PoolRunner
-from supervisor.delivery.settlement import MAX_RETRY_AFTER_S
+from supervisor.delivery.settlement import MAX_OUTCOME_WAIT_S
 from supervisor.diagnostics.exits import ExitStore
 from supervisor.diagnostics.reports import Reporter
 from supervisor.diagnostics.snapshots import SnapshotStore
@@ -142,7 +142,7 @@ class Service:
             config.queue,
             self.clock,
             # Not retry.max_delay: what a destination asked for holds over a restart, too.
-            max_retry_delay_s=MAX_RETRY_AFTER_S,
+            max_retry_delay_s=MAX_OUTCOME_WAIT_S,
         )
         await self.queue.start(_specs(config), self._work_came)
         self._queue_is_open = True

@@ -1,4 +1,4 @@
-"""What destinations say of themselves, asked of a jailed worker that sees no data.
+"""What destinations declare, asked of a jailed worker that sees no data.
 
 Owns the one-shot workers that import a pool's destinations, declare them and
 validate settings, when a pool starts or its config changes. A destination
@@ -16,6 +16,7 @@ from typing import Any
 from sandbox.protocol import (
     LAYERS,
     MAX_DETAIL,
+    Declaration,
     Declared,
     FromWorker,
     FromWorkerChannel,
@@ -23,7 +24,6 @@ from sandbox.protocol import (
     Validate,
     Validated,
 )
-from supervisor.catalog.declaration import Declaration
 from supervisor.core.effects import ExitReason
 from supervisor.diagnostics.exit_record import worker_exit
 from supervisor.diagnostics.exits import ExitRecord
@@ -38,7 +38,7 @@ STEP_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SettingsCheck:
     """A connection whose settings are to be checked. Any: the destination's schema decides."""
 
     connection: str
@@ -48,7 +48,7 @@ class Asked:
 
 @dataclass(slots=True)
 class Declarations:
-    """The answers: what was declared, what could not be loaded and why, and settings' errors.
+    """What was declared, what could not be loaded and why, and errors in settings.
 
     Errors open with a key path below the connection's `settings`.
     """
@@ -59,32 +59,32 @@ class Declarations:
     layers: dict[str, str] = field(default_factory=dict)
 
 
-#: Hears how a declaring worker ended; the text is that of its stacks, "" where there are none.
-Ended = Callable[[ExitRecord, str], object]
+#: Hears of the end of a declaring worker; the text is its stacks, "" where there are none.
+OnExit = Callable[[ExitRecord, str], object]
 
 
-def keep_nothing(record: ExitRecord, stacks: str) -> None:
+def ignore_exit(record: ExitRecord, stacks: str) -> None:
     """A command shows what became of its workers, and keeps no exits."""
 
 
 async def declare(
     fleet: WorkerFleet,
     pool_spec: PoolSpec,
-    connections: Sequence[Asked],
-    ended: Ended = keep_nothing,
+    checks: Sequence[SettingsCheck],
+    on_exit: OnExit = ignore_exit,
 ) -> Declarations:
     """Ask what the destinations of `pool_spec` are, and whether the settings suit them.
 
     Takes as many workers as there are destinations and settings that end one,
-    and one more; `ended` is told of each of them.
+    and one more; `on_exit` hears of each of them.
     """
-    answers = Declarations()
+    declarations = Declarations()
     to_import = list(pool_spec.destinations)
-    to_check = list(connections)
+    to_check = list(checks)
     # Once at least: a pool that has nothing to import yet has layers all the same.
-    while to_import or not answers.layers:
-        to_ask = [ask for ask in to_check if ask.destination in dict(to_import)]
-        round_ = _Round(pool_spec.name, to_import, to_ask, ended)
+    while to_import or not declarations.layers:
+        checked = [check for check in to_check if check.destination in dict(to_import)]
+        declaring = _DeclaringWorker(pool_spec.name, to_import, checked, on_exit)
         fleet.spawn(
             pool_spec.order(
                 next(fleet.numbers),
@@ -92,76 +92,70 @@ async def declare(
                 declare=True,
                 destinations=tuple(to_import),
             ),
-            round_,
+            declaring,
         )
-        end = await round_.ended
-        if not round_.layers and not to_import:
+        end = await declaring.ended
+        if not declaring.layers and not to_import:
             reason = f"no worker has started: {end.reason}: {end.detail}"
-            answers.layers = dict.fromkeys(LAYERS, reason)
-        answers.layers = round_.layers or answers.layers
-        for said in round_.declared.values():
-            _note(answers, said)
-        answers.settings_errors.update(round_.validated)
-        if round_.is_complete:
-            return answers
+            declarations.layers = dict.fromkeys(LAYERS, reason)
+        declarations.layers = declaring.layers or declarations.layers
+        for declared in declaring.declared.values():
+            _add(declarations, declared)
+        declarations.settings_errors.update(declaring.validated)
+        if declaring.is_complete:
+            return declarations
         reason = f"{end.reason}: {end.detail}" if end.detail else str(end.reason)
-        if (culprit := round_.undeclared) is not None:
-            answers.broken[culprit] = f"importing it ended the worker ({reason})"
-            to_import = [entry for entry in to_import if entry[0] != culprit]
-        elif (ask := round_.unvalidated) is not None:
-            answers.settings_errors[ask.connection] = [f"checking them ended the worker ({reason})"]
-            to_check = [other for other in to_check if other.connection != ask.connection]
-    return answers
+        if (suspected := declaring.undeclared) is not None:
+            declarations.broken[suspected] = f"importing it ended the worker ({reason})"
+            to_import = [entry for entry in to_import if entry[0] != suspected]
+        elif (check := declaring.unvalidated) is not None:
+            declarations.settings_errors[check.connection] = [
+                f"checking them ended the worker ({reason})"
+            ]
+            to_check = [other for other in to_check if other.connection != check.connection]
+    return declarations
 
 
-def _note(answers: Declarations, said: Declared) -> None:
-    if said.error is not None:
-        answers.broken[said.destination] = said.error
-        return
-    answers.broken.pop(said.destination, None)
-    answers.by_destination[said.destination] = Declaration(
-        destination=said.destination,
-        types=frozenset(said.types),
-        aliases=tuple(said.aliases),
-        hosts=tuple(said.hosts),
-        batch_events=said.batch_events,
-        batch_bytes=said.batch_bytes,
-        settings_schema=said.settings_schema,
-        dry_answers=said.dry_answers,
-    )
+def _add(declarations: Declarations, declared: Declared) -> None:
+    match declared.answer:
+        case Declaration() as declaration:
+            declarations.broken.pop(declared.destination, None)
+            declarations.by_destination[declared.destination] = declaration
+        case reason:
+            declarations.broken[declared.destination] = reason
 
 
-class _Round:
+class _DeclaringWorker:
     """One declaring worker. Implements `handle.Listener`."""
 
     def __init__(
         self,
         pool: str,
         destinations: Sequence[tuple[str, str | None]],
-        asked: Sequence[Asked],
-        ended: Ended,
+        checks: Sequence[SettingsCheck],
+        on_exit: OnExit,
     ) -> None:
         self._pool = pool
-        self._tell = ended
+        self._on_exit = on_exit
         self._names = [name for name, _ in destinations]
-        self._asked = list(asked)
+        self._checks = list(checks)
         self.declared: dict[str, Declared] = {}
         self.validated: dict[str, list[str]] = {}
         self.layers: dict[str, str] = {}
         self.ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._worker: WorkerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
-        #: what is to be checked, as of so many declarations
-        self._checks: tuple[int, list[Asked]] | None = None
+        #: Checks of destinations that are declared, as of so many declarations
+        self._possible_checks: tuple[int, list[SettingsCheck]] | None = None
 
     @property
     def undeclared(self) -> str | None:
-        """The destination whose turn it was when the worker ended."""
+        """The next destination: the one at whose import the worker ended, if it did."""
         return next((name for name in self._names if name not in self.declared), None)
 
     @property
-    def unvalidated(self) -> Asked | None:
-        """The connection whose turn it was."""
+    def unvalidated(self) -> SettingsCheck | None:
+        """The next check, once its destination is declared."""
         checks = self._to_check
         # They are answered in order: a look through all of them, for each, would take minutes
         # with ten thousand connections.
@@ -173,12 +167,16 @@ class _Round:
         return self.undeclared is None and self.unvalidated is None
 
     @property
-    def _to_check(self) -> list[Asked]:
-        if self._checks is None or self._checks[0] != len(self.declared):
-            good = {name for name, said in self.declared.items() if said.error is None}
-            checks = [ask for ask in self._asked if ask.destination in good]
-            self._checks = (len(self.declared), checks)
-        return self._checks[1]
+    def _to_check(self) -> list[SettingsCheck]:
+        if self._possible_checks is None or self._possible_checks[0] != len(self.declared):
+            good = {
+                name
+                for name, declared in self.declared.items()
+                if isinstance(declared.answer, Declaration)
+            }
+            checks = [check for check in self._checks if check.destination in good]
+            self._possible_checks = (len(self.declared), checks)
+        return self._possible_checks[1]
 
     def ready(self, worker: WorkerHandle, credits: int, layers: dict[str, str]) -> None:
         """Its jail is up, and the first import begins."""
@@ -193,10 +191,6 @@ class _Round:
             case Declared():
                 if message.destination != self.undeclared:
                     raise ProtocolError(f"declared {message.destination!r} out of turn")
-                if message.error is None and not (
-                    1 <= message.batch_events <= 100_000 and message.batch_bytes >= 1
-                ):
-                    raise ProtocolError(f"{message.destination} declares impossible batches")
                 self.declared[message.destination] = message
                 self._restart_timer()
                 if self.undeclared is None:
@@ -211,7 +205,7 @@ class _Round:
                 raise ProtocolError(f"{type(message).__name__} from a worker that declares")
 
     def asked(self, worker: WorkerHandle, message: FromWorkerChannel) -> None:
-        """There is nothing to connect to for a worker that has no connections."""
+        """A declaring worker has no connections, and so nothing to connect to."""
         raise ProtocolError(f"{type(message).__name__} from a worker that declares")
 
     def printed(self, worker: WorkerHandle, printed: Printed) -> None:
@@ -219,40 +213,41 @@ class _Round:
         log_printed(worker, printed, None)
 
     def vacated(self, worker: WorkerHandle) -> None:
-        """Nobody takes its place before it is known why it ended."""
+        """A further worker is started only once it is known why this one ended."""
 
     def gone(self, worker: WorkerHandle, end: Exit) -> None:
-        """The last word."""
+        """The worker has ended."""
         if self._timer is not None:
             self._timer.cancel()
         destination = connection = None
         if end.was_ready and (destination := self.undeclared) is None:
-            ask = self.unvalidated
-            if ask is not None:
-                destination, connection = ask.destination, ask.connection
+            check = self.unvalidated
+            if check is not None:
+                destination, connection = check.destination, check.connection
         record = worker_exit(
             self._pool, worker, end, destination=destination, connection=connection
         )
-        self._tell(record, end.stacks)
+        self._on_exit(record, end.stacks)
         if not self.ended.done():
             self.ended.set_result(end)
 
     def _next_check(self, worker: WorkerHandle) -> None:
         self._restart_timer()
-        ask = self.unvalidated
-        if ask is None:
+        check = self.unvalidated
+        if check is None:
             worker.blame(self._story()[:MAX_DETAIL], None)
             worker.retire(ExitReason.DRAIN)
         else:
-            worker.send(Validate(ask.connection, ask.destination, dict(ask.settings)))
+            worker.send(Validate(check.connection, check.destination, dict(check.settings)))
 
     def _story(self) -> str:
-        broken = [said for said in self.declared.values() if said.error is not None]
-        if not broken:
-            return "it has declared all that there is"
         failed = "; ".join(
-            f"{said.destination} could not be loaded: {said.error}" for said in broken
+            f"{declared.destination} could not be loaded: {declared.answer}"
+            for declared in self.declared.values()
+            if isinstance(declared.answer, str)
         )
+        if not failed:
+            return "it has declared all that there is"
         return f"it has declared the others: {failed}"
 
     def _restart_timer(self) -> None:

@@ -50,7 +50,7 @@ def check(config_path: Path, as_json: bool, tries_jail: bool) -> None:
     from supervisor.catalog import catalog
     from supervisor.commands.plan_tables import renderables
     from supervisor.dryrun.check import check_destinations
-    from supervisor.dryrun.check_report import plan
+    from supervisor.dryrun.check_report import check_report
     from supervisor.telemetry import log
 
     if tries_jail:
@@ -62,7 +62,7 @@ def check(config_path: Path, as_json: bool, tries_jail: bool) -> None:
         said = uvloop.run(check_destinations(config))
     except OSError as error:
         raise CommandError(f"no worker can be started here: {error.strerror or error}") from error
-    planned = plan(
+    planned = check_report(
         config,
         said.by_destination,
         broken=said.broken,
@@ -92,15 +92,15 @@ def _try_jail(config: Config, as_json: bool) -> None:
     import uvloop
 
     from supervisor.commands.plan_tables import attempts_table
-    from supervisor.dryrun.check import try_jail
+    from supervisor.dryrun.check import run_selftest
     from supervisor.dryrun.jail_selftest import SelftestFailed
     from supervisor.telemetry import log
 
     log.configure(config.secrets, level=logging.WARNING)
     try:
-        attempts = uvloop.run(try_jail(config))
+        attempts = uvloop.run(run_selftest(config))
     except (OSError, SelftestFailed) as error:
-        raise CommandError(f"the jail could not be tried: {error}") from error
+        raise CommandError(f"the jail could not be tested: {error}") from error
     if as_json:
         print_json(attempts)
     else:

@@ -13,7 +13,7 @@ import msgspec
 from supervisor.commands.context import printable
 from supervisor.commands.endpoint import CommandError
 from supervisor.commands.subject import Subject, events_of, subject
-from supervisor.commands.try_ import subject_options, tried
+from supervisor.commands.try_ import run_of, subject_options
 from supervisor.dryrun.dry_run import DryRun
 from supervisor.queue import NewEvent
 from supervisor.tapes.scrub import Leak, scrubbed
@@ -54,35 +54,35 @@ def record(
     Example:
       bulkhead record mixpanel event.json --settings mixpanel.toml --tape track-real.yaml
     """
-    asked = subject(destination, settings, config_path)
+    chosen = subject(destination, settings, config_path)
     events = events_of(event)
     started = datetime.now(UTC).replace(microsecond=0)
-    trial = tried(asked, events, is_live=True)
-    for sent, ended in zip(events, trial.outcomes, strict=True):
-        said = outcome_line(ended.outcome, ended.detail, ended.after_s)
-        click.echo(printable(f"{sent.type} {sent.message_id}: {said}"))
-    if not trial.kept.exchanges:
+    run = run_of(chosen, events, is_live=True)
+    for sent, result in zip(events, run.outcomes, strict=True):
+        outcome = outcome_line(result.outcome, result.detail, result.after_s)
+        click.echo(printable(f"{sent.type} {sent.message_id}: {outcome}"))
+    if not run.kept.exchanges:
         raise CommandError("no request was answered, so that there is nothing to keep")
     try:
-        tape = scrubbed(_tape(asked, events, trial, started), asked.secrets)
+        tape = scrubbed(_tape(chosen, events, run, started), chosen.secrets)
     except Leak as error:
         raise CommandError(f"{path} was not written: {error}") from error
     _write(path, dumps(tape))
     click.echo(f"{len(tape.exchanges)} requests with their answers are on {path}")
 
 
-def _tape(asked: Subject, events: Sequence[NewEvent], trial: DryRun, started: datetime) -> Tape:
+def _tape(chosen: Subject, events: Sequence[NewEvent], run: DryRun, started: datetime) -> Tape:
     about = About(
-        destination=asked.connection.destination,
+        destination=chosen.connection.destination,
         provenance="real",
         at=started,
-        settings=dict(asked.connection.settings),
+        settings=dict(chosen.connection.settings),
         events=[msgspec.json.decode(event.body) for event in events],
         outcomes=[
-            outcome_line(ended.outcome, ended.detail, ended.after_s) for ended in trial.outcomes
+            outcome_line(result.outcome, result.detail, result.after_s) for result in run.outcomes
         ],
     )
-    return Tape(about, trial.kept.exchanges)
+    return Tape(about, run.kept.exchanges)
 
 
 def _write(path: Path, text: str) -> None:

@@ -48,7 +48,7 @@ _NOWHERE = Route(pending=(), unsupported=(), filtered=())
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is tried: a connection in its config, and which of its settings are secrets, by name."""
+    """What is run: a connection in its config, and which of its settings are secrets, by name."""
 
     config: Config
     connection: Connection
@@ -85,7 +85,7 @@ def subject(name: str, settings: Path | None, config_path: Path | None) -> Subje
     except LookupError:
         alone = Pool(name=_SOURCE, destinations=(connection.destination,))
         config = msgspec.structs.replace(config, pools={**config.pools, _SOURCE: alone})
-    # A disabled connection would filter everything, and is tried for a reason.
+    # A disabled connection would filter everything, and is run for a reason.
     return Subject(config, msgspec.structs.replace(connection, enabled=True), secrets)
 
 

@@ -72,31 +72,33 @@ def try_(
       bulkhead try mixpanel event.json --settings mixpanel.toml
       bulkhead try website-mixpanel event.json --config bulkhead.toml --live
     """
-    asked = subject(destination, settings, config_path)
+    chosen = subject(destination, settings, config_path)
     events = events_of(event)
-    trial = tried(asked, events, is_live=live)
-    mask = Mask(asked.connection.settings, asked.secrets, trial.kept.exchanges)
+    run = run_of(chosen, events, is_live=live)
+    mask = Mask(chosen.connection.settings, chosen.secrets, run.kept.exchanges)
     if as_json:
-        print_json(_as_json(asked, events, trial, mask, is_live=live))
+        print_json(_as_json(chosen, events, run, mask, is_live=live))
     else:
-        for line in _page(asked, events, trial, mask, is_live=live):
+        for line in _page(chosen, events, run, mask, is_live=live):
             click.echo(_printable(line))
-    ctx.exit(0 if all(ended.outcome in _FINE for ended in trial.outcomes) else 1)
+    ctx.exit(0 if all(result.outcome in _FINE for result in run.outcomes) else 1)
 
 
-def tried(asked: Subject, events: Sequence[NewEvent], *, is_live: bool) -> DryRun:
-    """Run the trial. Raises CommandError or ConfigFailed."""
+def run_of(chosen: Subject, events: Sequence[NewEvent], *, is_live: bool) -> DryRun:
+    """Deliver `events`, for real where `is_live`. Raises CommandError or ConfigFailed."""
     # Imported here: what is wrong with files is told without a web framework.
     import uvloop
 
-    from supervisor.dryrun.dry_run import try_events
+    from supervisor.dryrun.dry_run import deliver_once
     from supervisor.telemetry import log
 
-    redact = log.configure({*asked.config.secrets, *asked.secrets.values()}, level=logging.WARNING)
+    redact = log.configure(
+        {*chosen.config.secrets, *chosen.secrets.values()}, level=logging.WARNING
+    )
     try:
-        return uvloop.run(try_events(asked.config, asked.connection, events, is_live=is_live))
+        return uvloop.run(deliver_once(chosen.config, chosen.connection, events, is_live=is_live))
     except DryRunFailed as error:
-        name = asked.connection.destination
+        name = chosen.connection.destination
         raise ConfigFailed(
             "\n".join(f"{name}: {redact(line)}" for line in str(error).splitlines())
         ) from error
@@ -105,25 +107,25 @@ def tried(asked: Subject, events: Sequence[NewEvent], *, is_live: bool) -> DryRu
 
 
 def _page(
-    asked: Subject, events: Sequence[NewEvent], trial: DryRun, mask: Mask, *, is_live: bool
+    chosen: Subject, events: Sequence[NewEvent], run: DryRun, mask: Mask, *, is_live: bool
 ) -> list[str]:
     how = "sent" if is_live else "dry run, nothing was sent; answers are assumed"
-    lines = [f"{asked.connection.destination}: {len(events)} events, {how}"]
-    for call, answer in trial.kept.calls:
+    lines = [f"{chosen.connection.destination}: {len(events)} events, {how}"]
+    for call, answer in run.kept.calls:
         lines += ["", *_call_lines(mask.call(call))]
         match answer:
             case Answer():
                 lines += _answer_lines(mask.answer(answer), is_live=is_live)
             case why:
                 lines.append(f"no answer: {mask.text(why)}")
-    for text in trial.tracebacks:
+    for text in run.tracebacks:
         lines += ["", "raised:", *_indented(mask.text(text))]
-    if trial.log:
-        lines += ["", "logged:", *(f"  {mask.text(text)}" for text in trial.log)]
+    if run.log:
+        lines += ["", "logged:", *(f"  {mask.text(text)}" for text in run.log)]
     lines.append("")
-    for event, ended in zip(events, trial.outcomes, strict=True):
-        said = mask.text(outcome_line(ended.outcome, ended.detail, ended.after_s))
-        lines.append(f"{event.type} {event.message_id}: {said}")
+    for event, result in zip(events, run.outcomes, strict=True):
+        outcome = mask.text(outcome_line(result.outcome, result.detail, result.after_s))
+        lines.append(f"{event.type} {event.message_id}: {outcome}")
     return lines
 
 
@@ -157,20 +159,20 @@ def _printable(line: str) -> str:
 
 
 def _as_json(
-    asked: Subject, events: Sequence[NewEvent], trial: DryRun, mask: Mask, *, is_live: bool
+    chosen: Subject, events: Sequence[NewEvent], run: DryRun, mask: Mask, *, is_live: bool
 ) -> object:
     return {
-        "destination": asked.connection.destination,
+        "destination": chosen.connection.destination,
         "live": is_live,
         "events": [
             {
                 "message_id": event.message_id,
                 "type": event.type,
-                "outcome": ended.outcome,
-                "detail": mask.text(ended.detail),
-                "after_s": ended.after_s,
+                "outcome": result.outcome,
+                "detail": mask.text(result.detail),
+                "after_s": result.after_s,
             }
-            for event, ended in zip(events, trial.outcomes, strict=True)
+            for event, result in zip(events, run.outcomes, strict=True)
         ],
         "requests": [
             {
@@ -181,12 +183,12 @@ def _as_json(
                 "answer": _answer_json(mask.answer(answer)) if isinstance(answer, Answer) else None,
                 "no_answer": None if isinstance(answer, Answer) else mask.text(answer),
             }
-            for call, answer in trial.kept.calls
+            for call, answer in run.kept.calls
             for shown in (mask.call(call),)
         ],
-        "raised": [mask.text(text) for text in trial.tracebacks],
-        "log": [mask.text(text) for text in trial.log],
-        "sandbox": trial.layers,
+        "raised": [mask.text(text) for text in run.tracebacks],
+        "log": [mask.text(text) for text in run.log],
+        "sandbox": run.layers,
     }
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from sandbox.protocol import LAYERS
+from sandbox.protocol import LAYERS, PROFILES
 from supervisor.config import values
 from supervisor.config.secrets import KeyPath, Secrets, Unresolved, key_path, plain
 from supervisor.config.types import (
@@ -20,7 +20,6 @@ from supervisor.config.types import (
     ENGINES,
     NETWORKS,
     ORDERINGS,
-    PROFILES,
     Admin,
     Api,
     Connection,

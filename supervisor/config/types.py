@@ -21,9 +21,6 @@ MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 NETWORKS = ("declared", "public", "any")
 #: In which order deliveries of one connection go out.
 ORDERINGS = ("none", "user")
-#: How tight the jail is: `relaxed` lets workers make memory executable, for code that compiles
-#: at run time.
-PROFILES = ("strict", "relaxed")
 #: Engines behind the queue.
 ENGINES = ("sqlite",)
 #: The pool that runs every destination which no other pool names has this among its destinations.

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from supervisor.catalog.declaration import Declaration
+from sandbox.protocol import Declaration
 from supervisor.config import Config
 from supervisor.core.scheduling.retry import RetryPolicy
 from supervisor.core.scheduling.scheduler import BlockReason, Terms

@@ -14,8 +14,8 @@ import structlog
 from sandbox.protocol import (
     MAX_DETAIL,
     BatchDone,
-    Begun,
     Collected,
+    CollectionStarted,
     FromWorker,
     FromWorkerChannel,
     Log,
@@ -23,7 +23,7 @@ from sandbox.protocol import (
     OutOfMemory,
     ProtocolError,
     Stats,
-    Stray,
+    UnhandledException,
 )
 from supervisor.core.effects import ExitReason
 from supervisor.core.isolation.facts import BatchFinished
@@ -45,7 +45,7 @@ from supervisor.runtime.clock import Clock
 from supervisor.telemetry.metrics import Metrics
 from supervisor.workers.fleet import WorkerFleet
 from supervisor.workers.handle import Exit, WorkerHandle
-from supervisor.workers.log_lines import log_line, log_printed, log_stray
+from supervisor.workers.log_lines import log_line, log_printed, log_unhandled
 from supervisor.workers.output import Printed
 
 _log = structlog.get_logger(__name__)
@@ -128,13 +128,13 @@ class WorkerListener:
                 ):
                     raise ProtocolError("out of memory in a connection that it does not have")
                 self._agenda.do(self._watchdog.limits.ran_out(worker, message))
-            case Stray():
+            case UnhandledException():
                 if len(message.text) > MAX_DETAIL or message.connection not in (
                     "",
                     *pool_worker.configured,
                 ):
                     raise ProtocolError("a stray exception of a connection that it does not have")
-                log_stray(self._pool, worker, message, self._metrics)
+                log_unhandled(self._pool, worker, message, self._metrics)
             case Stats():
                 if message.connection not in ("", *pool_worker.configured):
                     raise ProtocolError("open files of a connection that it does not have")
@@ -150,7 +150,7 @@ class WorkerListener:
                 if len(message.text) > MAX_DETAIL or len(message.connection) > MAX_DETAIL:
                     raise ProtocolError("a log line longer than any honest one")
                 log_line(self._pool, worker, message, pool_worker.configured, self._metrics)
-            case Begun() | Collected():
+            case CollectionStarted() | Collected():
                 self._collector.said(worker, message)
             case _:
                 raise ProtocolError(f"{type(message).__name__} from a worker that serves")

@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 import structlog
 
 from sandbox import protocol
-from sandbox.protocol import Outcomes, ProtocolError
+from sandbox.protocol import OutcomeCode, Outcomes, ProtocolError
 from supervisor.core.scheduling.retry import RetryPolicy, next_attempt_s
 from supervisor.delivery.activity import Activity
 from supervisor.delivery.records import InflightBatch
@@ -38,11 +38,12 @@ from supervisor.telemetry.metrics import Metrics
 
 _log = structlog.get_logger(__name__)
 
-#: Longest Retry-After that is believed, in seconds; what asks for more asks for nonsense.
-MAX_RETRY_AFTER_S = 7 * 86400.0
+#: Longest wait that an outcome may ask for, in seconds. A destination that asks for more gets the
+#: usual back-off; the kit never does.
+MAX_OUTCOME_WAIT_S = 7 * 86400.0
 
 #: Causes that say: less at once.
-_CONGESTED = frozenset({protocol.THROTTLED, protocol.TIMEOUT, protocol.CONNECT})
+_CONGESTED = frozenset({OutcomeCode.THROTTLED, OutcomeCode.TIMEOUT, OutcomeCode.CONNECT})
 
 _DELIVERED, _UNSUPPORTED, _RELEASE = Delivered(), Unsupported(), Release()
 
@@ -92,7 +93,7 @@ class Settlement:
                     raise ProtocolError(f"outcome of event {index} in a batch of {size}")
                 if reported[index]:
                     continue
-                if code == protocol.DELIVERED:
+                if code is OutcomeCode.DELIVERED:
                     verdict: Verdict = _DELIVERED
                 else:
                     verdict = self._verdict(batch, index, code, detail, after_s, now)
@@ -133,7 +134,7 @@ class Settlement:
         self,
         batch: InflightBatch,
         index: int,
-        code: int,
+        code: OutcomeCode,
         detail: str,
         after_s: float | None,
         now: float,
@@ -142,30 +143,30 @@ class Settlement:
             raise ProtocolError(f"a reason of {len(detail)} characters")
         reason = detail or "no reason given"
         match code:
-            case protocol.UNSUPPORTED:
+            case OutcomeCode.DELIVERED:
+                return _DELIVERED
+            case OutcomeCode.UNSUPPORTED:
                 return _UNSUPPORTED
-            case protocol.FAILED:
+            case OutcomeCode.FAILED:
                 return Bury(Outcome.FAILED, reason)
             case (
-                protocol.RETRY
-                | protocol.RETRY_ALONE
-                | protocol.THROTTLED
-                | protocol.TIMEOUT
-                | protocol.CONNECT
-                | protocol.SERVER
+                OutcomeCode.RETRY
+                | OutcomeCode.RETRY_ALONE
+                | OutcomeCode.THROTTLED
+                | OutcomeCode.TIMEOUT
+                | OutcomeCode.CONNECT
+                | OutcomeCode.SERVER
             ):
                 batch.why = reason
                 if code in _CONGESTED or after_s is not None:
                     batch.congested += 1
-                if after_s is not None and 0 < after_s <= MAX_RETRY_AFTER_S:
+                if after_s is not None and 0 < after_s <= MAX_OUTCOME_WAIT_S:
                     self._retry_after(batch.connection, now + after_s)
                 else:
                     after_s = None
-                alone = code == protocol.RETRY_ALONE
+                alone = code is OutcomeCode.RETRY_ALONE
                 batch.spoiled += alone
                 return self._again(batch, index, reason, after_s, now, alone=alone)
-            case _:
-                raise ProtocolError(f"outcome {code}")
 
     def _again(
         self,

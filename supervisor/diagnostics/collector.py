@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Literal
 
 from sandbox.protocol import (
-    Begun,
     Collect,
     Collected,
+    CollectionStarted,
     Proceed,
     ProtocolError,
 )
@@ -152,17 +152,17 @@ class Collector:
 
     # --- what workers say ---
 
-    def said(self, worker: WorkerHandle, message: Begun | Collected) -> None:
+    def said(self, worker: WorkerHandle, message: CollectionStarted | Collected) -> None:
         """Take a frame. Raises ProtocolError where it is out of turn."""
         pending = self._pending
         if pending is None or pending.worker is not worker or pending.id != message.id:
             if message.id > self._last_id:
                 raise ProtocolError(f"{type(message).__name__} of what it was not asked for")
-            if isinstance(message, Begun) and message.pid is not None:
+            if isinstance(message, CollectionStarted) and message.pid is not None:
                 _end(message.pid, worker)  # nobody waits for it any more
             return
         match message:
-            case Begun(pid=pid):
+            case CollectionStarted(pid=pid):
                 if pid is not None:
                     if pending.copy is not None or not _is_child(pid, worker):
                         raise ProtocolError(f"it says that {pid} is its copy")

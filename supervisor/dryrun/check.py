@@ -7,7 +7,7 @@ Owns the workers of one command, from their zygote to their end. What is made of
 from __future__ import annotations
 
 from supervisor.catalog.catalog import declare_all
-from supervisor.catalog.probe import Declarations, keep_nothing
+from supervisor.catalog.probe import Declarations, ignore_exit
 from supervisor.config import Config
 from supervisor.dryrun import jail_selftest
 from supervisor.dryrun.jail_selftest import Attempt
@@ -26,13 +26,13 @@ async def check_destinations(config: Config) -> Declarations:
     fleet = WorkerFleet(WorkerResources.of_command(config.service.state_dir))
     fleet.start()
     try:
-        return await declare_all(config, fleet, keep_nothing)
+        return await declare_all(config, fleet, ignore_exit)
     finally:
         await fleet.stop(5.0)
 
 
-async def try_jail(config: Config) -> list[Attempt]:
-    """Have a worker try the attack list against its own jail. Raises SelftestFailed.
+async def run_selftest(config: Config) -> list[Attempt]:
+    """Have a worker run the attack list against its own jail. Raises SelftestFailed.
 
     Must run on an event loop in a process that has no other children.
     """
@@ -40,7 +40,7 @@ async def try_jail(config: Config) -> list[Attempt]:
     fleet = WorkerFleet(WorkerResources.of_command(config.service.state_dir))
     fleet.start()
     try:
-        return await jail_selftest.try_jail(
+        return await jail_selftest.run_selftest(
             fleet, pool_spec_of(config, next(iter(config.pools)), {})
         )
     finally:

@@ -1,8 +1,8 @@
-"""The plan: what a config makes of this service, before it runs.
+"""The report of `bulkhead check`, the plan: what a config makes of this service, before it runs.
 
-Owns the answer of `bulkhead check`: which connection runs in which pool under
-which limits, and what becomes of deliveries that are queued already. Pure; a
-plan holds no secret, so that it can be printed and encoded as it is.
+Owns which connection runs in which pool under which limits, and what becomes
+of deliveries that are queued already. Pure; a report holds no secret, so that
+it can be printed and encoded as it is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from supervisor.catalog.declaration import Declaration
+from sandbox.protocol import Declaration
 from supervisor.config import Config, Connection
 from supervisor.delivery.connections import pool_connections_of
 from supervisor.ingest.router import EVENT_TYPES
@@ -89,7 +89,7 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
         return not any(connection.problems for connection in self.connections)
 
 
-def plan(
+def check_report(
     config: Config,
     declarations: Mapping[str, Declaration] | None = None,
     *,
@@ -100,22 +100,22 @@ def plan(
 ) -> CheckReport:
     """Work out what `config` would do.
 
-    `declarations` by destination, None where nobody was asked; `broken` are the
+    `declarations` by destination, None where no worker was asked; `broken` are the
     destinations that could not be loaded, with the reason; `settings_errors` by
     connection; `queued` are the pending deliveries of each connection in the
     state directory, None where it was not read.
     """
-    said = declarations or {}
+    declarations = declarations or {}
     redact = Redactor(config.secrets)  # errors of destinations may quote settings
     terms = {
         pool_connection.name: pool_connection.terms
         for pool in config.pools
-        for pool_connection in pool_connections_of(config, pool, said)
-        if pool_connection.destination in said
+        for pool_connection in pool_connections_of(config, pool, declarations)
+        if pool_connection.destination in declarations
     }
     connections = []
     for connection in config.connections.values():
-        declared = said.get(connection.destination)
+        declared = declarations.get(connection.destination)
         runs_with = terms.get(connection.name)
         connections.append(
             PlannedConnection(
@@ -148,7 +148,7 @@ def plan(
             for name, pending in sorted((queued or {}).items())
             if pending and name not in config.connections
         ),
-        notes=tuple(_notes(config, said)),
+        notes=tuple(_notes(config, declarations)),
         layers=dict(layers or {}),
     )
 
@@ -216,7 +216,7 @@ def _problems(
     return problems
 
 
-def _notes(config: Config, said: Mapping[str, Declaration]) -> list[str]:
+def _notes(config: Config, declarations: Mapping[str, Declaration]) -> list[str]:
     """What is valid, and likely not what was meant."""
     fed = {connection.source for connection in config.connections.values()}
     notes = [
@@ -231,7 +231,7 @@ def _notes(config: Config, said: Mapping[str, Declaration]) -> list[str]:
             f"pools.{pool}: {loosened}" for loosened in pool_spec_of(config, pool, {}).loosenings
         ]
     for connection in config.connections.values():
-        declared = said.get(connection.destination)
+        declared = declarations.get(connection.destination)
         if declared is None:
             continue
         at = f"connections.{connection.name}"

@@ -1,6 +1,6 @@
-"""Events tried: through a jailed worker like in production, with its servers stood in for.
+"""A dry run of events: through a jailed worker as in production, with stand-ins for servers.
 
-Owns the one worker that a trial takes, and where its connections lead: to
+Owns the one worker that a dry run takes, and where its connections lead: to
 stand-ins that answer by themselves, or on to the real servers, in both cases
 only where the config lets the destination connect to. Nothing is queued or
 counted. Must not know what is shown or kept of it.
@@ -23,31 +23,29 @@ import certifi
 import msgspec
 
 from sandbox.protocol import (
-    DELIVERED,
-    FAILED,
     MAX_DETAIL,
     MAX_TRACEBACK,
-    UNSUPPORTED,
     BatchDone,
-    Begun,
     Collected,
+    CollectionStarted,
+    Declaration,
     Declared,
+    DryRunBatch,
     FromWorker,
     FromWorkerChannel,
-    JailTried,
     Log,
+    OutcomeCode,
     Outcomes,
     OutOfMemory,
     ProtocolError,
     Raised,
     Ready,
+    SelftestRan,
     Stats,
-    Stray,
-    Try,
+    UnhandledException,
     Validated,
 )
-from supervisor.catalog.catalog import asked_of
-from supervisor.catalog.declaration import Declaration
+from supervisor.catalog.catalog import settings_checks
 from supervisor.catalog.probe import declare
 from supervisor.config import Config, Connection
 from supervisor.core.effects import ExitReason
@@ -67,19 +65,18 @@ from supervisor.workers.resources.provision import WorkerResources
 from supervisor.workers.spawn import PoolSpec, pool_spec_of
 from supervisor.workers.zygote import become_subreaper
 
-#: What is told of a destination that talks without end: log lines and tracebacks, each.
-MOST_TOLD = 200
+#: Log lines, and tracebacks, that are kept of a destination that writes without end.
+MOST_KEPT = 200
 #: Seconds past the time of a batch, until its worker is ended.
 GRACE_S = 2.0
-_NAMES = {DELIVERED: "delivered", FAILED: "failed", UNSUPPORTED: "unsupported"}
 
 
 class DryRunFailed(Exception):
-    """The destination cannot be tried; the text says why, one reason a line."""
+    """The destination cannot be run; the text says why, one reason a line."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class EventResult:
     """How an event ended: `delivered`, `retry`, `failed` or `unsupported`; `after_s` in seconds."""
 
     outcome: str
@@ -87,21 +84,21 @@ class Ended:
     after_s: float | None = None
 
 
-_PENDING = Ended("retry", "the worker said nothing of it")
+_PENDING = EventResult("retry", "the worker reported no outcome")
 
 
 @dataclass(slots=True)
 class DryRun:
-    """All that came of it; `calls` are the requests in order, with the answer or why none came."""
+    """The result; `kept.calls` are the requests in order, with the answer or why none came."""
 
-    outcomes: list[Ended]
+    outcomes: list[EventResult]
     kept: Kept = field(default_factory=Kept)
     tracebacks: list[str] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
     layers: dict[str, str] = field(default_factory=dict)
 
 
-async def try_events(
+async def deliver_once(
     config: Config,
     connection: Connection,
     events: Sequence[NewEvent],
@@ -125,22 +122,24 @@ async def try_events(
         alone = _alone(config, connection)
         pool = alone.pool_of(connection.destination)
         pool_spec = pool_spec_of(alone, pool, broken={})
-        said = await declare(fleet, pool_spec, asked_of(alone, pool))
-        problems = list(said.broken.values()) + [
-            f"settings.{error}" for found in said.settings_errors.values() for error in found
+        declarations = await declare(fleet, pool_spec, settings_checks(alone, pool))
+        problems = list(declarations.broken.values()) + [
+            f"settings.{error}"
+            for found in declarations.settings_errors.values()
+            for error in found
         ]
         if problems:
             raise DryRunFailed("\n".join(problems))
-        declared = said.by_destination[connection.destination]
-        (pool_connection,) = pool_connections_of(alone, pool, said.by_destination)
+        declared = declarations.by_destination[connection.destination]
+        (pool_connection,) = pool_connections_of(alone, pool, declarations.by_destination)
         authority = Authority()
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bulkhead-try-"))
         os.chmod(folder, 0o755)  # noqa: S103 - a certificate; workers may run as another user
         ca_file = Path(folder, "ca.pem")
         authority.write_certificate(ca_file)
-        trial = DryRun([_routed(alone, said.by_destination, event) for event in events])
-        trial.layers = said.layers
-        pending = [index for index, one in enumerate(trial.outcomes) if one is _PENDING]
+        dry_run = DryRun([_routed(alone, declarations.by_destination, event) for event in events])
+        dry_run.layers = declarations.layers
+        pending = [index for index, one in enumerate(dry_run.outcomes) if one is _PENDING]
         most = pool_connection.terms.batch_events
         batches = [pending[at : at + most] for at in range(0, len(pending), most)]
         upstream = None
@@ -149,7 +148,7 @@ async def try_events(
         elif responder is None:
             responder = Assumed(declared.dry_answers)
         server = await stack.enter_async_context(
-            Server(Keeping(responder, trial.kept), authority, host=None)
+            Server(Keeping(responder, dry_run.kept), authority, host=None)
         )
         resolver = Resolver()
         stack.push_async_callback(resolver.close)
@@ -161,24 +160,26 @@ async def try_events(
             await _run(
                 fleet,
                 pool_spec,
-                _Listener(
-                    trial, connection, pool_connection.egress_policy, broker, pool_spec, bodies
+                _DryRunListener(
+                    dry_run, connection, pool_connection.egress_policy, broker, pool_spec, bodies
                 ),
             )
-        return trial
+        return dry_run
 
 
-def _routed(config: Config, said: Mapping[str, Declaration], event: NewEvent) -> Ended:
-    """What becomes of an event before any worker sees it, `_PENDING` where one is to."""
+def _routed(
+    config: Config, declarations: Mapping[str, Declaration], event: NewEvent
+) -> EventResult:
+    """What becomes of an event before any worker sees it; `_PENDING` where a worker is to."""
     (connection,) = config.connections.values()
-    router = Router(config.connections, said, [connection.source])
+    router = Router(config.connections, declarations, [connection.source])
     integrations = msgspec.json.decode(event.body).get("integrations")
     route = router.route(connection.source, event.type, integrations)
     if route.filtered:
-        return Ended("filtered", "its integrations object excludes this destination")
+        return EventResult("filtered", "its integrations object excludes this destination")
     if route.unsupported:
-        types = ", ".join(sorted(said[connection.destination].types))
-        return Ended("unsupported", f"{connection.destination} has a use for {types} only")
+        types = ", ".join(sorted(declarations[connection.destination].types))
+        return EventResult("unsupported", f"{connection.destination} has a use for {types} only")
     return _PENDING
 
 
@@ -196,7 +197,7 @@ def _trust(config: Config) -> ssl.SSLContext:
     return context
 
 
-async def _run(fleet: WorkerFleet, pool_spec: PoolSpec, listener: _Listener) -> None:
+async def _run(fleet: WorkerFleet, pool_spec: PoolSpec, listener: _DryRunListener) -> None:
     worker = fleet.spawn(pool_spec.order(next(fleet.numbers), "try", declare=False), listener)
     listener.egress_session = EgressSession(
         listener.broker,
@@ -217,14 +218,14 @@ class _StandIns(Broker):
         self._server = server
         self._upstream = upstream
 
-    async def open(self, egress_policy: EgressPolicy, asked: Target) -> socket.socket:
+    async def open(self, egress_policy: EgressPolicy, wanted: Target) -> socket.socket:
         if self._upstream is not None:
-            real = await super().open(egress_policy, asked)
-            self._upstream.hand(str(asked.host), asked.port, real)
-        elif refusal := egress_policy.refusal(asked):
+            real = await super().open(egress_policy, wanted)
+            self._upstream.hand(str(wanted.host), wanted.port, real)
+        elif refusal := egress_policy.refusal(wanted):
             raise EgressRefused(refusal)
         ours, theirs = _pair()
-        self._server.adopt(ours, str(asked.host), asked.port)
+        self._server.adopt(ours, str(wanted.host), wanted.port)
         return theirs
 
 
@@ -238,16 +239,16 @@ def _pair() -> tuple[socket.socket, socket.socket]:
                 ours.setblocking(False)
                 theirs.setblocking(False)
                 return ours, theirs
-            ours.close()  # somebody else was quicker to connect to this port
+            ours.close()  # another process was quicker to connect to this port
             theirs.close()
 
 
-class _Listener:
-    """The worker of a trial. Implements `handle.Listener`."""
+class _DryRunListener:
+    """The worker of a dry run. Implements `handle.Listener`."""
 
     def __init__(
         self,
-        trial: DryRun,
+        dry_run: DryRun,
         connection: Connection,
         egress_policy: EgressPolicy,
         broker: Broker,
@@ -258,17 +259,17 @@ class _Listener:
         self.broker = broker
         self.egress_session: EgressSession | None = None
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._trial = trial
+        self._dry_run = dry_run
         self._connection = connection
-        self._plan = pool_spec
+        self._pool_spec = pool_spec
         self._batches = batches
         self._at = -1
         self._timer: asyncio.TimerHandle | None = None
-        self._told: set[int] = set()
+        self._reported: set[int] = set()
 
     def ready(self, worker: WorkerHandle, credits: int, layers: dict[str, str]) -> None:
-        """It is given one batch after the other."""
-        self._trial.layers = layers
+        """The worker is given one batch after the other."""
+        self._dry_run.layers = layers
         connection = self._connection
         worker.configure(connection.name, connection.destination, dict(connection.settings))
         self._next(worker)
@@ -280,24 +281,24 @@ class _Listener:
         if self._at == len(self._batches):
             worker.retire(ExitReason.DRAIN)
             return
-        timeout_s = self._plan.batch_timeout_s
+        timeout_s = self._pool_spec.batch_timeout_s
         bodies = [body for _, body in self._batches[self._at]]
-        worker.send_batch(Try(self._at, self._connection.name, timeout_s, bodies))
+        worker.send_batch(DryRunBatch(self._at, self._connection.name, timeout_s, bodies))
         self._timer = asyncio.get_running_loop().call_later(
             timeout_s + GRACE_S, worker.kill, ExitReason.TIMEOUT, f"longer than {timeout_s:g} s"
         )
 
     def said(self, worker: WorkerHandle, message: FromWorker) -> None:
-        """Outcomes, and what it has to tell beside them."""
+        """Outcomes, tracebacks and log lines."""
         match message:
             case Outcomes():
                 self._outcomes(message)
             case Raised():
                 if len(message.traceback) > MAX_TRACEBACK:
                     raise ProtocolError("a traceback longer than any honest one")
-                if len(self._trial.tracebacks) < MOST_TOLD:
-                    self._trial.tracebacks.append(message.traceback)
-            case Log() | Stray():
+                if len(self._dry_run.tracebacks) < MOST_KEPT:
+                    self._dry_run.tracebacks.append(message.traceback)
+            case Log() | UnhandledException():
                 self._note(message.text)
             case OutOfMemory():
                 pass  # the outcome of its batch says the same
@@ -306,29 +307,36 @@ class _Listener:
                     raise ProtocolError("the end of a batch that it does not have")
                 self._next(worker)
             case Stats():
-                pass  # it lives
-            case Ready() | Declared() | Validated() | JailTried() | Begun() | Collected():
-                raise ProtocolError(f"{type(message).__name__} from a worker on trial")
+                pass  # figures of a worker that ends with this run
+            case (
+                Ready()
+                | Declared()
+                | Validated()
+                | SelftestRan()
+                | CollectionStarted()
+                | Collected()
+            ):
+                raise ProtocolError(f"{type(message).__name__} from a worker of a dry run")
 
     def asked(self, worker: WorkerHandle, message: FromWorkerChannel) -> None:
-        """It wants a connection."""
+        """The worker asks for a connection."""
         if self.egress_session is not None:
             self.egress_session.said(message)
 
     def printed(self, worker: WorkerHandle, printed: Printed) -> None:
-        """It wrote past Python."""
+        """Lines that the worker wrote past Python."""
         for line in printed.lines:
             self._note(line)
 
     def _note(self, text: str) -> None:
-        if len(self._trial.log) < MOST_TOLD:
-            self._trial.log.append(text[:MAX_DETAIL])
+        if len(self._dry_run.log) < MOST_KEPT:
+            self._dry_run.log.append(text[:MAX_DETAIL])
 
     def vacated(self, worker: WorkerHandle) -> None:
-        """Nobody takes its place."""
+        """A dry run has no second worker."""
 
     def gone(self, worker: WorkerHandle, end: Exit) -> None:
-        """Whatever it had not said is told by how it ended."""
+        """What has no outcome yet gets one from how the worker ended."""
         if self.egress_session is not None:
             self.egress_session.close()
         if self._timer is not None:
@@ -336,19 +344,37 @@ class _Listener:
         if self._at < len(self._batches):
             why = f"{end.reason}: {end.detail}" if end.detail else str(end.reason)
             for index, _ in itertools.chain.from_iterable(self._batches):
-                if index not in self._told:
-                    self._trial.outcomes[index] = Ended("retry", f"the worker ended: {why}")
+                if index not in self._reported:
+                    self._dry_run.outcomes[index] = EventResult("retry", f"the worker ended: {why}")
             if end.stacks:
-                self._trial.tracebacks.append(end.stacks[:MAX_TRACEBACK])
+                self._dry_run.tracebacks.append(end.stacks[:MAX_TRACEBACK])
         if not self.ended.done():
             self.ended.set_result(None)
 
     def _outcomes(self, message: Outcomes) -> None:
         batch = self._batches[self._at] if message.batch == self._at else ()
         for place, code, detail, after_s in message.outcomes:
-            if not 0 <= place < len(batch) or batch[place][0] in self._told:
+            if not 0 <= place < len(batch) or batch[place][0] in self._reported:
                 raise ProtocolError("an outcome of an event that it does not have")
             index = batch[place][0]
-            self._told.add(index)
-            name = _NAMES.get(code, "retry")
-            self._trial.outcomes[index] = Ended(name, detail[:MAX_DETAIL], after_s)
+            self._reported.add(index)
+            self._dry_run.outcomes[index] = EventResult(_name(code), detail[:MAX_DETAIL], after_s)
+
+
+def _name(code: OutcomeCode) -> str:
+    match code:
+        case OutcomeCode.DELIVERED:
+            return "delivered"
+        case OutcomeCode.FAILED:
+            return "failed"
+        case OutcomeCode.UNSUPPORTED:
+            return "unsupported"
+        case (
+            OutcomeCode.RETRY
+            | OutcomeCode.RETRY_ALONE
+            | OutcomeCode.THROTTLED
+            | OutcomeCode.TIMEOUT
+            | OutcomeCode.CONNECT
+            | OutcomeCode.SERVER
+        ):
+            return "retry"

@@ -1,6 +1,6 @@
-"""The jail's self-test: a worker tries the attack list against its own jail.
+"""The jail's self-test: a worker runs the attack list against its own jail.
 
-Owns what there is to attack, and the worker that tries. The list, and what
+Owns what there is to attack, and the worker that attacks. The list, and what
 stops what, are the sandbox's.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from sandbox.protocol import FromWorker, FromWorkerChannel, JailTried, ProtocolError, TryJail
+from sandbox.protocol import FromWorker, FromWorkerChannel, ProtocolError, RunSelftest, SelftestRan
 from supervisor.core.effects import ExitReason
 from supervisor.workers.fleet import WorkerFleet
 from supervisor.workers.handle import Exit, WorkerHandle
@@ -46,13 +46,13 @@ class SelftestFailed(Exception):
     """The worker did not finish its attempts; the text says why."""
 
 
-async def try_jail(fleet: WorkerFleet, pool_spec: PoolSpec) -> list[Attempt]:
-    """Have a worker of `pool_spec` try. Raises SelftestFailed."""
+async def run_selftest(fleet: WorkerFleet, pool_spec: PoolSpec) -> list[Attempt]:
+    """Have a worker of `pool_spec` attack its jail. Raises SelftestFailed."""
     with (
         tempfile.TemporaryDirectory(prefix="bulkhead-jail-") as made,
         socket.create_server(("127.0.0.1", 0)) as port,
     ):
-        listener = _SelftestListener(TryJail(made, _victim(made), port.getsockname()[1]))
+        listener = _SelftestListener(RunSelftest(made, _victim(made), port.getsockname()[1]))
         order = pool_spec.order(
             next(fleet.numbers), f"{pool_spec.name}#jail", declare=True, destinations=()
         )
@@ -64,7 +64,9 @@ async def try_jail(fleet: WorkerFleet, pool_spec: PoolSpec) -> list[Attempt]:
             worker.kill(ExitReason.TIMEOUT, f"no answer within {TIMEOUT_S:g} s")
             end = await listener.ended
         if listener.answer is None:
-            raise SelftestFailed(f"the worker that tries ended first ({end.reason}: {end.detail})")
+            raise SelftestFailed(
+                f"the worker of the self-test ended first ({end.reason}: {end.detail})"
+            )
         return [
             Attempt(attack, _text(code), tuple(layers))
             for attack, code, layers in listener.answer.attempts
@@ -72,7 +74,7 @@ async def try_jail(fleet: WorkerFleet, pool_spec: PoolSpec) -> list[Attempt]:
 
 
 def _victim(folder: str) -> str:
-    """A file for anybody: it is the jail that has to stop a worker, and no mode of ours."""
+    """A file that is open to all: the jail has to stop a worker, and no mode of ours."""
     path = os.path.join(folder, "victim")
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
     os.chmod(path, 0o666)  # noqa: S103 - see above
@@ -88,36 +90,36 @@ def _text(code: int) -> str:
 
 @dataclass(slots=True)
 class _SelftestListener:
-    """The worker that tries. Implements `handle.Listener`."""
+    """The worker of the self-test. Implements `handle.Listener`."""
 
-    request: TryJail
-    answer: JailTried | None = None
+    request: RunSelftest
+    answer: SelftestRan | None = None
     ended: asyncio.Future[Exit] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
 
     def ready(self, worker: WorkerHandle, credits: int, layers: dict[str, str]) -> None:
-        """Its jail is up."""
+        """The jail of the worker is up."""
         worker.send(self.request)
 
     def said(self, worker: WorkerHandle, message: FromWorker) -> None:
-        """`JailTried`, once."""
-        if not isinstance(message, JailTried) or self.answer is not None:
-            raise ProtocolError(f"{type(message).__name__} from a worker that tries its jail")
+        """`SelftestRan`, once."""
+        if not isinstance(message, SelftestRan) or self.answer is not None:
+            raise ProtocolError(f"{type(message).__name__} from a worker of the self-test")
         self.answer = message
         worker.retire(ExitReason.DRAIN)
 
     def asked(self, worker: WorkerHandle, message: FromWorkerChannel) -> None:
-        """It has no connections."""
-        raise ProtocolError(f"{type(message).__name__} from a worker that tries its jail")
+        """The worker of the self-test has no connections."""
+        raise ProtocolError(f"{type(message).__name__} from a worker of the self-test")
 
     def printed(self, worker: WorkerHandle, printed: Printed) -> None:
-        """Its attempts print nothing that anybody wants."""
+        """What an attempt prints is no result."""
 
     def vacated(self, worker: WorkerHandle) -> None:
-        """Nobody takes its place."""
+        """A self-test has no second worker."""
 
     def gone(self, worker: WorkerHandle, end: Exit) -> None:
-        """The last word."""
+        """The worker has ended."""
         if not self.ended.done():
             self.ended.set_result(end)

@@ -19,16 +19,12 @@ import psutil
 import structlog
 
 from sandbox.protocol import (
-    BUSY,
     MAX_ASKED,
     MAX_ASKED_PER_CONNECTION,
-    REFUSED,
-    TIMED_OUT,
-    UNREACHABLE,
-    UNRESOLVED,
     Abandon,
     Connect,
     Connected,
+    ConnectFailure,
     FromWorkerChannel,
     ProtocolError,
     Taken,
@@ -283,30 +279,31 @@ class EgressSession:
 
     async def _serve(self, message: Connect, egress_policy: EgressPolicy) -> None:
         sock: socket.socket | None = None
-        result, kind, number, text = Result.CONNECTED, 0, 0, ""
+        result, kind, number, text = Result.CONNECTED, ConnectFailure.UNREACHABLE, 0, ""
         try:
             async with asyncio.timeout(ANSWER_S):
                 sock = await self._broker.open(egress_policy, target(message.host, message.port))
         except (EgressRefused, NotAHost) as error:
-            result, kind, text = Result.REFUSED, REFUSED, str(error)
+            result, kind, text = Result.REFUSED, ConnectFailure.REFUSED, str(error)
             if isinstance(error, NotAHost):
                 text = f"egress refused: {text}"
         except Unresolved as error:
-            result, kind, text = Result.UNRESOLVED, UNRESOLVED, str(error)
+            result, kind, text = Result.UNRESOLVED, ConnectFailure.UNRESOLVED, str(error)
         except Unreachable as error:
-            result, kind, text = Result.UNREACHABLE, UNREACHABLE, error.strerror or ""
-            number = error.errno or 0
+            result, kind = Result.UNREACHABLE, ConnectFailure.UNREACHABLE
+            number, text = error.errno or 0, error.strerror or ""
         except Overloaded as error:
-            result, kind, text = Result.BUSY, BUSY, str(error)
+            result, kind, text = Result.BUSY, ConnectFailure.BUSY, str(error)
         except TimeoutError:
-            result, kind = Result.TIMED_OUT, TIMED_OUT
+            result, kind = Result.TIMED_OUT, ConnectFailure.TIMED_OUT
             text = f"no connection within {ANSWER_S:g} s"
         except asyncio.CancelledError:
             # Nobody waits for it. An answer is due all the same: it frees the worker's slot.
-            result, kind, text = Result.ABANDONED, TIMED_OUT, "abandoned"
+            result, kind, text = Result.ABANDONED, ConnectFailure.TIMED_OUT, "abandoned"
         except Exception as error:  # noqa: BLE001 - a bug of ours costs one request, and no slot
             _log.error("egress_failed", connection=egress_policy.connection, exc_info=error)
-            result, kind, text = Result.UNREACHABLE, UNREACHABLE, "a bug; see the service's log"
+            result, kind = Result.UNREACHABLE, ConnectFailure.UNREACHABLE
+            text = "a bug; see the service's log"
         self._answer(
             message.id, egress_policy, result, sock, Unconnected(message.id, kind, number, text)
         )

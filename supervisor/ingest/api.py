@@ -44,8 +44,8 @@ _log = structlog.get_logger(__name__)
 SLICE = 200
 #: Seconds after which to come back: a restart takes so long, and a full disk longer.
 RETRY_DRAINING_S, RETRY_UNAVAILABLE_S = 1.0, 5.0
-#: Most seconds that a sender is told to wait, however often it came back.
-MAX_RETRY_AFTER_S = 60.0
+#: Longest wait that a sender's `Retry-After` asks of it, in seconds, however often it came back.
+MAX_SENDER_WAIT_S = 60.0
 
 #: What a path takes: a type, or batches.
 _BATCH = ""
@@ -338,7 +338,7 @@ def _later(
 ) -> web.Response:
     """Refused for now. Who comes back again and again is told to wait longer."""
     answer = _refused(status, code, message)
-    wait_s = min(after_s * 2 ** _retry_count(request), max(after_s, MAX_RETRY_AFTER_S))
+    wait_s = min(after_s * 2 ** _retry_count(request), max(after_s, MAX_SENDER_WAIT_S))
     answer.headers[hdrs.RETRY_AFTER] = str(max(1, math.ceil(wait_s)))
     return answer
 

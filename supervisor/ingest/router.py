@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from supervisor.catalog.declaration import Declaration
+from sandbox.protocol import Declaration
 from supervisor.config import Connection
 from supervisor.queue import Route
 

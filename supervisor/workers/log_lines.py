@@ -10,7 +10,7 @@ from collections.abc import Container
 
 import structlog
 
-from sandbox.protocol import Log, Stray
+from sandbox.protocol import Log, UnhandledException
 from supervisor.telemetry.metrics import Metrics
 from supervisor.workers.handle import WorkerHandle
 from supervisor.workers.output import Printed
@@ -24,7 +24,9 @@ def log_printed(worker: WorkerHandle, printed: Printed, connection: str | None) 
         _log.info("worker_printed", worker=worker.label, connection=connection, text=line)
 
 
-def log_stray(pool: str, worker: WorkerHandle, message: Stray, metrics: Metrics) -> None:
+def log_unhandled(
+    pool: str, worker: WorkerHandle, message: UnhandledException, metrics: Metrics
+) -> None:
     """An exception that nobody caught."""
     metrics.stray_exceptions(message.connection, 1 + max(0, message.dropped))
     _log.error(

@@ -193,10 +193,7 @@ class StubQueue:
 
 
 class StubEvidence:
-    """`debug.DiagnosticsSource` of the worker default-1.
-
-    What is kept is in a folder that a test may set.
-    """
+    """`debug.DiagnosticsSource` of default-1. A test may set the folder of what is kept."""
 
     def __init__(self) -> None:
         self.folder: Path | None = None

@@ -258,24 +258,24 @@ class World:
         batch = next(iter(worker.batches.values()))
         for which in _named(batch):
             self.answered[which] += 1
-        outcomes: list[tuple[int, int, str, float | None]] = [
-            (n, protocol.RETRY_ALONE, "Oops", None) for n in range(len(batch.events))
+        outcomes: list[tuple[int, protocol.OutcomeCode, str, float | None]] = [
+            (n, protocol.OutcomeCode.RETRY_ALONE, "Oops", None) for n in range(len(batch.events))
         ]
         self.listener.said(worker, Outcomes(batch.id, outcomes))
         del worker.batches[batch.id]
         self.listener.said(worker, BatchDone(batch.id))
 
     def _answer(self, worker: Worker, batch: Batch, indices: Iterable[int]) -> None:
-        outcomes: list[tuple[int, int, str, float | None]] = []
+        outcomes: list[tuple[int, protocol.OutcomeCode, str, float | None]] = []
         for index, which in enumerate(_named(batch)):
             if index not in indices:
                 continue
             if self.is_down:
-                outcomes.append((index, protocol.SERVER, "status 500", None))
+                outcomes.append((index, protocol.OutcomeCode.SERVER, "status 500", None))
             elif self.answered[which] < self.fails.get(which[1], 0):
-                outcomes.append((index, protocol.THROTTLED, "status 429", 2.0))
+                outcomes.append((index, protocol.OutcomeCode.THROTTLED, "status 429", 2.0))
             else:
-                outcomes.append((index, protocol.DELIVERED, "", None))
+                outcomes.append((index, protocol.OutcomeCode.DELIVERED, "", None))
                 self.done.add(which)
             self.answered[which] += 1
         if outcomes:

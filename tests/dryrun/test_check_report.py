@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from supervisor.catalog.declaration import Declaration
+from sandbox.protocol import Declaration
 from supervisor.commands.plan_tables import renderables
 from supervisor.config import Config, load
-from supervisor.dryrun.check_report import CheckReport, Orphan, orphan_text, plan
+from supervisor.dryrun.check_report import CheckReport, Orphan, check_report, orphan_text
 
 CONFIG = """
 [pools.default]
@@ -44,16 +44,14 @@ rate_limit = "500/s"
 [destinations.own]
 class = "own:Own"
 """
-SAID = {
+DECLARATIONS = {
     "webhooks": Declaration(
-        destination="webhooks",
         types=frozenset({"track", "identify"}),
         hosts=("{url}",),
         batch_events=50,
         batch_bytes=2048,
     ),
     "mixpanel": Declaration(
-        destination="mixpanel",
         types=frozenset({"track"}),
         hosts=("api.mixpanel.com",),
         batch_events=2000,
@@ -81,7 +79,7 @@ def shown(found: CheckReport) -> str:
 
 def test_connections(config: Config) -> None:
     """Each connection has its pool, and the smaller of its own and its destination's batches."""
-    hook, hidden, mix = plan(config, SAID).connections
+    hook, hidden, mix = check_report(config, DECLARATIONS).connections
     assert (hook.pool, hidden.pool, mix.pool) == ("hooks", "hooks", "default")
     assert (hook.batch_events, hidden.batch_events, mix.batch_events) == (50, 7, 2000)
     assert (hook.batch_bytes, mix.batch_bytes) == (2048, 2_000_000)
@@ -93,14 +91,14 @@ def test_connections(config: Config) -> None:
 
 def test_hosts_in_settings(config: Config) -> None:
     """A host in a setting is filled in, without the rest of its URL, and not if it is secret."""
-    hook, hidden, _ = plan(config, SAID).connections
+    hook, hidden, _ = check_report(config, DECLARATIONS).connections
     assert hook.hosts == ("hooks.example:8443",)
     assert hidden.hosts == ("{url}",)
 
 
 def test_pools(config: Config) -> None:
     """Each pool has the destinations that its connections use, and its limits."""
-    default, hooks, idle = plan(config).pools
+    default, hooks, idle = check_report(config).pools
     assert (default.destinations, hooks.destinations) == (("mixpanel",), ("webhooks",))
     assert idle.destinations == ()
     assert default.memory_soft_limit == 225 * 1024**2
@@ -109,7 +107,7 @@ def test_pools(config: Config) -> None:
 
 def test_not_asked(config: Config) -> None:
     """Where no destination was asked, what only it can say is left open."""
-    found = plan(config)
+    found = check_report(config)
     assert found.is_runnable
     hook, hidden, _ = found.connections
     assert (hook.types, hook.hosts, hook.batch_events) == (None, None, None)
@@ -118,9 +116,9 @@ def test_not_asked(config: Config) -> None:
 
 def test_problems(config: Config) -> None:
     """A destination that could not be loaded, and settings that it refuses, are named."""
-    found = plan(
+    found = check_report(
         config,
-        {"webhooks": SAID["webhooks"]},
+        {"webhooks": DECLARATIONS["webhooks"]},
         broken={"mixpanel": "SyntaxError: line 3"},
         settings_errors={"hook": ["url: not https"]},
     )
@@ -131,7 +129,7 @@ def test_problems(config: Config) -> None:
 
 def test_orphans(config: Config) -> None:
     """What is queued for a connection that the config no longer has is counted as lost to it."""
-    found = plan(config, queued={"old": 3, "mix": 5, "gone": 0})
+    found = check_report(config, queued={"old": 3, "mix": 5, "gone": 0})
     assert found.orphans == (Orphan(connection="old", pending=3),)
     assert orphan_text(found.orphans[0]).startswith(
         "3 pending deliveries of old would become dead letters: "
@@ -141,7 +139,7 @@ def test_orphans(config: Config) -> None:
 
 def test_notes(config: Config) -> None:
     """What is valid and likely a slip is noted."""
-    assert [note.partition(":")[0] for note in plan(config, SAID).notes] == [
+    assert [note.partition(":")[0] for note in check_report(config, DECLARATIONS).notes] == [
         "sources.app",
         "pools.idle",
         "connections.mix.batch_events",
@@ -150,9 +148,9 @@ def test_notes(config: Config) -> None:
 
 def test_text_and_json(config: Config) -> None:
     """A plan is a table for people and JSON for programs, both without secrets or controls."""
-    found = plan(
+    found = check_report(
         config,
-        SAID,
+        DECLARATIONS,
         broken={"mixpanel": "\x1b[31mred"},
         settings_errors={"hidden": ["url: https://pass-word.example is no webhook"]},
         layers={"landlock": "on", "seccomp": "kernel says \x1b no"},

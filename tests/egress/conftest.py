@@ -85,7 +85,7 @@ class Both:
         )
         self.egress = Egress(self._ask, tls or ssl.create_default_context())
         self._worker_end = theirs.detach()
-        self.worker = worker_channel.Channel(self._worker_end, self._heard)
+        self.worker = worker_channel.SupervisorChannel(self._worker_end, self._heard)
         self.lose_descriptors = False
         self._sessions: list[aiohttp.ClientSession] = []
         self.channel.open()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supervisor.catalog.declaration import Declaration
+from sandbox.protocol import Declaration
 from supervisor.config import Connection
 from supervisor.ingest.router import EVENT_TYPES, Router
 from supervisor.queue import Route
@@ -30,7 +30,6 @@ def router(
         {c.name: c for c in connections},
         {
             c.destination: Declaration(
-                destination=c.destination,
                 types=(types or {}).get(c.destination, ALL_TYPES),
                 aliases=(aliases or {}).get(c.destination, ()),
             )

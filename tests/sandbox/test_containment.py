@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import pytest
 
 from sandbox.containment import Containment
-from sandbox.marks import Page, current_place
+from sandbox.marks import MarkerWriter, current_place
 
 
 class Over(Exception):
@@ -32,7 +32,7 @@ def strays_of(begin: Callable[[], Any]) -> list[tuple[int, str, str]]:
     """Run `begin` in a task of connection 3; what was told until one was, and a little more."""
     strays: list[tuple[int, str, str]] = []
 
-    def stray(number: int, what: str, error: BaseException | None) -> None:
+    def unhandled(number: int, what: str, error: BaseException | None) -> None:
         strays.append((number, what, repr(error)))
 
     async def habit() -> None:
@@ -50,7 +50,7 @@ def strays_of(begin: Callable[[], Any]) -> list[tuple[int, str, str]]:
         raise Over
 
     with pytest.raises(Over):
-        Containment(Page(), stray).run(main())
+        Containment(MarkerWriter(), unhandled).run(main())
     return strays
 
 

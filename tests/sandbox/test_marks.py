@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.marks import Page, current_place
+from sandbox.marks import MarkerWriter, current_place
 from sandbox.protocol import (
     BEATS,
     MARK,
@@ -23,14 +23,14 @@ from sandbox.protocol import (
 
 
 @pytest.fixture
-async def page() -> Page:
+async def page() -> MarkerWriter:
     """A page that the running loop's tasks are marked in."""
-    page = Page()
+    page = MarkerWriter()
     asyncio.get_running_loop().set_task_factory(cast(Any, page.make_task))  # as in the worker
     return page
 
 
-def marked(page: Page) -> RawMark | None:
+def marked(page: MarkerWriter) -> RawMark | None:
     return read_mark(page.words[MARK])
 
 
@@ -56,7 +56,7 @@ def test_any_word_can_be_read(word: int) -> None:
     read_mark(word)
 
 
-async def test_steps_of_a_task_and_of_tasks_that_it_makes_are_marked(page: Page) -> None:
+async def test_steps_of_a_task_and_of_tasks_that_it_makes_are_marked(page: MarkerWriter) -> None:
     """In a step the page says running, after it the same and not running."""
     seen: list[RawMark | None] = []
 
@@ -82,7 +82,7 @@ async def test_steps_of_a_task_and_of_tasks_that_it_makes_are_marked(page: Page)
     assert page.step is None
 
 
-async def test_tasks_of_nobody_are_not_marked(page: Page) -> None:
+async def test_tasks_of_nobody_are_not_marked(page: MarkerWriter) -> None:
     """What the worker does for itself leaves the page alone."""
 
     async def own() -> None:
@@ -92,7 +92,7 @@ async def test_tasks_of_nobody_are_not_marked(page: Page) -> None:
     assert marked(page) is None
 
 
-async def test_exceptions_and_cancellation_pass_through(page: Page) -> None:
+async def test_exceptions_and_cancellation_pass_through(page: MarkerWriter) -> None:
     """A marked coroutine raises, is cancelled and is printed like any other."""
     current_place.set((1, 1))
 
@@ -119,7 +119,7 @@ async def test_exceptions_and_cancellation_pass_through(page: Page) -> None:
 
 def test_beats_count() -> None:
     """Each beat changes the page."""
-    page = Page()
+    page = MarkerWriter()
     page.beat()
     page.beat()
     assert page.words[BEATS] == 2

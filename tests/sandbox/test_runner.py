@@ -8,12 +8,14 @@ import resource
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from typing import cast
 
 import aiohttp
 import msgspec
 import pytest
 
 from destinations.kit import (
+    Cause,
     Delivered,
     Destination,
     Event,
@@ -22,33 +24,28 @@ from destinations.kit import (
     Retry,
     Unsupported,
 )
-from sandbox.marks import Page
+from sandbox.marks import MarkerWriter
 from sandbox.output import LINES_PER_S
 from sandbox.protocol import (
-    DELIVERED,
-    FAILED,
-    RETRY,
-    RETRY_ALONE,
-    TIMEOUT,
-    UNSUPPORTED,
     Batch,
     BatchDone,
     Configure,
     Log,
     Message,
+    OutcomeCode,
     Outcomes,
     OutOfMemory,
-    Stray,
+    UnhandledException,
 )
 from sandbox.runner import Runner
 
-Deliver = Callable[["Trial", Sequence[Event]], Awaitable[object]]
+Deliver = Callable[["Scripted", Sequence[Event]], Awaitable[object]]
 
 
-class Trial(Destination):
+class Scripted(Destination):
     """Does what the test tells it to."""
 
-    name = "trial"
+    name = "scripted"
     batch_events = 100
     habit: Deliver
 
@@ -71,13 +68,13 @@ class Bench:
         self.done = asyncio.Event()
         self.runner = Runner(
             lambda message: self.hear(message),
-            Page(),
+            MarkerWriter(),
             lambda _: aiohttp.TCPConnector(),
             self.short_of_files.append,
         )
-        kind = type("Trial", (Trial,), {"habit": staticmethod(habit)})
-        self.runner.add("trial", kind)
-        self.runner.configure(Configure("c", "trial", settings or {}))
+        kind = type("Scripted", (Scripted,), {"habit": staticmethod(habit)})
+        self.runner.add("scripted", kind)
+        self.runner.configure(Configure("c", "scripted", settings or {}))
 
     def hear(self, message: Message) -> None:
         self.said.append(message)
@@ -99,28 +96,47 @@ async def test_warming_up_is_heard_by_nobody() -> None:
     """A batch that does nothing runs to its end; no word of it leaves, and no destination runs."""
     ran: list[Sequence[Event]] = []
 
-    async def habit(self: Trial, events: Sequence[Event]) -> object:
+    async def habit(self: Scripted, events: Sequence[Event]) -> object:
         ran.append(events)
         return [Delivered()] * len(events)
 
     bench = Bench(habit)
     await bench.runner.warm_up()
     assert (bench.said, ran, bench.runner.batches) == ([], [], 0)
-    assert await bench.run(1) == [(0, DELIVERED, "")]
+    assert await bench.run(1) == [(0, OutcomeCode.DELIVERED, "")]
 
 
 async def test_outcomes_are_passed_on_as_they_are() -> None:
     """Each kind of outcome has its code, and its reason travels with it."""
 
-    async def habit(self: Trial, events: Sequence[Event]) -> object:
+    async def habit(self: Scripted, events: Sequence[Event]) -> object:
         return [Delivered(), Retry("busy", 7.0), Failed("bad"), Unsupported()]
 
     assert await Bench(habit).run(4) == [
-        (0, DELIVERED, ""),
-        (1, RETRY, "busy"),
-        (2, FAILED, "bad"),
-        (3, UNSUPPORTED, ""),
+        (0, OutcomeCode.DELIVERED, ""),
+        (1, OutcomeCode.RETRY, "busy"),
+        (2, OutcomeCode.FAILED, "bad"),
+        (3, OutcomeCode.UNSUPPORTED, ""),
     ]
+
+
+async def test_each_cause_of_a_retry_has_a_code_of_its_own() -> None:
+    """A cause is told by a code, and a word that a destination made up for one is a plain retry."""
+
+    async def habit(self: Scripted, events: Sequence[Event]) -> list[Outcome]:
+        causes = [*Cause, cast(Cause, "my own")]
+        return [Retry("busy", cause=cause) for cause in causes]
+
+    told = await Bench(habit).run(len(Cause) + 1)
+    codes = [code for _, code, _ in told]
+    assert codes[-1] is OutcomeCode.RETRY
+    assert dict(zip(Cause, codes, strict=False)) == {
+        Cause.THROTTLED: OutcomeCode.THROTTLED,
+        Cause.TIMEOUT: OutcomeCode.TIMEOUT,
+        Cause.CONNECT: OutcomeCode.CONNECT,
+        Cause.SERVER: OutcomeCode.SERVER,
+        Cause.OTHER: OutcomeCode.RETRY,
+    }
 
 
 @pytest.mark.parametrize(
@@ -141,15 +157,15 @@ async def test_whatever_deliver_raises_is_a_retry_of_what_was_not_reported(
 ) -> None:
     """What was reported holds; the rest goes on singly, with the exception's type and message."""
 
-    async def habit(self: Trial, events: Sequence[Event]) -> object:
+    async def habit(self: Scripted, events: Sequence[Event]) -> object:
         self.report(1, Delivered())
         raise error
 
     told = await Bench(habit).run()
     assert [(index, code) for index, code, _ in told] == [
-        (0, RETRY_ALONE),
-        (1, DELIVERED),
-        (2, RETRY_ALONE),
+        (0, OutcomeCode.RETRY_ALONE),
+        (1, OutcomeCode.DELIVERED),
+        (2, OutcomeCode.RETRY_ALONE),
     ]
     assert told[0][2] == f"deliver raised {text}"
 
@@ -161,7 +177,7 @@ async def test_exception_that_cannot_be_printed_is_told_all_the_same() -> None:
         def __str__(self) -> str:
             sys.exit(1)
 
-    async def habit(self: Trial, events: Sequence[Event]) -> object:
+    async def habit(self: Scripted, events: Sequence[Event]) -> object:
         raise Spiteful
 
     assert (await Bench(habit).run(1))[0][2].endswith("(its text raised SystemExit)")
@@ -180,27 +196,30 @@ async def test_exception_that_cannot_be_printed_is_told_all_the_same() -> None:
 async def test_wrong_outcomes_are_the_destinations_error(returned: object, word: str) -> None:
     """Too few, too many or no outcomes at all: what nobody spoke of is a retry that says so."""
 
-    async def habit(self: Trial, events: Sequence[Event]) -> object:
+    async def habit(self: Scripted, events: Sequence[Event]) -> object:
         self.report(0, Delivered())
         return returned
 
     told = await Bench(habit).run()
     assert [index for index, _, _ in told] == [0, 1, 2]
-    assert told[0][1] == DELIVERED
-    assert told[2][1] == RETRY_ALONE
+    assert told[0][1] == OutcomeCode.DELIVERED
+    assert told[2][1] == OutcomeCode.RETRY_ALONE
     assert word in told[2][2]
 
 
 async def test_batch_past_its_time_is_cancelled_and_retried_together() -> None:
     """A soft timeout keeps what was reported; the rest is retried as a batch."""
 
-    async def habit(self: Trial, events: Sequence[Event]) -> object:
+    async def habit(self: Scripted, events: Sequence[Event]) -> object:
         self.report(0, Delivered())
         await asyncio.Event().wait()
         return []
 
     told = await Bench(habit).run(2, timeout_s=0.05)
-    assert told == [(0, DELIVERED, ""), (1, TIMEOUT, "not finished within 0.05 s")]
+    assert told == [
+        (0, OutcomeCode.DELIVERED, ""),
+        (1, OutcomeCode.TIMEOUT, "not finished within 0.05 s"),
+    ]
 
 
 async def test_batch_that_swallows_its_cancellation_is_given_up(
@@ -210,7 +229,7 @@ async def test_batch_that_swallows_its_cancellation_is_given_up(
     monkeypatch.setattr("sandbox.runner.CANCEL_S", 0.05)
     end = asyncio.Event()
 
-    async def habit(self: Trial, events: Sequence[Event]) -> object:
+    async def habit(self: Scripted, events: Sequence[Event]) -> object:
         while not end.is_set():
             try:
                 await end.wait()
@@ -225,27 +244,30 @@ async def test_batch_that_swallows_its_cancellation_is_given_up(
     while not bench.said:  # noqa: ASYNC110 - the runner tells nobody but the supervisor
         await asyncio.sleep(0)
     reason = "not finished within 0.5 s, and does not end when it is cancelled"
-    assert bench.said == [Outcomes(1, [(0, TIMEOUT, reason, None)])]
+    assert bench.said == [Outcomes(1, [(0, OutcomeCode.TIMEOUT, reason, None)])]
     end.set()
-    assert await task == [(0, TIMEOUT, reason)]
+    assert await task == [(0, OutcomeCode.TIMEOUT, reason)]
 
 
 async def test_first_word_on_an_event_counts() -> None:
     """What was reported early is not changed by what is returned later."""
 
-    async def habit(self: Trial, events: Sequence[Event]) -> object:
+    async def habit(self: Scripted, events: Sequence[Event]) -> object:
         self.report(0, Failed("first"))
         self.report(0, Delivered())
         return [Delivered(), Delivered()]
 
-    assert await Bench(habit).run(2) == [(0, FAILED, "first"), (1, DELIVERED, "")]
+    assert await Bench(habit).run(2) == [
+        (0, OutcomeCode.FAILED, "first"),
+        (1, OutcomeCode.DELIVERED, ""),
+    ]
 
 
 async def test_reports_stream_while_the_batch_runs() -> None:
     """An outcome is sent within milliseconds of its report, long before the batch is over."""
     go_on = asyncio.Event()
 
-    async def habit(self: Trial, events: Sequence[Event]) -> object:
+    async def habit(self: Scripted, events: Sequence[Event]) -> object:
         self.report(0, Delivered())
         await go_on.wait()
         return [Delivered()] * 2
@@ -254,7 +276,7 @@ async def test_reports_stream_while_the_batch_runs() -> None:
     task = asyncio.ensure_future(bench.run(2))
     while not bench.said:  # noqa: ASYNC110 - the runner tells nobody but the supervisor
         await asyncio.sleep(0)
-    assert bench.said == [Outcomes(1, [(0, DELIVERED, "", None)])]
+    assert bench.said == [Outcomes(1, [(0, OutcomeCode.DELIVERED, "", None)])]
     go_on.set()
     assert len(await task) == 2
 
@@ -263,7 +285,7 @@ async def test_report_of_nonsense_is_told_to_the_destination() -> None:
     """An index that is none and an outcome that is none raise where they are reported."""
     raised = []
 
-    async def habit(self: Trial, events: Sequence[Event]) -> object:
+    async def habit(self: Scripted, events: Sequence[Event]) -> object:
         for index, outcome in ((3, Delivered()), (-1, Delivered()), (0, None)):
             try:
                 self.report(index, outcome)  # type: ignore[arg-type]  # nonsense on purpose
@@ -279,7 +301,7 @@ async def test_batches_of_one_connection_report_each_for_itself() -> None:
     """Two batches that run at once on one instance do not mix up their outcomes."""
     both = asyncio.Barrier(2)
 
-    async def habit(self: Trial, events: Sequence[Event]) -> object:
+    async def habit(self: Scripted, events: Sequence[Event]) -> object:
         await both.wait()
         self.report(0, Delivered() if len(events) == 1 else Failed("of two"))
         return [Delivered()] * len(events)
@@ -296,27 +318,31 @@ async def test_batches_of_one_connection_report_each_for_itself() -> None:
         for item in said.outcomes
     }
     await bench.runner.close()
-    assert told == {(1, 0, DELIVERED, ""), (2, 0, FAILED, "of two"), (2, 1, DELIVERED, "")}
+    assert told == {
+        (1, 0, OutcomeCode.DELIVERED, ""),
+        (2, 0, OutcomeCode.FAILED, "of two"),
+        (2, 1, OutcomeCode.DELIVERED, ""),
+    }
 
 
 async def test_destination_that_could_not_be_loaded_says_so_for_each_event() -> None:
     """A worker without the destination's class answers, and lives."""
 
-    async def habit(self: Trial, events: Sequence[Event]) -> object:
+    async def habit(self: Scripted, events: Sequence[Event]) -> object:
         return []
 
     bench = Bench(habit)
     bench.runner.add("gone", "it could not be loaded in this worker: no such file")
     bench.runner.configure(Configure("c", "gone", {}))
     ((_, code, detail),) = await bench.run(1)
-    assert code == RETRY_ALONE
+    assert code == OutcomeCode.RETRY_ALONE
     assert "no such file" in detail
 
 
 async def test_log_lines_are_sent_at_a_bounded_rate_and_the_rest_is_counted() -> None:
     """A destination that logs without end neither blocks nor floods the supervisor."""
 
-    async def habit(self: Trial, events: Sequence[Event]) -> object:
+    async def habit(self: Scripted, events: Sequence[Event]) -> object:
         for number in range(10 * LINES_PER_S):
             self.log.info("line %d", number)
         self.log.info("%d", "no number")
@@ -333,7 +359,7 @@ async def test_log_lines_are_sent_at_a_bounded_rate_and_the_rest_is_counted() ->
 async def test_stray_exception_is_told_with_its_connection() -> None:
     """What was raised where nobody catches it is told, at a bounded rate, printable or not."""
 
-    async def habit(self: Trial, events: Sequence[Event]) -> object:
+    async def habit(self: Scripted, events: Sequence[Event]) -> object:
         return []
 
     class Spiteful(Exception):
@@ -341,21 +367,21 @@ async def test_stray_exception_is_told_with_its_connection() -> None:
             sys.exit(1)
 
     bench = Bench(habit)
-    bench.runner.configure(Configure("d", "trial", {}, 7))
-    bench.runner.stray(7, "ignored in f", Spiteful())
+    bench.runner.configure(Configure("d", "scripted", {}, 7))
+    bench.runner.unhandled(7, "ignored in f", Spiteful())
     for _ in range(10 * LINES_PER_S):
-        bench.runner.stray(0, "thread x ended", ValueError("left behind"))
-    told = [said for said in bench.said if isinstance(said, Stray)]
+        bench.runner.unhandled(0, "thread x ended", ValueError("left behind"))
+    told = [said for said in bench.said if isinstance(said, UnhandledException)]
     assert told[0].connection == "d"
     assert told[0].text == "ignored in f: Spiteful: (its text raised SystemExit)"
-    assert told[1] == Stray("", "thread x ended: ValueError: left behind", 0)
+    assert told[1] == UnhandledException("", "thread x ended: ValueError: left behind", 0)
     assert len(told) <= 2 * LINES_PER_S + 1
 
 
 async def test_threads_of_a_destination_may_log() -> None:
     """A line from another thread is sent by the loop's, which alone may use the wire."""
 
-    async def habit(self: Trial, events: Sequence[Event]) -> object:
+    async def habit(self: Scripted, events: Sequence[Event]) -> object:
         await asyncio.to_thread(self.log.warning, "from a thread")
         return [Delivered()]
 
@@ -369,7 +395,7 @@ async def test_threads_of_a_destination_may_log() -> None:
 async def test_want_of_memory_is_told_once() -> None:
     """A MemoryError anywhere in what deliver raises is told, and its events go on singly."""
 
-    async def habit(self: Trial, events: Sequence[Event]) -> object:
+    async def habit(self: Scripted, events: Sequence[Event]) -> object:
         try:
             raise MemoryError
         except MemoryError as error:
@@ -377,9 +403,9 @@ async def test_want_of_memory_is_told_once() -> None:
 
     bench = Bench(habit)
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    assert (await bench.run(1))[0][1] == RETRY_ALONE
+    assert (await bench.run(1))[0][1] == OutcomeCode.RETRY_ALONE
     resource.setrlimit(resource.RLIMIT_DATA, before)
-    bench.runner.stray(0, "again", MemoryError())
+    bench.runner.unhandled(0, "again", MemoryError())
     told = [said for said in bench.said if isinstance(said, OutOfMemory)]
     assert told == [OutOfMemory("c", "ValueError: hidden")]
 
@@ -387,9 +413,9 @@ async def test_want_of_memory_is_told_once() -> None:
 async def test_who_meets_the_limit_of_files_first_is_told() -> None:
     """Its own code did, and not a request of its neighbours."""
 
-    async def habit(self: Trial, events: Sequence[Event]) -> object:
+    async def habit(self: Scripted, events: Sequence[Event]) -> object:
         raise OSError(errno.EMFILE, "Too many open files")
 
     bench = Bench(habit)
-    assert (await bench.run(1))[0][1] == RETRY_ALONE
+    assert (await bench.run(1))[0][1] == OutcomeCode.RETRY_ALONE
     assert bench.short_of_files == ["c"]

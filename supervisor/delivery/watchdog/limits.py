@@ -10,7 +10,7 @@ import random
 import time
 from dataclasses import dataclass, field
 
-from sandbox.protocol import OutOfMemory
+from sandbox.protocol import OutOfMemory, evidence_allowance
 from supervisor.core.effects import ExitReason
 from supervisor.core.isolation.facts import ResourcesExhausted
 from supervisor.core.isolation.responsiveness import Responsiveness
@@ -41,9 +41,6 @@ SAMPLE_S = 1e-3
 SPREAD = 0.05
 #: Share of its open files past which a worker is replaced.
 OPEN_FILES_SHARE = 0.9
-#: How far beyond its hard limit a worker may go that has said that it ran out, to leave evidence.
-#: As much as the jail's rlimits give it.
-EVIDENCE_SHARE, EVIDENCE_BYTES = 0.25, 32 * 1024 * 1024
 #: Seconds for which a loop is silent before it is looked whether it is for want of memory.
 WANT_S = 0.1
 
@@ -199,7 +196,7 @@ class LimitMonitor:
         used = worker.private_bytes
         limit = worker.limits.memory_limit
         if watched.has_run_out:
-            limit += max(EVIDENCE_BYTES, int(limit * EVIDENCE_SHARE))
+            limit += evidence_allowance(limit)
         if used > limit:
             why = f"it used {_of(used, limit)} of memory{_at(worker)}"
             return [EndWorker(worker.number, ExitReason.OOM, why)]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from sandbox.protocol import Limits, Withheld
+from sandbox.protocol import MAX_TASKS, Limits, Withheld
 
 _log = structlog.get_logger(__name__)
 
@@ -23,8 +23,6 @@ CGROUP_ROOT = Path("/sys/fs/cgroup")
 #: Where the service itself is put, since a node that has children may hold no process: what the
 #: unit calls DelegateSubgroup=, and what we make where systemd is too old to know that.
 OWN_GROUP = "supervisor"
-#: Threads and processes of one worker.
-MAX_TASKS = 128
 _PREFIX = "worker-"
 _WANTED = ("memory", "pids", "cpu")
 _NEEDED = ("memory", "pids")

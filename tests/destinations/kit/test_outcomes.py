@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from destinations.kit import Delivered, Failed, Response, Retry
-from destinations.kit.outcomes import MAX_RETRY_AFTER_S, outcome_of_status, retry_after_s
+from destinations.kit.outcomes import MAX_VENDOR_WAIT_S, outcome_of_status, retry_after_s
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 
@@ -44,7 +44,7 @@ def test_reason_quotes_the_server() -> None:
         (" 7 ", 7.0),
         ("Sun, 22 Nov 2026 12:01:00 GMT", 60.0),
         ("Sun, 22 Nov 2026 11:00:00 GMT", 0.0),
-        ("9" * 5000, MAX_RETRY_AFTER_S),
+        ("9" * 5000, MAX_VENDOR_WAIT_S),
         ("soon", None),
         ("-1", None),
         ("", None),
@@ -61,7 +61,7 @@ def test_retry_after(value: str | None, seconds: float | None) -> None:
 def test_retry_after_never_raises(value: str) -> None:
     """No header makes reading it raise, and none gives a negative wait."""
     seconds = retry_after_s(value, NOW)
-    assert seconds is None or 0 <= seconds <= MAX_RETRY_AFTER_S
+    assert seconds is None or 0 <= seconds <= MAX_VENDOR_WAIT_S
 
 
 def test_html_for_json_says_so() -> None:

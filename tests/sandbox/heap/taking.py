@@ -21,7 +21,7 @@ from typing import Any
 import uvloop
 
 from sandbox.heap import snapshot
-from sandbox.heap.limits import Limits, SnapshotFailed
+from sandbox.heap.limits import SnapshotFailed, SnapshotLimits
 
 HERE = Path(__file__).parent
 #: Where the programs are: shapes to look at, and leaks.
@@ -57,7 +57,7 @@ async def _live(module: str, path: str, options: dict[str, Any]) -> None:
     if copy == 0:
         try:
             gc.disable()
-            limits = Limits(**options.pop("limits", {}))
+            limits = SnapshotLimits(**options.pop("limits", {}))
             kind = options.pop("kind", "heapsnapshot")
             file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             snapshot.write(file, kind, limits=limits, roots=roots, **options)

@@ -14,42 +14,46 @@ from hypothesis import strategies as st
 
 from sandbox import protocol
 from sandbox.protocol import (
+    MAX_BATCH_EVENTS,
     Abandon,
     Batch,
     BatchDone,
-    Begun,
     Collect,
     Collected,
+    CollectionStarted,
     Configure,
     Connect,
     Connected,
+    ConnectFailure,
+    Declaration,
     Declared,
     Drain,
+    DryRunBatch,
     FrameReader,
     FromWorker,
     FromWorkerChannel,
     FromZygote,
-    JailTried,
     Limits,
     Log,
     Message,
+    OutcomeCode,
     Outcomes,
     OutOfMemory,
     Proceed,
     ProtocolError,
     Raised,
     Ready,
+    RunSelftest,
+    SelftestRan,
     Spawn,
     Spawned,
     SpawnFailed,
     Stats,
-    Stray,
     Taken,
     ToWorker,
     ToWorkerChannel,
-    Try,
-    TryJail,
     Unconnected,
+    UnhandledException,
     Validate,
     Validated,
     Warm,
@@ -71,22 +75,36 @@ json_values = st.recursive(
 )
 objects = st.dictionaries(text, json_values, max_size=3)
 named = st.dictionaries(text, text, max_size=3)
-outcomes = st.lists(st.tuples(ints, ints, text, st.none() | floats), max_size=4)
+outcomes = st.lists(
+    st.tuples(ints, st.sampled_from(OutcomeCode), text, st.none() | floats), max_size=4
+)
+declarations = st.builds(
+    Declaration,
+    types=st.frozensets(text, max_size=3),
+    aliases=st.lists(text, max_size=3).map(tuple),
+    hosts=st.lists(text, max_size=3).map(tuple),
+    batch_events=st.integers(1, MAX_BATCH_EVENTS),
+    batch_bytes=st.integers(1, 2**63 - 1),
+    settings_schema=objects,
+    dry_answers=named,
+)
 
+#: A `Declared` whose settings have a schema of one key, up to the value.
+DECLARED = b"\x93\x11\xa1d\x82\xa5types\x90\xafsettings_schema\x81\xa1x"
 KINDS = ("heapsnapshot", "summary", "hpy", "tasks", "speedscope", "collapsed")
 
 by_kind: dict[type[Message], st.SearchStrategy[Message]] = {
     Configure: st.builds(Configure, text, text, objects, ints),
     Batch: st.builds(Batch, ints, text, floats, st.lists(st.binary(max_size=50), max_size=4)),
-    Try: st.builds(Try, ints, text, floats, st.lists(st.binary(max_size=50), max_size=4)),
+    DryRunBatch: st.builds(
+        DryRunBatch, ints, text, floats, st.lists(st.binary(max_size=50), max_size=4)
+    ),
     Drain: st.builds(Drain),
     Validate: st.builds(Validate, text, text, objects),
-    TryJail: st.builds(TryJail, text, text, ints),
-    JailTried: st.builds(JailTried, st.lists(st.tuples(text, ints, texts), max_size=3)),
+    RunSelftest: st.builds(RunSelftest, text, text, ints),
+    SelftestRan: st.builds(SelftestRan, st.lists(st.tuples(text, ints, texts), max_size=3)),
     Ready: st.builds(Ready, ints, st.dictionaries(text, text, max_size=3)),
-    Declared: st.builds(
-        Declared, text, st.none() | text, texts, texts, texts, ints, ints, objects, named
-    ),
+    Declared: st.builds(Declared, text, text | declarations),
     Validated: st.builds(Validated, text, texts),
     Outcomes: st.builds(Outcomes, ints, outcomes),
     BatchDone: st.builds(BatchDone, ints),
@@ -94,16 +112,16 @@ by_kind: dict[type[Message], st.SearchStrategy[Message]] = {
     Raised: st.builds(Raised, ints, text),
     Log: st.builds(Log, ints, text, text, ints),
     Proceed: st.builds(Proceed, ints),
-    Begun: st.builds(Begun, ints, st.none() | ints),
+    CollectionStarted: st.builds(CollectionStarted, ints, st.none() | ints),
     Collected: st.builds(Collected, ints, text, floats),
     Collect: st.builds(Collect, ints, st.sampled_from(KINDS), st.booleans(), floats),
     OutOfMemory: st.builds(OutOfMemory, text, text),
-    Stray: st.builds(Stray, text, text, ints),
+    UnhandledException: st.builds(UnhandledException, text, text, ints),
     Connect: st.builds(Connect, ints, text, text, ints),
     Taken: st.builds(Taken, ints),
     Abandon: st.builds(Abandon, ints),
     Connected: st.builds(Connected, ints),
-    Unconnected: st.builds(Unconnected, ints, ints, ints, text),
+    Unconnected: st.builds(Unconnected, ints, st.sampled_from(ConnectFailure), ints, text),
     Spawn: st.builds(
         Spawn,
         ints,
@@ -302,7 +320,7 @@ def test_the_wrong_shape_is_refused(frame: object) -> None:
         (b"\x92\x14\xc1", "not msgpack"),
         (b"\xc9\xff\xff\xff\xff\x01", "malformed"),  # its length and kind overflow 32 bits
         (b"\x92\x14\xd4\x05x", "malformed"),  # an extension where a number belongs
-        (b"\x99\x11\xa1d\xc0\x90\x90\x90\x01\x01\x81\xa1x\xd4\x05x", "extension type 5"),
+        (DECLARED + b"\xd4\x05x", "extension type 5"),
         (b"\x93\x12\xa1c\x91\xa2\xff\xfe", "UTF-8"),
         (b"\x93\x12\xa2\xc3\x28\x90", "UTF-8"),
         (b"\x93\x12\xa3\xed\xa0\x80\x90", "UTF-8"),  # a surrogate
@@ -318,12 +336,35 @@ def test_what_is_wrong_is_said(data: bytes, says: str) -> None:
 @pytest.mark.parametrize("depth", [100, 900])
 def test_deep_values_are_no_danger(depth: int) -> None:
     """Settings nested as deep as frames may be are a message or an error, never a crash."""
-    frame = b"\x99\x11\xa1d\xc0\x90\x90\x90\x01\x01\x81\xa1x" + b"\x91" * depth + b"\xc0"
+    frame = DECLARED + b"\x91" * depth + b"\xc0"
     try:
         (message,) = reader(FromWorker).feed(frame)
     except ProtocolError:
         return
     assert isinstance(message, Declared)
+
+
+@pytest.mark.parametrize("number", [-1, len(OutcomeCode), 2**63])
+def test_an_outcome_that_nobody_knows_is_no_frame(number: int) -> None:
+    """A number that is no `OutcomeCode` is refused at the edge; those inside match without rest."""
+    frame = msgspec.msgpack.encode([19, 1, [[0, 0, "", None], [1, number, "", None]]])
+    assert f"enum value {number}" in fault_of(reader(FromWorker), frame)
+
+
+@pytest.mark.parametrize("number", [-1, len(ConnectFailure)])
+def test_a_failure_to_connect_that_nobody_knows_is_no_datagram(number: int) -> None:
+    """The same holds of a `ConnectFailure`."""
+    frame = msgspec.msgpack.encode([57, 1, number, 0, ""])
+    assert f"enum value {number}" in fault_of(reader(ToWorkerChannel), frame)
+
+
+def test_numbers_on_the_wire_stay_what_they_are() -> None:
+    """An enum's members are encoded as the integers that they were before they had names."""
+    names = "DELIVERED RETRY FAILED UNSUPPORTED RETRY_ALONE THROTTLED TIMEOUT CONNECT SERVER"
+    assert " ".join(OutcomeCode(number).name for number in range(len(OutcomeCode))) == names
+    assert encode(Outcomes(1, [(0, OutcomeCode.SERVER, "", None)])) == msgspec.msgpack.encode(
+        [19, 1, [[0, 8, "", None]]]
+    )
 
 
 def test_what_was_complete_before_a_fault_counts() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from sandbox.jail import cgroup
-from sandbox.protocol import Limits, Withheld
-from supervisor.workers.resources.cgroups import MAX_TASKS, Cgroups, delegated
+from sandbox.protocol import MAX_TASKS, Limits, Withheld
+from supervisor.workers.resources.cgroups import Cgroups, delegated
 
 LIMITS = Limits(256 * 1024**2, 192 * 1024**2, 256, 1.0)
 

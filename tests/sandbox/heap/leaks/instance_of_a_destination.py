@@ -9,7 +9,7 @@ import aiohttp
 import msgspec
 
 from destinations.kit import Delivered, Destination, Event, Outcome
-from sandbox.marks import Page
+from sandbox.marks import MarkerWriter
 from sandbox.protocol import Batch, Configure
 from sandbox.runner import Runner
 from tests.sandbox.heap.leaks.events import EVENTS, event
@@ -30,7 +30,9 @@ class Leaky(Destination):
 
 async def main() -> None:
     done = asyncio.Event()
-    runner = Runner(lambda _: None, Page(), lambda _: aiohttp.TCPConnector(), lambda _: None)
+    runner = Runner(
+        lambda _: None, MarkerWriter(), lambda _: aiohttp.TCPConnector(), lambda _: None
+    )
     runner.add("leaky", Leaky)
     runner.configure(Configure("website-leaky", "leaky", {}))
     encoded = [msgspec.json.encode(event(number)) for number in range(EVENTS)]

@@ -23,7 +23,7 @@ from typing import NoReturn
 from sandbox import process, profiler, tasks
 from sandbox.heap import snapshot
 from sandbox.heap.strings import Policy
-from sandbox.protocol import MAX_DETAIL, Begun, Collect, Collected, Message
+from sandbox.protocol import MAX_DETAIL, Collect, Collected, CollectionStarted, Message
 
 #: Seconds between two samples of a profile.
 SAMPLE_S = 0.005
@@ -31,10 +31,10 @@ SAMPLE_S = 0.005
 REAP_S = 0.01
 _PIPE_BYTES = 64 * 1024
 #: A copy is niced: on a busy machine it may get a tenth of a core.
-_LIMITS = snapshot.Limits(walk_s=180.0, total_s=270.0)
+SNAPSHOT_LIMITS = snapshot.SnapshotLimits(walk_s=180.0, total_s=270.0)
 
 
-class Evidence:
+class DiagnosticsWriter:
     """`send` writes to the supervisor."""
 
     def __init__(self, send: Callable[[Message], None]) -> None:
@@ -43,75 +43,75 @@ class Evidence:
         self._on_idle: Callable[[], None] | None = None
         self._profiling = 0
 
-    def gather(self, asked: Collect, descriptor: int | None) -> None:
+    def collect(self, request: Collect, descriptor: int | None) -> None:
         """Begin; `Collected` says the end. The descriptor is ours, and closed in any case."""
         if descriptor is None:
-            self._send(Collected(asked.id, "the worker has no descriptor left for it", 0.0))
+            self._send(Collected(request.id, "the worker has no descriptor left for it", 0.0))
             return
-        match asked.kind:
+        match request.kind:
             case "heapsnapshot" | "summary" | "hpy":
-                self._fork(asked, asked.kind, descriptor)
+                self._fork(request, request.kind, descriptor)
             case "tasks":
-                self._write(asked, descriptor, tasks.text())
+                self._write(request, descriptor, tasks.text())
             case "speedscope" | "collapsed":
-                self._profile(asked, descriptor)
+                self._profile(request, descriptor)
 
-    def proceed(self, asked: int) -> None:
+    def proceed(self, request: int) -> None:
         """The supervisor knows of the copy: let it begin."""
-        if self._copy is not None and self._copy.id == asked:
+        if self._copy is not None and self._copy.id == request:
             self._copy.go()
 
     def when_idle(self, done: Callable[[], None]) -> None:
         """Call `done` once no copy is at work: the worker must not end before it."""
         self._on_idle = done
-        self._told_if_idle()
+        self._call_if_idle()
 
-    def _told_if_idle(self) -> None:
+    def _call_if_idle(self) -> None:
         if self._on_idle is not None and self._copy is None and not self._profiling:
             done, self._on_idle = self._on_idle, None
             done()
 
     # --- snapshots ---
 
-    def _fork(self, asked: Collect, kind: snapshot.Kind, descriptor: int) -> None:
-        policy: Policy = "full" if asked.full_strings else "truncated"
+    def _fork(self, request: Collect, kind: snapshot.Kind, descriptor: int) -> None:
+        policy: Policy = "full" if request.full_strings else "truncated"
         try:
-            self._copy = _Copy(asked.id, kind, policy, descriptor, self._ended)
+            self._copy = _Copy(request.id, kind, policy, descriptor, self._ended)
         except OSError as error:
-            self._send(Collected(asked.id, f"the worker cannot fork: {error.strerror}", 0.0))
+            self._send(Collected(request.id, f"the worker cannot fork: {error.strerror}", 0.0))
             return
         finally:
             os.close(descriptor)
-        self._send(Begun(asked.id, self._copy.pid))
+        self._send(CollectionStarted(request.id, self._copy.pid))
 
     def _ended(self, copy: _Copy, error: str) -> None:
         self._copy = None
         self._send(Collected(copy.id, error[:MAX_DETAIL], copy.pause_s))
-        self._told_if_idle()
+        self._call_if_idle()
 
     # --- what takes no copy ---
 
-    def _write(self, asked: Collect, descriptor: int, text: str) -> None:
-        self._send(Collected(asked.id, _written(descriptor, text), 0.0))
+    def _write(self, request: Collect, descriptor: int, text: str) -> None:
+        self._send(Collected(request.id, _written(descriptor, text), 0.0))
 
-    def _profile(self, asked: Collect, descriptor: int) -> None:
+    def _profile(self, request: Collect, descriptor: int) -> None:
         loop = asyncio.get_running_loop()
-        kind: profiler.Kind = "speedscope" if asked.kind == "speedscope" else "collapsed"
+        kind: profiler.Kind = "speedscope" if request.kind == "speedscope" else "collapsed"
 
         def sample() -> None:
-            text = profiler.profile(kind, asked.seconds, SAMPLE_S)
+            text = profiler.profile(kind, request.seconds, SAMPLE_S)
             error = _written(descriptor, text)
             with contextlib.suppress(RuntimeError):  # the loop is closed: the worker ends
-                loop.call_soon_threadsafe(self._profiled, asked.id, error)
+                loop.call_soon_threadsafe(self._profiled, request.id, error)
 
         self._profiling += 1
-        self._send(Begun(asked.id, None))
+        self._send(CollectionStarted(request.id, None))
         threading.Thread(target=sample, name="profiler", daemon=True).start()
 
-    def _profiled(self, asked: int, error: str) -> None:
+    def _profiled(self, request: int, error: str) -> None:
         self._profiling -= 1
-        self._send(Collected(asked, error, 0.0))
-        self._told_if_idle()
+        self._send(Collected(request, error, 0.0))
+        self._call_if_idle()
 
 
 class _Copy:
@@ -128,13 +128,13 @@ class _Copy:
         """Fork. Raises OSError where there are no processes or descriptors left."""
         self.id = number
         self._end = ended
-        self._said = bytearray()
-        waits, self._go = os.pipe()
+        self._error_text = bytearray()
+        go_pipe, self._go_pipe = os.pipe()
         try:
-            self._says, says = os.pipe()
+            self._error_pipe, error_pipe = os.pipe()
         except OSError:
-            os.close(waits)
-            os.close(self._go)
+            os.close(go_pipe)
+            os.close(self._go_pipe)
             raise
         parent = os.getpid()
         roots = snapshot.capture()
@@ -142,35 +142,35 @@ class _Copy:
         try:
             self.pid = os.fork()
         except OSError:
-            os.close(self._go)
-            os.close(self._says)
+            os.close(self._go_pipe)
+            os.close(self._error_pipe)
             raise
         else:
             if self.pid == 0:
-                _be_copy(parent, kind, policy, roots, descriptor, waits, says)
+                _be_copy(parent, kind, policy, roots, descriptor, go_pipe, error_pipe)
         finally:
-            os.close(waits)
-            os.close(says)
+            os.close(go_pipe)
+            os.close(error_pipe)
         self.pause_s = time.perf_counter() - began
-        os.set_blocking(self._says, False)
-        asyncio.get_running_loop().add_reader(self._says, self._readable)
+        os.set_blocking(self._error_pipe, False)
+        asyncio.get_running_loop().add_reader(self._error_pipe, self._readable)
 
     def go(self) -> None:
         """Let it begin."""
-        if self._go >= 0:
+        if self._go_pipe >= 0:
             with contextlib.suppress(BrokenPipeError):  # it is dead, and will be reaped
-                os.write(self._go, b"g")
-            os.close(self._go)
-            self._go = -1
+                os.write(self._go_pipe, b"g")
+            os.close(self._go_pipe)
+            self._go_pipe = -1
 
     def _readable(self) -> None:
         """It says why it failed, or its end of the pipe is closed, which comes with its own end."""
-        said = os.read(self._says, _PIPE_BYTES)
-        if said:
-            self._said += said[:MAX_DETAIL]
+        error_text = os.read(self._error_pipe, _PIPE_BYTES)
+        if error_text:
+            self._error_text += error_text[:MAX_DETAIL]
             return
-        asyncio.get_running_loop().remove_reader(self._says)
-        os.close(self._says)
+        asyncio.get_running_loop().remove_reader(self._error_pipe)
+        os.close(self._error_pipe)
         self.go()
         self._reap()
 
@@ -184,13 +184,13 @@ class _Copy:
             asyncio.get_running_loop().call_later(REAP_S, self._reap)
             return
         code = os.waitstatus_to_exitcode(status)
-        said = self._said.decode("utf-8", "replace")
+        error_text = self._error_text.decode("utf-8", "replace")
         if code == 0:
             error = ""
         elif code < 0:
             error = f"the copy of the worker was ended by {signal.Signals(-code).name}"
         else:
-            error = said or f"the copy of the worker ended with status {code}"
+            error = error_text or f"the copy of the worker ended with status {code}"
         self._end(self, error)
 
 
@@ -200,24 +200,24 @@ def _be_copy(
     policy: Policy,
     roots: snapshot.Roots,
     descriptor: int,
-    waits: int,
-    says: int,
+    go_pipe: int,
+    error_pipe: int,
 ) -> NoReturn:
     """Be the copy: write the snapshot once it may, and end. Never touches the event loop."""
     code = 1
     try:
         gc.disable()
         process.die_with_parent(parent)
-        _close_all_but(descriptor, waits, says)
+        _close_all_but(descriptor, go_pipe, error_pipe)
         # Its memory is the worker's, and a bit: it may use what the hard limit leaves.
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
-        if os.read(waits, 1) == b"g":
-            snapshot.write(descriptor, kind, strings=policy, roots=roots, limits=_LIMITS)
+        if os.read(go_pipe, 1) == b"g":
+            snapshot.write(descriptor, kind, strings=policy, roots=roots, limits=SNAPSHOT_LIMITS)
             code = 0
     except BaseException as error:  # noqa: BLE001 - whatever it is, the operator is told
         text = str(error) if isinstance(error, snapshot.SnapshotFailed) else repr(error)
-        os.write(says, text.encode("utf-8", "replace")[:MAX_DETAIL])
+        os.write(error_pipe, text.encode("utf-8", "replace")[:MAX_DETAIL])
     finally:
         os._exit(code)
 
