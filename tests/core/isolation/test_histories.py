@@ -12,7 +12,7 @@ from tests.core.isolation.steps import HISTORIES, WORLDS, Step, step
 from tests.core.isolation.world import World
 
 
-@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(WORLDS, HISTORIES)
 def test_whatever_happens_everything_ends_as_it_should(world: World, steps: list[Step]) -> None:
     """Nothing is lost or decided twice, innocents are delivered, killers quarantined."""
@@ -33,7 +33,7 @@ def test_whatever_happens_everything_ends_as_it_should(world: World, steps: list
     assert not world.claims, "it keeps a worker that has nothing to do"
 
 
-@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(WORLDS, HISTORIES, st.booleans())
 def test_a_drain_charges_nobody(world: World, steps: list[Step], is_finished: bool) -> None:
     """What is undecided then is pending again, uncharged; no probe leaves any more."""

@@ -330,7 +330,7 @@ class Before:
         return RoundFindings(tuple(changed), tuple(noisy))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_rounds_find_as_before(data: st.DataObject) -> None:
     """Through any sequence of looks, the one detector finds what the three found."""
