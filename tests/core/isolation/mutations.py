@@ -1,9 +1,8 @@
 """Thirty small mistakes in the tables, bounds and conditions of `core/isolation`: which are found.
 
 Run by hand, `python -m tests.core.isolation.mutations`, at the top of the repository. Each is made
-in a copy, one at a time, and the tests of this folder are run there; those that compare with the
-machine before are left out, since they go with it. Prints what was not found, and exits with 1
-where that is more than one.
+in a copy, one at a time, and the tests of this folder are run there. Prints what was not found, and
+exits with 1 where that is more than one.
 """
 
 from __future__ import annotations
@@ -33,56 +32,68 @@ class Mutation:
 
 MUTATIONS = [
     # whose fault it was
-    Mutation("attribution", "LIMIT: DeathKind.ANY", "LIMIT: DeathKind.RUNNING"),
-    Mutation("attribution", "EGRESS: DeathKind.ANY", "EGRESS: DeathKind.RUNNING"),
-    Mutation("attribution", "death.is_leaving and not death.overdue", "death.is_leaving"),
-    Mutation("attribution", "if late and marked not in late", "if late"),
-    Mutation("attribution", "unsolved >= UNSOLVED_MOST", "unsolved > UNSOLVED_MOST"),
+    Mutation("isolation/attribution", "LIMIT: DeathKind.ANY", "LIMIT: DeathKind.RUNNING"),
+    Mutation("isolation/attribution", "EGRESS: DeathKind.ANY", "EGRESS: DeathKind.RUNNING"),
+    Mutation("isolation/attribution", "death.is_leaving and not death.overdue", "death.is_leaving"),
+    Mutation("isolation/attribution", "if late and marked not in late", "if late"),
+    Mutation("isolation/attribution", "unsolved >= UNSOLVED_MOST", "unsolved > UNSOLVED_MOST"),
     Mutation(
-        "attribution",
+        "isolation/attribution",
         "(mark.batch == one.batch and mark.index == index)",
         "mark.index == index",
     ),
-    Mutation("attribution", "len(lost) == 1 and one.size == 1", "len(lost) == 1"),
-    Mutation("attribution", "if not attribution.has_died_in_probe:", "if True:"),
+    Mutation("isolation/attribution", "len(lost) == 1 and one.size == 1", "len(lost) == 1"),
+    Mutation("isolation/attribution", "if not attribution.has_died_in_probe:", "if True:"),
     # trust
     Mutation(
-        "trust",
+        "isolation/trust",
         "(TrustState.UNPROVEN, TrustFact.ACCUSED): TrustState.PROBATION",
         "(TrustState.UNPROVEN, TrustFact.ACCUSED): TrustState.UNPROVEN",
     ),
-    Mutation("trust", "PROOF_BATCHES_MOST = 64", "PROOF_BATCHES_MOST = 128"),
-    Mutation("trust", "now >= self.quiet_from", "now > self.quiet_from"),
-    Mutation("trust", "trust is TrustState.UNPROVEN and not is_alone", "False"),
-    Mutation("trust", "if self.cases > 0:", "if self.cases > 1:"),
+    Mutation("isolation/trust", "PROOF_BATCHES_MOST = 64", "PROOF_BATCHES_MOST = 128"),
+    Mutation("isolation/trust", "now >= self.quiet_from", "now > self.quiet_from"),
+    Mutation("isolation/trust", "trust is TrustState.UNPROVEN and not is_alone", "False"),
+    Mutation("isolation/trust", "if self.cases > 0:", "if self.cases > 1:"),
     # bisection
-    Mutation("bisection", "DEATHS_ALONE = 2", "DEATHS_ALONE = 3"),
-    Mutation("bisection", "if self._deaths_alone and self.probed is None", "if self._deaths_alone"),
-    Mutation("bisection", "for index in reversed(left)", "for index in left"),
-    Mutation("bisection", "if len(group) == 1 and left:", "if left:"),
+    Mutation("isolation/bisection", "DEATHS_ALONE = 2", "DEATHS_ALONE = 3"),
+    Mutation(
+        "isolation/bisection",
+        "if self._deaths_alone and self.probed is None",
+        "if self._deaths_alone",
+    ),
+    Mutation("isolation/bisection", "for index in reversed(left)", "for index in left"),
+    Mutation("isolation/bisection", "if len(group) == 1 and left:", "if left:"),
     # charges and health
-    Mutation("charges", "fact.retried and not fact.delivered", "fact.retried"),
-    Mutation("charges", "if trust is TrustState.TRUSTED:", "if True:"),
-    Mutation("charges", "if dropped := one.bisection.give_up()", "if dropped := ()"),
-    Mutation("health", "AFTER_TRIP = TRIP_AT - 2.0", "AFTER_TRIP = TRIP_AT - 1.0"),
+    Mutation("isolation/charges", "fact.retried and not fact.delivered", "fact.retried"),
+    Mutation("isolation/charges", "if trust is TrustState.TRUSTED:", "if True:"),
+    Mutation("isolation/charges", "if dropped := one.bisection.give_up()", "if dropped := ()"),
+    Mutation("isolation/health", "AFTER_TRIP = TRIP_AT - 2.0", "AFTER_TRIP = TRIP_AT - 1.0"),
     # dedicated workers
     Mutation("placement", "is_probed=trust is TrustState.PROBATION", "is_probed=False"),
-    Mutation("dedication", "idle_s(now) > IDLE_S", "idle_s(now) >= IDLE_S"),
-    Mutation("dedication", "                waiting -= 1\n", ""),
-    Mutation("dedication", "            and not known.suspected\n", ""),
-    Mutation("dedication", "known is not None and known.worker == worker:", "known is not None:"),
+    Mutation("isolation/dedication", "idle_s(now) > IDLE_S", "idle_s(now) >= IDLE_S"),
+    Mutation("isolation/dedication", "                waiting -= 1\n", ""),
+    Mutation("isolation/dedication", "            and not known.suspected\n", ""),
+    Mutation(
+        "isolation/dedication",
+        "known is not None and known.worker == worker:",
+        "known is not None:",
+    ),
     # the order of things
-    Mutation("machine", "is DeathKind.KILLED and not was_dedicated", "is DeathKind.KILLED"),
-    Mutation("machine", "  # what is suspected found it busy until now", " if 0 else None"),
+    Mutation(
+        "isolation/machine", "is DeathKind.KILLED and not was_dedicated", "is DeathKind.KILLED"
+    ),
+    Mutation(
+        "isolation/machine", "  # what is suspected found it busy until now", " if 0 else None"
+    ),
     # other limits
-    Mutation("grants", "not one.is_unresponsive and one.worker", "one.worker"),
-    Mutation("responsiveness", "            or seen.when < self._since\n", ""),
+    Mutation("isolation/grants", "not one.is_unresponsive and one.worker", "one.worker"),
+    Mutation("isolation/responsiveness", "            or seen.when < self._since\n", ""),
 ]
 
 
 def is_found(copy: Path, mutation: Mutation) -> bool:
     """Whether a test fails where this mistake is made."""
-    module = copy / "supervisor" / "core" / "isolation" / f"{mutation.module}.py"
+    module = copy / "supervisor" / "core" / f"{mutation.module}.py"
     text = module.read_text()
     if text.count(mutation.was) != 1:
         raise SystemExit(f"{mutation} does not stand there once")
@@ -90,10 +101,7 @@ def is_found(copy: Path, mutation: Mutation) -> bool:
     shutil.rmtree(copy / ".hypothesis", ignore_errors=True)
     try:
         run = subprocess.run(
-            [
-                *(sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"),
-                *("-k", "not as_before", TESTS),
-            ],
+            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", TESTS],
             cwd=copy,
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
