@@ -58,8 +58,7 @@ class RetryAfter(Protocol):
 class Settlement:
     """Gives verdicts and sees that the queue takes them, in order.
 
-    `asked_to_wait(connection, until)` hears of Retry-After; `on_settled()` is
-    called when nothing is left that the queue has not taken.
+    `retry_after` hears of Retry-After; `activity` goes on until the queue has taken every verdict.
     """
 
     def __init__(
@@ -102,10 +101,8 @@ class Settlement:
         finally:
             self._pass(batch, verdicts)
 
-    def released(self, batch: InflightBatch, indices: Iterable[int] | None = None) -> None:
-        """As if they were never sent: those named, or all of which nothing was said."""
-        if indices is None:
-            indices = [index for index, reported in enumerate(batch.reported) if not reported]
+    def released(self, batch: InflightBatch, indices: Iterable[int]) -> None:
+        """As if these were never sent."""
         self._pass(batch, [(index, _RELEASE) for index in indices])
 
     def postponed(self, batch: InflightBatch, indices: Iterable[int], reason: str) -> None:

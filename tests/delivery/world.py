@@ -22,7 +22,7 @@ from typing import Any, cast
 from prometheus_client.parser import text_string_to_metric_families
 
 from sandbox import protocol
-from sandbox.protocol import Batch, BatchDone, Limits, Message, Outcomes, ToWorkerChannel
+from sandbox.protocol import Batch, BatchDone, Limits, Outcomes
 from supervisor.core.effects import ExitReason
 from supervisor.core.lifecycle.pool_layout import RestartPolicy
 from supervisor.core.lifecycle.worker_state import ProcessState
@@ -35,10 +35,9 @@ from supervisor.queue import NewEvent, Route
 from supervisor.queue.sqlite.engine import SqliteQueue
 from supervisor.state.backoff import BackoffStore
 from supervisor.telemetry.metrics import Metrics
-from supervisor.workers.channel import Descriptor
 from supervisor.workers.handle import Exit, Listener
-from supervisor.workers.resources.headroom import Headroom
 from supervisor.workers.spawn import PoolSpec
+from tests.delivery.handles import StillWorker
 from tests.queue.given import SPECS, SetClock, event, id_of, sqlite_queue
 
 CREDITS = 2
@@ -51,60 +50,13 @@ _LIMITS = Limits(1 << 30, 1 << 30, 256, EVER_S)
 Which = tuple[str, str]
 
 
-class _Channel:
-    def send(self, message: ToWorkerChannel, descriptor: Descriptor | None = None) -> None:
-        """Nobody connects here."""
-
-
 @dataclass(eq=False)
-class Worker:
-    """Stands where a pool expects a `WorkerHandle`."""
+class Worker(StillWorker):
+    """One that remembers its batches and tells the world of them."""
 
-    world: World
-    number: int
-    label: str = ""
-    pid: int = 1
-    state: ProcessState = ProcessState.STARTING
+    world: World = field(kw_only=True)
     batches: dict[int, Batch] = field(default_factory=dict)
-    running: Counter[str] = field(default_factory=Counter)
-    worked: Counter[str] = field(default_factory=Counter)
     reason: ExitReason | None = None
-
-    def __post_init__(self) -> None:
-        self.asked_at = time.monotonic()
-        self.ready_at: float | None = None
-        self.limits, self.headroom = _LIMITS, Headroom.SOME
-        self.excess = ""
-        self.rss_bytes = self.private_bytes = self.descendants = 0
-        self.uptime_s = self.waited_s = 0.0
-        self.beats = 0
-        self.channel = _Channel()
-
-    def configure(self, *_: object) -> None:
-        """It knows its destinations."""
-
-    def give_way(self) -> None:
-        """It has no process that could."""
-
-    def come_forward(self) -> None:
-        """Nor one that had to."""
-
-    def marked(self) -> None:
-        """It has left no mark."""
-
-    async def take_stacks(self) -> str:
-        """It runs nothing that could be seen."""
-        return ""
-
-    def raise_soft_limit(self) -> bool:
-        """It has no memory of its own."""
-        return False
-
-    def blame(self, detail: str, connection: str | None) -> None:
-        """Nobody reads its exit record."""
-
-    def send(self, message: Message) -> None:
-        """It listens to batches alone."""
 
     def send_batch(self, batch: Batch) -> None:
         """Take a batch."""
@@ -114,12 +66,6 @@ class Worker:
     def retire(self, reason: ExitReason) -> None:
         """Finish, then exit."""
         self.state, self.reason = ProcessState.DRAINING, reason
-
-    def kill(self, reason: ExitReason, detail: str) -> None:
-        raise AssertionError(f"nobody gave a reason for that: {reason} ({detail})")
-
-    def kill_late(self, detail: str) -> None:
-        raise AssertionError(f"nobody is late here: {detail}")
 
 
 class World:
@@ -208,7 +154,7 @@ class World:
 
     def _spawn(self, order: protocol.Spawn, listener: Listener) -> Worker:
         self.listener = listener
-        worker = self.workers[order.child] = Worker(self, order.child)
+        worker = self.workers[order.child] = Worker(order.child, limits=_LIMITS, world=self)
         return worker
 
     def starting(self) -> list[Worker]:

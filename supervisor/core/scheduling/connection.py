@@ -68,7 +68,7 @@ _WAITING = {
 }
 
 
-def blocked_by(placement: Placement) -> BlockReason | None:
+def _blocked_by(placement: Placement) -> BlockReason | None:
     """The rule by which nothing is leased for a connection that is placed there, if any."""
     match placement:
         case Shared():
@@ -123,7 +123,11 @@ class Offer:
 
 @dataclass(slots=True, eq=False)
 class ConnectionSchedule:
-    """One connection. `placement` is where it runs, which is decided elsewhere."""
+    """One connection.
+
+    `placement` is where it runs, which is decided elsewhere; `place` keeps what is read off it, the
+    worker that the connection has for itself and the rule that it waits for.
+    """
 
     name: str
     terms: Terms
@@ -136,6 +140,8 @@ class ConnectionSchedule:
     #: and not for the destination
     stuck: int = 0
     placement: Placement = SHARED
+    dedicated_worker: int | None = None
+    blocked_by: BlockReason | None = None
     #: the worker of its last batch; and events that ended, up to what proves it
     where: int | None = None
     proven: int = 0
@@ -154,10 +160,13 @@ class ConnectionSchedule:
     _linger_until: float | None = None
     _rate: TokenBucket = field(default_factory=TokenBucket)
 
-    @property
-    def dedicated_worker(self) -> int | None:
-        """The worker that it has for itself."""
-        return worker_of(self.placement)
+    def place(self, placement: Placement) -> None:
+        """Run it there from now on. What it had proven counts on in a worker of its own alone."""
+        self.placement = placement
+        self.dedicated_worker = worker_of(placement)
+        self.blocked_by = _blocked_by(placement)
+        if self.blocked_by is not None or self.dedicated_worker is None:
+            self.proven = 0
 
     @property
     def moving(self) -> int:
@@ -206,8 +215,8 @@ class ConnectionSchedule:
             return Blocked(BlockReason.PAUSED)
         if self.breaker.is_open(now):
             return Blocked(BlockReason.TRIPPED, self.breaker.probe_at, self.breaker.reason)
-        if (rule := blocked_by(self.placement)) is not None:
-            return Blocked(rule)
+        if self.blocked_by is not None:
+            return Blocked(self.blocked_by)
         if self.wait_until > now:
             return Blocked(BlockReason.BACKOFF, self.wait_until)
         return None

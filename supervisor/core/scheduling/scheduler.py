@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from supervisor.core.placement import SHARED, Placement
+from supervisor.core.placement import Placement
 from supervisor.core.scheduling.batches import BatchResult, ScheduleStatus, Take
 from supervisor.core.scheduling.breaker import BreakerState
 from supervisor.core.scheduling.capacity import Capacity
@@ -25,7 +25,6 @@ from supervisor.core.scheduling.connection import (
     Offer,
     Ready,
     Terms,
-    blocked_by,
 )
 from supervisor.core.scheduling.fair_queue import FairQueue
 
@@ -143,9 +142,7 @@ class Scheduler:
             return
         was_probe, before = self._is_probe(schedule), schedule.dedicated_worker
         self._leave(schedule)
-        schedule.placement = placement
-        if blocked_by(placement) is not None or placement == SHARED:
-            schedule.proven = 0
+        schedule.place(placement)
         worker = schedule.dedicated_worker
         if before is not None and before != worker:
             self.capacity.give_to_all(before)
@@ -405,9 +402,9 @@ class Scheduler:
         schedule = self.schedules.get(connection)
         if schedule is None:
             return False
-        placement, schedule.placement = schedule.placement, SHARED
+        blocked, schedule.blocked_by = schedule.blocked_by, None
         offer = schedule.offer(self.look(connection), now)
-        schedule.placement = placement
+        schedule.blocked_by = blocked
         return isinstance(offer, Offer)
 
     def inflight(self, connection: str) -> int:

@@ -1,0 +1,155 @@
+"""From outcomes, and from their absence, to verdicts: each delivery gets one, exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytest
+
+from sandbox.protocol import MAX_DETAIL, OutcomeCode, Outcomes, ProtocolError
+from supervisor.core.scheduling.retry import RetryPolicy
+from supervisor.delivery.activity import Activity
+from supervisor.delivery.settlement import MAX_OUTCOME_WAIT_S, Settlement
+from supervisor.queue import Lease, LeaseExpired
+from supervisor.telemetry.metrics import Metrics
+from tests.delivery.handles import a_batch
+
+
+class Taking:
+    """A queue that takes verdicts, or says that a lease is over."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[int, str]] = []
+        self.is_expired = False
+
+    async def settle(self, lease: Lease, verdicts: Sequence[tuple[int, object]]) -> None:
+        await asyncio.sleep(0)
+        if self.is_expired:
+            raise LeaseExpired
+        self.taken += [(index, type(verdict).__name__) for index, verdict in verdicts]
+
+
+class Bench:
+    """A settlement on such a queue. Any: a settlement asks no more of its queue."""
+
+    def __init__(self, window_s: float = 100.0) -> None:
+        self.queue, self.activity = Taking(), Activity()
+        self.waits: list[tuple[str, float]] = []
+        self.settlement = Settlement(
+            queue=cast(Any, self.queue),
+            metrics=Metrics("test"),
+            clock=lambda: 50.0,
+            retry=RetryPolicy(window_s, 1.0, 10.0),
+            retry_after=lambda connection, until: self.waits.append((connection, until)),
+            activity=self.activity,
+        )
+
+    async def taken(self) -> list[tuple[int, str]]:
+        await self.activity.idle()
+        return self.queue.taken
+
+
+def outcomes(*said: tuple[int, OutcomeCode]) -> Outcomes:
+    return Outcomes(1, [(index, code, "", None) for index, code in said])
+
+
+VERDICTS = {
+    OutcomeCode.DELIVERED: ("Delivered", "delivered"),
+    OutcomeCode.UNSUPPORTED: ("Unsupported", "failed"),
+    OutcomeCode.FAILED: ("Bury", "failed"),
+    OutcomeCode.RETRY: ("Postpone", "retried"),
+    OutcomeCode.RETRY_ALONE: ("Postpone", "retried"),
+    OutcomeCode.THROTTLED: ("Postpone", "retried"),
+    OutcomeCode.TIMEOUT: ("Postpone", "retried"),
+    OutcomeCode.CONNECT: ("Postpone", "retried"),
+    OutcomeCode.SERVER: ("Postpone", "retried"),
+}
+
+
+def test_every_code_has_its_row() -> None:
+    """A new one is decided here, too."""
+    assert VERDICTS.keys() == set(OutcomeCode)
+
+
+@pytest.mark.parametrize("code", OutcomeCode)
+async def test_outcome_becomes_a_verdict(code: OutcomeCode) -> None:
+    """And is counted for the batch, by which its connection learns."""
+    bench, batch = Bench(), a_batch(1, size=1)
+    verdict, count = VERDICTS[code]
+    bench.settlement.outcomes(batch, outcomes((0, code)))
+    assert await bench.taken() == [(0, verdict)]
+    assert getattr(batch, count) == 1
+    assert not batch.unreported
+    assert batch.congested == (
+        code in (OutcomeCode.THROTTLED, OutcomeCode.TIMEOUT, OutcomeCode.CONNECT)
+    )
+    assert batch.spoiled == (code is OutcomeCode.RETRY_ALONE)
+
+
+async def test_first_outcome_of_a_delivery_counts() -> None:
+    """What is said of it again is not heard."""
+    bench, batch = Bench(), a_batch(1, size=2)
+    bench.settlement.outcomes(batch, outcomes((0, OutcomeCode.DELIVERED)))
+    bench.settlement.outcomes(
+        batch, outcomes((0, OutcomeCode.FAILED), (1, OutcomeCode.UNSUPPORTED))
+    )
+    assert await bench.taken() == [(0, "Delivered"), (1, "Unsupported")]
+
+
+@pytest.mark.parametrize(("index", "detail"), [(3, ""), (-1, ""), (1, "x" * (MAX_DETAIL + 1))])
+async def test_nonsense_is_refused_and_what_came_before_it_holds(index: int, detail: str) -> None:
+    """An honest outcome is not lost for the next one's sake."""
+    bench, batch = Bench(), a_batch(1, size=3)
+    message = Outcomes(
+        1,
+        [(0, OutcomeCode.DELIVERED, "", None), (index, OutcomeCode.FAILED, detail, None)],
+    )
+    with pytest.raises(ProtocolError):
+        bench.settlement.outcomes(batch, message)
+    assert await bench.taken() == [(0, "Delivered")]
+    assert batch.unreported == 2
+
+
+@pytest.mark.parametrize(
+    ("after_s", "waits"),
+    [(7.0, [("a", 57.0)]), (0.0, []), (-1.0, []), (MAX_OUTCOME_WAIT_S + 1, []), (None, [])],
+)
+async def test_a_wish_to_be_let_alone_is_heard_where_it_is_sensible(
+    after_s: float | None, waits: list[tuple[str, float]]
+) -> None:
+    """For the whole connection; nonsense gets the usual back-off."""
+    bench, batch = Bench(), a_batch(1, size=1)
+    message = Outcomes(1, [(0, OutcomeCode.THROTTLED, "429", after_s)])
+    bench.settlement.outcomes(batch, message)
+    assert await bench.taken() == [(0, "Postpone")]
+    assert bench.waits == waits
+
+
+async def test_retries_end_with_their_window() -> None:
+    """It runs from the first attempt; after it, a retry is a failure."""
+    bench, batch = Bench(window_s=0.0), a_batch(1, size=1)
+    bench.settlement.outcomes(batch, outcomes((0, OutcomeCode.RETRY)))
+    assert await bench.taken() == [(0, "Bury")]
+
+
+async def test_probe_settles_in_what_was_leased() -> None:
+    """A part, and a part of a part: indices are those of the batch that was leased."""
+    bench, batch = Bench(), a_batch(1, size=6)
+    part = batch.part(2, 1, (1, 3, 5), 0.0, 30.0)
+    again = part.part(3, 1, (0, 2), 0.0, 30.0)
+    bench.settlement.outcomes(part, outcomes((1, OutcomeCode.DELIVERED)))
+    bench.settlement.released(again, (0, 1))
+    assert await bench.taken() == [(3, "Delivered"), (1, "Release"), (5, "Release")]
+
+
+async def test_lease_that_is_over_is_no_error() -> None:
+    """Its deliveries are pending again and are sent once more; what comes behind it is settled."""
+    bench = Bench()
+    bench.queue.is_expired = True
+    bench.settlement.outcomes(a_batch(1, size=1), outcomes((0, OutcomeCode.DELIVERED)))
+    assert await bench.taken() == []
+    bench.queue.is_expired = False
+    bench.settlement.quarantined(a_batch(2, size=1), 0, "it kills", "exit-1")
+    assert await bench.taken() == [(0, "Bury")]
