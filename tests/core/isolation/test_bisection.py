@@ -130,7 +130,19 @@ def test_giving_up_decides_what_has_died_alone_and_drops_the_rest() -> None:
     assert bisection.next() == AllDecided(2)
 
 
-def test_giving_up_between_trials_drops_everything() -> None:
+def test_giving_up_during_a_probe_drops_what_waits_behind_it() -> None:
+    """The event that is probed for the second time is decided by that; the next one is not it."""
+    bisection = Bisection.opened(range(3), marked=0)
+    assert bisection.next() == ProbeDue((0,))
+    bisection.died([0])
+    assert bisection.next() == ProbeDue((0,))
+    assert bisection.give_up() == (1, 2)
+    bisection.died([0])
+    assert bisection.next() == KillerFound(0)
+    assert bisection.next() == AllDecided(2)
+
+
+def test_giving_up_between_probes_drops_everything() -> None:
     """Nothing that has not died alone is held any longer."""
     bisection = Bisection.opened(range(4))
     assert bisection.next() == ProbeDue((0, 1, 2, 3))
@@ -149,7 +161,7 @@ def test_dissolving_drops_also_what_has_died_alone() -> None:
     assert bisection.next() == AllDecided(1)
 
 
-def test_interrupted_trial_is_made_again_uncharged() -> None:
+def test_interrupted_probe_is_made_again_uncharged() -> None:
     """A worker that ended for reasons of ours says nothing about its events."""
     bisection = Bisection.opened([0, 1])
     assert bisection.next() == ProbeDue((0, 1))
@@ -160,7 +172,7 @@ def test_interrupted_trial_is_made_again_uncharged() -> None:
 
 
 @pytest.mark.parametrize("fact", ["survived", "died", "interrupted"])
-def test_news_of_a_trial_that_does_not_run_is_a_bug(fact: str) -> None:
+def test_news_of_a_probe_that_does_not_run_is_a_bug(fact: str) -> None:
     """Between two probes, nothing can be told of one."""
     bisection = Bisection.opened([0, 1])
     arguments: list[list[int]] = [] if fact == "survived" else [[0]]
@@ -168,7 +180,7 @@ def test_news_of_a_trial_that_does_not_run_is_a_bug(fact: str) -> None:
         getattr(bisection, fact)(*arguments)
 
 
-def test_no_step_while_a_trial_runs() -> None:
+def test_no_step_while_a_probe_runs() -> None:
     """One probe at a time."""
     bisection = Bisection.opened([0, 1])
     bisection.next()
