@@ -519,6 +519,21 @@ def test_case_goes_on_when_a_busy_worker_is_free() -> None:
     assert isinstance(world.effects[-1], Resend)
 
 
+def test_case_goes_before_a_turn_of_others() -> None:
+    """Its worker is not given back between its last batch and its first probe, whoever waits."""
+    world = World(("a", "b", "c"), shared=1)
+    shared = sent(world, "a")
+    own = unproven(world, "a")
+    sent(world, "a", worker=own)
+    unproven(world, "b")
+    world.tell(told.LoopHogged("c", "blocked one"))
+    world.die(shared)
+    world.now += 2 * TURN_S
+    began = len(world.effects)
+    world.work(own)
+    assert kinds(world.effects[began:]) == ["Resend"]
+
+
 def test_case_asks_for_a_worker_that_was_given_back() -> None:
     """Its last batch among the others died while it had none."""
     world = World(shared=1)
