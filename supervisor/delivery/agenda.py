@@ -36,6 +36,11 @@ class Agenda(Generic[Fact, Effect]):
         self._decide, self._perform = decide, perform
         self._run()
 
+    @property
+    def is_running(self) -> bool:
+        """An effect is being carried out, or a fact decided on."""
+        return self._is_running
+
     def tell(self, fact: Fact) -> None:
         """Something has happened: what follows from it is carried out after what is due."""
         self._facts.append(fact)

@@ -209,6 +209,7 @@ class WorkerListener:
 
     def gone(self, worker: WorkerHandle, end: Exit) -> None:
         """It is reaped: what it had is given back, or suspected."""
+        assert not self._agenda.is_running, "a worker is reaped in a turn of the loop of its own"
         pool_worker = self._state.gone(worker.number)
         self._collector.gone(worker)
         self._watchdog.limits.gone(worker.number)

@@ -28,7 +28,7 @@ class RestartPolicy:
     Pauses double from `first_s` up to `most_s`. In the manner of OTP's restart intensity,
     `deaths_a_slot` deaths within `period_s` are made good at once; the next one
     has to wait. The death of a worker that had finished batches is a tenth of one: work is
-    done between such deaths, and whose fault they are is for `poison.py` to find out.
+    done between such deaths, and whose fault they are is for the isolation machine to find out.
 
     A spare that takes a dead one's slot has `settle_s` to itself before the next one is forked:
     a fork takes ten milliseconds of a core, and the slot's work has waited long enough. Not

@@ -106,14 +106,18 @@ class Watchdog:
     def _ring(self) -> None:
         self._timer, self._rings_at = None, float("inf")
         now = asyncio.get_running_loop().time() + EARLY_S
-        if self._loops_at is not None and self._loops_at <= now:
-            self._do(self._loops.look(self._clock()))
-            self._loops_at = None if self._state.running.is_idle else now + ROUND_S
-        if self._limits_at <= now:
-            self._do(self.limits.look(self._limits_every_s))
-            self._limits_at = now + self._limits_every_s
-        if self._deadlines_at <= now:
-            self._do(look_at_deadlines(self._state, self._collector, self._clock()))
-            self._do((TickIsolation(),))
-            self._deadlines_at = now + DEADLINES_S
-        self._arm()
+        try:
+            if self._loops_at is not None and self._loops_at <= now:
+                self._loops_at = now + ROUND_S
+                self._do(self._loops.look(self._clock()))
+                if self._state.running.is_idle:
+                    self._loops_at = None
+            if self._limits_at <= now:
+                self._limits_at = now + self._limits_every_s
+                self._do(self.limits.look(self._limits_every_s))
+            if self._deadlines_at <= now:
+                self._deadlines_at = now + DEADLINES_S
+                self._do(look_at_deadlines(self._state, self._collector, self._clock()))
+                self._do((TickIsolation(),))
+        finally:
+            self._arm()  # a bug in one look shall not be the end of all others
