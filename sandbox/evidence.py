@@ -23,7 +23,7 @@ from typing import NoReturn
 from sandbox import process, profiler, tasks
 from sandbox.heap import snapshot
 from sandbox.heap.strings import Policy
-from sandbox.protocol import MAX_DETAIL, Begun, Gather, Gathered, Message
+from sandbox.protocol import MAX_DETAIL, Begun, Collect, Collected, Message
 
 #: Seconds between two samples of a profile.
 SAMPLE_S = 0.005
@@ -43,10 +43,10 @@ class Evidence:
         self._on_idle: Callable[[], None] | None = None
         self._profiling = 0
 
-    def gather(self, asked: Gather, descriptor: int | None) -> None:
-        """Begin; `Gathered` says the end. The descriptor is ours, and closed in any case."""
+    def gather(self, asked: Collect, descriptor: int | None) -> None:
+        """Begin; `Collected` says the end. The descriptor is ours, and closed in any case."""
         if descriptor is None:
-            self._send(Gathered(asked.id, "the worker has no descriptor left for it", 0.0))
+            self._send(Collected(asked.id, "the worker has no descriptor left for it", 0.0))
             return
         match asked.kind:
             case "heapsnapshot" | "summary" | "hpy":
@@ -73,12 +73,12 @@ class Evidence:
 
     # --- snapshots ---
 
-    def _fork(self, asked: Gather, kind: snapshot.Kind, descriptor: int) -> None:
+    def _fork(self, asked: Collect, kind: snapshot.Kind, descriptor: int) -> None:
         policy: Policy = "full" if asked.full_strings else "truncated"
         try:
             self._copy = _Copy(asked.id, kind, policy, descriptor, self._ended)
         except OSError as error:
-            self._send(Gathered(asked.id, f"the worker cannot fork: {error.strerror}", 0.0))
+            self._send(Collected(asked.id, f"the worker cannot fork: {error.strerror}", 0.0))
             return
         finally:
             os.close(descriptor)
@@ -86,15 +86,15 @@ class Evidence:
 
     def _ended(self, copy: _Copy, error: str) -> None:
         self._copy = None
-        self._send(Gathered(copy.id, error[:MAX_DETAIL], copy.pause_s))
+        self._send(Collected(copy.id, error[:MAX_DETAIL], copy.pause_s))
         self._told_if_idle()
 
     # --- what takes no copy ---
 
-    def _write(self, asked: Gather, descriptor: int, text: str) -> None:
-        self._send(Gathered(asked.id, _written(descriptor, text), 0.0))
+    def _write(self, asked: Collect, descriptor: int, text: str) -> None:
+        self._send(Collected(asked.id, _written(descriptor, text), 0.0))
 
-    def _profile(self, asked: Gather, descriptor: int) -> None:
+    def _profile(self, asked: Collect, descriptor: int) -> None:
         loop = asyncio.get_running_loop()
         kind: profiler.Kind = "speedscope" if asked.kind == "speedscope" else "collapsed"
 
@@ -110,7 +110,7 @@ class Evidence:
 
     def _profiled(self, asked: int, error: str) -> None:
         self._profiling -= 1
-        self._send(Gathered(asked, error, 0.0))
+        self._send(Collected(asked, error, 0.0))
         self._told_if_idle()
 
 

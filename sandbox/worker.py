@@ -31,13 +31,13 @@ from sandbox.protocol import (
     MAX_FRAME_TO_WORKER,
     STACKS_SIGNAL,
     Batch,
+    Collect,
     Configure,
     Connected,
     Declared,
     Drain,
     FrameReader,
     FromWorkerChannel,
-    Gather,
     JailTried,
     Message,
     Proceed,
@@ -187,7 +187,7 @@ class _Worker(asyncio.Protocol):
 
     def _heard(self, message: ToWorkerChannel, descriptor: int | None) -> None:
         match message:
-            case Gather():
+            case Collect():
                 self._evidence.gather(message, descriptor)
             case Connected() | Unconnected():
                 self._egress.heard(message, descriptor)

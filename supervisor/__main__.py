@@ -31,7 +31,7 @@ COMMANDS = {
     "recycle": "recycle:recycle",
     "heap": "heap:heap",
     "stacks": "stacks:stacks",
-    "try": "trial:try_",
+    "try": "try_:try_",
     "record": "record:record",
     "replay": "replay:replay",
 }

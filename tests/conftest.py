@@ -24,7 +24,7 @@ from tests.harness.suites import Suites
 SKIPS_ALLOWED_IN_CI = ("needs root", "needs a user other than root", "this kernel has no")
 
 #: Folders whose tests take longest, for they wait for processes.
-SLOW = ("torture", "process", "jail", "heap", "scripts", "sdk", "trial")
+SLOW = ("torture", "process", "jail", "heap", "scripts", "sdk", "dryrun")
 
 # A busy machine takes its time for an example; what must be fast says so itself.
 settings.register_profile("bulkhead", deadline=None, suppress_health_check=[HealthCheck.too_slow])

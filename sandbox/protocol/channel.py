@@ -50,11 +50,11 @@ class Unconnected(Message, frozen=True, array_like=True, tag=57):
     text: str
 
 
-class Gather(Message, frozen=True, array_like=True, tag=58):
+class Collect(Message, frozen=True, array_like=True, tag=58):
     """Supervisor: write evidence of `kind` to the pipe that travels with this datagram.
 
     `full_strings`: with values that are customers' data. `seconds` is how long to look, for kinds
-    that look for a while. Answered on the wire, by `Begun` where it takes a copy, and `Gathered`.
+    that look for a while. Answered on the wire, by `Begun` where it takes a copy, and `Collected`.
     """
 
     id: int
@@ -64,7 +64,7 @@ class Gather(Message, frozen=True, array_like=True, tag=58):
 
 
 FromWorkerChannel = Connect | Taken | Abandon
-ToWorkerChannel = Connected | Unconnected | Gather
+ToWorkerChannel = Connected | Unconnected | Collect
 # Kinds of `Unconnected`: forbidden by the config, no such name or no answer from a name server,
 # the network's or the proxy's own error, too slow, more at once than there is room for.
 REFUSED, UNRESOLVED, UNREACHABLE, TIMED_OUT, BUSY = range(5)

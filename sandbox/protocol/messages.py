@@ -182,8 +182,8 @@ class Begun(Message, frozen=True, array_like=True, tag=26):
     pid: int | None
 
 
-class Gathered(Message, frozen=True, array_like=True, tag=27):
-    """The end of a `Gather`: all is written, or `error` says why not.
+class Collected(Message, frozen=True, array_like=True, tag=27):
+    """The end of a `Collect`: all is written, or `error` says why not.
 
     `pause_s` is how long the worker stood still for it.
     """
@@ -227,7 +227,7 @@ FromWorker = (
     | JailTried
     | Raised
     | Begun
-    | Gathered
+    | Collected
     | OutOfMemory
     | Stray
 )

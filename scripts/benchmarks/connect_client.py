@@ -27,10 +27,10 @@ from sandbox.jail.egress import HTTP_CONNECTIONS, Egress
 from sandbox.protocol import FromWorkerChannel
 from scripts.benchmarks.bulkhead import cpu_s
 from scripts.benchmarks.load import event_parts, numbered
-from supervisor.channel import Channel
-from supervisor.egress.broker import Broker, Desk
+from supervisor.egress.broker import Broker, EgressSession
 from supervisor.egress.names import Resolver
-from supervisor.egress.policy import Reach, allowances, host_patterns
+from supervisor.egress.policy import EgressPolicy, allowances, host_patterns
+from supervisor.workers.channel import Channel
 
 HEADERS = {"Content-Type": "application/json"}
 #: Requests at once where requests/s and CPU are measured, and requests of a turn, by case.
@@ -59,7 +59,7 @@ class Round(NamedTuple):
 async def _supervise(end: socket.socket, place: str) -> None:
     """The supervisor's end, until it is ended."""
     allowed, blocks = allowances([place])
-    reach = Reach(
+    egress_policy = EgressPolicy(
         connection="measured",
         destination="webhooks",
         pool="default",
@@ -70,8 +70,10 @@ async def _supervise(end: socket.socket, place: str) -> None:
         blocks=blocks,
     )
     broker = Broker(Resolver(), counted=lambda connection, result: None, most_connecting=1000)
-    channel = Channel(end, lambda message: desk.said(message), sys.exit)
-    desk = Desk(broker, reach_of=lambda name: reach, send=channel.send, condemn=sys.exit)
+    channel = Channel(end, lambda message: egress_session.said(message), sys.exit)
+    egress_session = EgressSession(
+        broker, egress_policy_of=lambda name: egress_policy, send=channel.send, condemn=sys.exit
+    )
     channel.open()
     await asyncio.Event().wait()
 

@@ -22,7 +22,7 @@ import psutil
 
 from scripts.benchmarks import bulkhead
 from scripts.benchmarks.comparison import Figure
-from supervisor.paused import FILE
+from supervisor.state.paused import FILE
 from tests.harness.service import RunningService
 
 GOAL_SPREAD = 1.1

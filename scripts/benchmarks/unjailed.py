@@ -6,8 +6,8 @@ such switch, on purpose: `/status` of this one says of every layer that it is le
 
 from __future__ import annotations
 
-from supervisor import zygote
 from supervisor.__main__ import main
+from supervisor.workers import zygote
 
 if __name__ == "__main__":
     zygote.MODULE = "scripts.benchmarks.unjailed_zygote"

@@ -28,12 +28,12 @@ import psutil
 import uvloop
 
 from scripts.fuzzing.nursery import LIARS, Nursery, Tally
-from supervisor import log
-from supervisor.admin.status import Refused
+from supervisor.app.operator import Operator
+from supervisor.app.service import NAMESERVERS, Service
 from supervisor.config import load
-from supervisor.control import Operator
-from supervisor.core.pool import RestartPolicy
-from supervisor.service import NAMESERVERS, Service
+from supervisor.core.lifecycle.pool_layout import RestartPolicy
+from supervisor.errors import Refused
+from supervisor.telemetry import log
 
 #: What the process may grow by after its first tenth: bytes beside SQLite's, and objects that the
 #: collector knows. In a million cases there are 20,000 workers: one object that each leaves behind
@@ -177,12 +177,12 @@ async def _fuzz(seed: int, cases: int, seconds: float) -> list[str]:
             places = [("127.0.0.1", port), ("nowhere.invalid", 443), ("10.0.0.1", 443)]
             tally = Tally(seed, cases, [*places, ("undeclared.invalid", 443)])
             service = Service(config, log.configure(stream=watch))
-            force = service.force
-            nursery = Nursery(force._answered, tally)
-            force.zygote = nursery  # type: ignore[assignment]  # all that is asked of a zygote
+            fleet = service.fleet
+            nursery = Nursery(fleet._answered, tally)
+            fleet.zygote = nursery  # type: ignore[assignment]  # all that is asked of a zygote
             await service.start([])
             # A fuzzer's workers do nothing but die; the service would take its time for them.
-            service.shells[LIARS]._core.policy = RestartPolicy(0.0, 0.0, sys.maxsize)
+            service.runners[LIARS]._core.policy = RestartPolicy(0.0, 0.0, sys.maxsize)
             helpers = [
                 asyncio.ensure_future(_feed(service, f"{directory}/api.sock", "liar")),
                 asyncio.ensure_future(_feed(service, f"{directory}/api.sock", "honest")),
@@ -215,7 +215,7 @@ async def _fuzz(seed: int, cases: int, seconds: float) -> list[str]:
             await asyncio.gather(*helpers, return_exceptions=True)
             honest = service.queue.books_by_connection()["honest"]
             await service.stop()
-            faults += await _judge(watch, path)
+            faults += await _settlement(watch, path)
     if honest.accepted != honest.delivered_first_try + honest.pending:
         faults.append(f"honest deliveries were touched: {honest}")
     if growth > allowed:
@@ -246,7 +246,7 @@ def _memory(process: psutil.Process) -> int:
     return int(process.memory_info().rss) - int(used())
 
 
-async def _judge(watch: LogWatch, config: Path) -> list[str]:
+async def _settlement(watch: LogWatch, config: Path) -> list[str]:
     """What the log and the books say against the service."""
     faults = [f"log: {line}" for line in watch.bad[:5]]
     for (pool, reason), n in watch.exits.items():

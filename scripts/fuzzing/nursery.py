@@ -89,8 +89,8 @@ class Nursery:
     def fork(self, order: Spawn, ends: Sequence[int]) -> None:
         """Bring a worker to life; takes over `ends`."""
         wire, its_channel, *boxes = ends
-        for box in boxes:
-            os.close(box)
+        for marker_page in boxes:
+            os.close(marker_page)
         pid = os.posix_spawn("/bin/sleep", ["sleep", "3600"], {})
         self._tally.workers += 1
         player = self.players[order.child] = Player(order, wire, its_channel, self._tally, self)

@@ -17,10 +17,10 @@ from enum import Enum
 
 from scripts.simulator.destinations import Answer, Model
 from scripts.simulator.figures import Figures, Result
-from supervisor.core.concurrency import Concurrency
-from supervisor.core.governor import Governor
-from supervisor.core.retry import RetryPolicy, next_attempt_s
-from supervisor.core.scheduler import Batch, Ready, Scheduler, Take, Terms
+from supervisor.core.scheduling.concurrency import Concurrency
+from supervisor.core.scheduling.retry import RetryPolicy, next_attempt_s
+from supervisor.core.scheduling.retry_governor import RetryGovernor
+from supervisor.core.scheduling.scheduler import BatchResult, Ready, Scheduler, Take, Terms
 
 #: Batches that a worker takes at once, as real ones do.
 CREDITS = 16
@@ -67,7 +67,7 @@ class Backlog:
         return self.fresh + self.retrying
 
 
-class Ungoverned(Governor):
+class Ungoverned(RetryGovernor):
     """What there was before: retries go when their time has come."""
 
     def wait_s(self, batch_events: int, now: float) -> float:
@@ -117,11 +117,11 @@ class Simulation:
         self.scheduler = Scheduler(self._look)
         for connection in connections:
             self.scheduler.opened(connection.name, connection.terms)
-            lane = self.scheduler.lanes[connection.name]
+            schedule = self.scheduler.schedules[connection.name]
             if guard is not Guard.ALL:
-                lane.governor = Ungoverned()
+                schedule.governor = Ungoverned()
             if guard is Guard.NONE:
-                lane.concurrency = Fixed()
+                schedule.concurrency = Fixed()
             self._arrive(connection.name, connection.arrivals(self._chance))
         for worker in range(1, workers + 1):
             self.scheduler.worker_came(worker, CREDITS)
@@ -180,7 +180,7 @@ class Simulation:
             figures = self.figures[take.connection]
             figures.sent(n, self.now, retries=take.retries)
             if take.retries:
-                governor = scheduler.lanes[take.connection].governor
+                governor = scheduler.schedules[take.connection].governor
                 figures.proved(governor.proven(self.now), self.now)
             answer = self._connections[take.connection].model.answer(n, self.now, self._chance)
             self._at(self.now + answer.took_s, self._ending(take, groups, answer, self.now))
@@ -234,14 +234,14 @@ class Simulation:
                 figures.delivered(taken, group.received, self.now, retries=take.retries)
             given_up += self._again(backlog, group, group.n - taken, answer, began)
         if answer.retry_after_s is not None:
-            self.scheduler.asked_to_wait(name, self.now + answer.retry_after_s)
+            self.scheduler.retry_after(name, self.now + answer.retry_after_s)
         retried = total - answer.taken
         figures.gave_up(given_up)
         figures.pending(backlog.pending, self.now)
         self.scheduler.finished(
             name,
             take.worker,
-            Batch(
+            BatchResult(
                 delivered=answer.taken,
                 retried=retried,
                 congested=retried if answer.is_congested else 0,

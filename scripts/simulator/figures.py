@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from supervisor.core.governor import LEAST_AT_ONCE, LEAST_PER_S
+from supervisor.core.scheduling.retry_governor import LEAST_AT_ONCE, LEAST_PER_S
 
 _WIDTH = math.log(1.05)
 _LEAST_S = 1e-4
@@ -109,7 +109,7 @@ class Figures:
         """The most retries of a slot, as a share of what was proven in it or in the one before.
 
         What left in one second may arrive in the next. A few may always go, see
-        `core/governor.py`, so that where less was proven they are the measure.
+        `core/scheduling/retry_governor.py`, so that where less was proven they are the measure.
         """
         retries, proven = self.series("retries", until), self.series("proven", until)
         return max(

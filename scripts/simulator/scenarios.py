@@ -20,8 +20,8 @@ from scripts.simulator.destinations import (
 )
 from scripts.simulator.engine import Arrivals, Connection, Guard, Simulation
 from scripts.simulator.figures import Result
-from supervisor.core.retry import RetryPolicy
-from supervisor.core.scheduler import Terms
+from supervisor.core.scheduling.retry import RetryPolicy
+from supervisor.core.scheduling.scheduler import Terms
 
 TERMS = Terms(batch_events=100, batch_bytes=1 << 20, max_concurrency=8, linger_s=0.05)
 

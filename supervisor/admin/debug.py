@@ -18,11 +18,12 @@ from typing import Any, BinaryIO, Protocol, TypeVar, cast
 import structlog
 from aiohttp import web
 
-from supervisor.admin.letters import BadRequest
-from supervisor.admin.status import NotFound, rfc3339
-from supervisor.gatherer import Kind
-from supervisor.reports import ReportFormat
-from supervisor.snapshots import Snapshot, SnapshotStore
+from supervisor.admin.dead_letters import BadRequest
+from supervisor.diagnostics.collector import Kind
+from supervisor.diagnostics.reports import ReportFormat
+from supervisor.diagnostics.snapshots import Snapshot, SnapshotStore
+from supervisor.errors import NotFound
+from supervisor.runtime.rfc3339 import rfc3339
 
 _log = structlog.get_logger(__name__)
 
@@ -41,7 +42,7 @@ _MEDIA_TYPES = {"summary": "application/json", "heapsnapshot": "application/json
 
 
 class Evidence(Protocol):
-    """What the service gives; `supervisor.evidence` implements it."""
+    """What the service gives; `supervisor.app.diagnostics` implements it."""
 
     @property
     def store(self) -> SnapshotStore:

@@ -9,10 +9,16 @@ from collections.abc import Sequence
 
 import msgspec
 
-from supervisor.admin.letters import BadRequest, JsonObject, read_limit, read_parameters, read_time
-from supervisor.admin.status import rfc3339
+from supervisor.admin.dead_letters import (
+    BadRequest,
+    JsonObject,
+    read_limit,
+    read_parameters,
+    read_time,
+)
 from supervisor.core.effects import ExitReason
-from supervisor.exits import ExitFilter, ExitRecord
+from supervisor.diagnostics.exits import ExitFilter, ExitRecord
+from supervisor.runtime.rfc3339 import rfc3339
 
 _PARAMETERS = ("pool", "worker", "connection", "reason", "since", "until", "limit", "after")
 

@@ -16,10 +16,10 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from supervisor.admin import debug, metrics
+from supervisor.admin import debug
 from supervisor.admin.access import Access
-from supervisor.admin.exits import exit_json, read_exit_page
-from supervisor.admin.letters import (
+from supervisor.admin.control import Control
+from supervisor.admin.dead_letters import (
     MAX_TEXT,
     BadRequest,
     events_json,
@@ -27,9 +27,11 @@ from supervisor.admin.letters import (
     read_filter,
     read_page,
 )
-from supervisor.admin.status import Control, EvidenceFailed, NotFound, Refused
-from supervisor.admin.steps import in_steps
+from supervisor.admin.exits import exit_json, read_exit_page
+from supervisor.errors import EvidenceFailed, NotFound, Refused
 from supervisor.queue import QueueUnavailable, Selection
+from supervisor.telemetry import metrics
+from supervisor.telemetry.steps import in_steps
 
 _log = structlog.get_logger(__name__)
 

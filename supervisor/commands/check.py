@@ -47,9 +47,11 @@ def check(config_path: Path, as_json: bool, tries_jail: bool) -> None:
     # Imported here: `--help`, and a config that is wrong in itself, need no workers.
     import uvloop
 
-    from supervisor import declarations, log, service
+    from supervisor.catalog import catalog
     from supervisor.commands.plan_tables import renderables
-    from supervisor.plan import plan
+    from supervisor.dryrun.check import check_destinations
+    from supervisor.dryrun.check_report import plan
+    from supervisor.telemetry import log
 
     if tries_jail:
         _try_jail(config, as_json)
@@ -57,7 +59,7 @@ def check(config_path: Path, as_json: bool, tries_jail: bool) -> None:
     # What workers have to say goes to standard error, where no plan is.
     redact = log.configure(config.secrets, level=logging.WARNING)
     try:
-        said = uvloop.run(service.check_destinations(config))
+        said = uvloop.run(check_destinations(config))
     except OSError as error:
         raise CommandError(f"no worker can be started here: {error.strerror or error}") from error
     planned = plan(
@@ -79,7 +81,7 @@ def check(config_path: Path, as_json: bool, tries_jail: bool) -> None:
         for name, why in sorted(said.broken.items())
     ]
     try:
-        declarations.refuse_impossible(config, said)
+        catalog.refuse_impossible(config, said)
     except ConfigError as error:
         errors += map(printable, error.errors)
     if errors:
@@ -89,14 +91,15 @@ def check(config_path: Path, as_json: bool, tries_jail: bool) -> None:
 def _try_jail(config: Config, as_json: bool) -> None:
     import uvloop
 
-    from supervisor import log, service
     from supervisor.commands.plan_tables import attempts_table
-    from supervisor.jailtrial import TrialFailed
+    from supervisor.dryrun.check import try_jail
+    from supervisor.dryrun.jail_selftest import SelftestFailed
+    from supervisor.telemetry import log
 
     log.configure(config.secrets, level=logging.WARNING)
     try:
-        attempts = uvloop.run(service.try_jail(config))
-    except (OSError, TrialFailed) as error:
+        attempts = uvloop.run(try_jail(config))
+    except (OSError, SelftestFailed) as error:
         raise CommandError(f"the jail could not be tried: {error}") from error
     if as_json:
         print_json(attempts)

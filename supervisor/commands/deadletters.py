@@ -12,8 +12,7 @@ from typing import NamedTuple, TypeVar
 import click
 import msgspec
 
-from supervisor.admin.letters import DEFAULT_PAGE, MAX_PAGE
-from supervisor.admin.status import parse_rfc3339, rfc3339
+from supervisor.admin.dead_letters import DEFAULT_PAGE, MAX_PAGE
 from supervisor.commands.client import AdminClient, quoted
 from supervisor.commands.context import (
     admin_options,
@@ -25,6 +24,7 @@ from supervisor.commands.context import (
 )
 from supervisor.commands.endpoint import CommandError
 from supervisor.queue import Outcome, Selection
+from supervisor.runtime.rfc3339 import parse_rfc3339, rfc3339
 
 R = TypeVar("R")
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from supervisor.admin.letters import MAX_PAGE
+from supervisor.admin.dead_letters import MAX_PAGE
 from supervisor.commands.client import AdminClient
 from supervisor.commands.context import console, duration, print_json, printable, size, table
-from supervisor.exits import Usage
+from supervisor.diagnostics.exits import Usage
 
 #: Exits that are shown where `--all` is not given.
 _MOST = 20

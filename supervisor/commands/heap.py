@@ -1,7 +1,7 @@
 """`bulkhead heap`: what fills a worker's memory.
 
 Fetches snapshots from the service. Reads their files through the process of
-`supervisor.reports`, and never itself: what that process prints is text of a hostile file too.
+`diagnostics/reports.py`, and never itself: what that process prints is text of a hostile file too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import click
 from supervisor.commands.client import AdminClient, quoted
 from supervisor.commands.context import admin_options, json_option, printable, waiting
 from supervisor.commands.endpoint import CommandError
-from supervisor.reports import ReportFormat, report_command, report_environment
+from supervisor.diagnostics.reports import ReportFormat, report_command, report_environment
 
 #: The process ends itself earlier; this is for the case that it cannot, in seconds.
 _TIMEOUT_S = 900.0

@@ -1,6 +1,6 @@
 """A plan for people: tables and sentences.
 
-Owns the looks of `bulkhead check`; what is in a plan is `supervisor.plan`'s.
+Owns the looks of `bulkhead check`; what is in a plan is `supervisor.dryrun.check_report`'s.
 Must not print by itself.
 """
 
@@ -12,13 +12,13 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from supervisor.commands.context import duration, printable, size, table
-from supervisor.jailtrial import Attempt
-from supervisor.plan import Plan, PlannedConnection, orphan_text
+from supervisor.dryrun.check_report import CheckReport, PlannedConnection, orphan_text
+from supervisor.dryrun.jail_selftest import Attempt
 
 _NOT_ASKED = "-"
 
 
-def renderables(plan: Plan) -> Iterator[RenderableType]:
+def renderables(plan: CheckReport) -> Iterator[RenderableType]:
     """The plan in reading order: pools, connections, what is wrong, what would be lost, jail."""
     yield _pools(plan)
     yield Text()
@@ -57,7 +57,7 @@ def attempts_table(attempts: Iterable[Attempt]) -> RenderableType:
     return rows
 
 
-def _pools(plan: Plan) -> RenderableType:
+def _pools(plan: CheckReport) -> RenderableType:
     rows = table(
         "Pools",
         "pool",
@@ -86,7 +86,7 @@ def _pools(plan: Plan) -> RenderableType:
     return rows
 
 
-def _connections(plan: Plan) -> RenderableType:
+def _connections(plan: CheckReport) -> RenderableType:
     rows = table(
         "Connections",
         "connection",
@@ -124,7 +124,7 @@ def _batch(connection: PlannedConnection) -> str:
     return ", ".join(parts) or _NOT_ASKED
 
 
-def _problems(plan: Plan) -> Iterator[str]:
+def _problems(plan: CheckReport) -> Iterator[str]:
     for connection in plan.connections:
         for problem in connection.problems:
             yield printable(f"connections.{connection.connection}: {problem}")

@@ -12,12 +12,12 @@ import msgspec
 
 from supervisor.commands.context import printable
 from supervisor.commands.endpoint import CommandError
-from supervisor.commands.trial import subject_options, tried
-from supervisor.commands.trying import Subject, events_of, subject
+from supervisor.commands.subject import Subject, events_of, subject
+from supervisor.commands.try_ import subject_options, tried
+from supervisor.dryrun.dry_run import DryRun
 from supervisor.queue import NewEvent
 from supervisor.tapes.scrub import Leak, scrubbed
 from supervisor.tapes.tape import About, Tape, dumps, outcome_line
-from supervisor.trial import Trial
 
 
 @click.command()
@@ -71,7 +71,7 @@ def record(
     click.echo(f"{len(tape.exchanges)} requests with their answers are on {path}")
 
 
-def _tape(asked: Subject, events: Sequence[NewEvent], trial: Trial, started: datetime) -> Tape:
+def _tape(asked: Subject, events: Sequence[NewEvent], trial: DryRun, started: datetime) -> Tape:
     about = About(
         destination=asked.connection.destination,
         provenance="real",

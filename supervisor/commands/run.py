@@ -27,9 +27,9 @@ def run(ctx: click.Context, config_path: Path) -> None:
     """
     config = load_config(config_path)
     # Imported here: `--help` needs none of what a service needs.
-    from supervisor import service
-    from supervisor.paused import PausedError
-    from supervisor.systemd import SocketsError
+    from supervisor.app import service
+    from supervisor.runtime.systemd import SocketsError
+    from supervisor.state.paused import PausedError
 
     try:
         code = service.run(config)

@@ -13,15 +13,6 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from supervisor.admin.status import (
-    LastExit,
-    PoolState,
-    QueueState,
-    QueueStatus,
-    ServiceState,
-    Status,
-    WorkerState,
-)
 from supervisor.commands.client import AdminClient
 from supervisor.commands.context import (
     admin_options,
@@ -35,6 +26,15 @@ from supervisor.commands.context import (
 )
 from supervisor.commands.exits import show_exits
 from supervisor.queue import Books
+from supervisor.telemetry.status import (
+    LastExit,
+    PoolState,
+    QueueState,
+    QueueStatus,
+    ServiceState,
+    Status,
+    WorkerState,
+)
 
 #: Queues on the page where `--all` is not given.
 _MOST_QUEUES = 20

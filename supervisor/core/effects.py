@@ -1,4 +1,4 @@
-"""What the core asks of the shell, as values. Imperative names: `Spawn`, `Kill`."""
+"""What the core asks of the shell, as values. Imperative names: `Fork`, `Kill`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ExitReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Spawn:
+class Fork:
     """Fork a worker and call it `child`."""
 
     child: int
@@ -77,7 +77,7 @@ class Announce:
 
 
 @dataclass(frozen=True, slots=True)
-class Bury:
+class Reap:
     """The worker is gone for good; `detail` says more than `reason` where more is known."""
 
     reason: ExitReason

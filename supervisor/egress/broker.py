@@ -38,7 +38,7 @@ from sandbox.protocol import (
 from supervisor.egress import connecting
 from supervisor.egress.connecting import Proxy, Unreachable
 from supervisor.egress.names import Overloaded, Unresolved
-from supervisor.egress.policy import IpAddress, NotAHost, Reach, Target, target
+from supervisor.egress.policy import EgressPolicy, IpAddress, NotAHost, Target, target
 
 _log = structlog.get_logger(__name__)
 
@@ -73,7 +73,7 @@ class Names(Protocol):
         """At least one. Raises Unresolved or Overloaded."""
 
 
-class Refused(Exception):
+class EgressRefused(Exception):
     """The config does not let this be reached; the text says so, and what to do."""
 
 
@@ -119,35 +119,37 @@ class Broker:
         for name in self.refusals.keys() - set(connections):
             del self.refusals[name]
 
-    async def open(self, reach: Reach, asked: Target) -> socket.socket:
+    async def open(self, egress_policy: EgressPolicy, asked: Target) -> socket.socket:
         """A connected socket, not blocking.
 
-        Raises Refused, Unresolved, Unreachable or Overloaded.
+        Raises EgressRefused, Unresolved, Unreachable or Overloaded.
         """
-        if refusal := reach.refusal(asked):
-            raise Refused(refusal)
+        if refusal := egress_policy.refusal(asked):
+            raise EgressRefused(refusal)
         if self._connecting >= self._most_connecting:
             raise Overloaded(f"{self._connecting} connections are being made already")
         self._connecting += 1
         try:
             if self._proxy is not None and not _is_here(asked):
-                return await self._open_through(self._proxy, reach, asked)
+                return await self._open_through(self._proxy, egress_policy, asked)
             addresses = await self._addresses(asked)
-            refusals = {address: self._judge(reach, asked, address) for address in addresses}
+            refusals = {
+                address: self._judge(egress_policy, asked, address) for address in addresses
+            }
             allowed = [address for address, refusal in refusals.items() if refusal is None]
             if not allowed:
-                raise Refused(next(filter(None, refusals.values())))
+                raise EgressRefused(next(filter(None, refusals.values())))
             return await connecting.connect(allowed, asked.port)
         finally:
             self._connecting -= 1
 
-    def note(self, reach: Reach, result: Result, text: str) -> None:
+    def note(self, egress_policy: EgressPolicy, result: Result, text: str) -> None:
         """Count what became of a request, and log refusals, not more often than one can read."""
-        self._counted(reach.connection, result.value)
+        self._counted(egress_policy.connection, result.value)
         if result is not Result.REFUSED:
             return
         now = asyncio.get_running_loop().time()
-        told = self.refusals.setdefault(reach.connection, Refusals())
+        told = self.refusals.setdefault(egress_policy.connection, Refusals())
         told.count += 1
         told.last = text
         if now - told.logged_at < LOG_EVERY_S:
@@ -155,25 +157,27 @@ class Broker:
             return
         _log.warning(
             "egress_refused",
-            pool=reach.pool,
-            connection=reach.connection,
+            pool=egress_policy.pool,
+            connection=egress_policy.connection,
             reason=text,
             unlogged_before=told.unlogged,
         )
         told.logged_at, told.unlogged = now, 0
 
-    def _judge(self, reach: Reach, asked: Target, address: IpAddress) -> str | None:
+    def _judge(self, egress_policy: EgressPolicy, asked: Target, address: IpAddress) -> str | None:
         is_own = asked.port in self._own_ports and _is_of_this_machine(address)
-        return reach.address_refusal(asked, address, is_own=is_own)
+        return egress_policy.address_refusal(asked, address, is_own=is_own)
 
-    async def _open_through(self, proxy: Proxy, reach: Reach, asked: Target) -> socket.socket:
+    async def _open_through(
+        self, proxy: Proxy, egress_policy: EgressPolicy, asked: Target
+    ) -> socket.socket:
         # What a name means is for the proxy to know; addresses and the proxy itself are judged.
         if not isinstance(asked.host, str):
-            refusal = self._judge(reach, asked, asked.host)
+            refusal = self._judge(egress_policy, asked, asked.host)
             if refusal is not None:
-                raise Refused(refusal)
-        if asked == proxy.target and not reach.is_allowed_by_name(asked):
-            raise Refused(f"egress refused: {asked} is the proxy itself")
+                raise EgressRefused(refusal)
+        if asked == proxy.target and not egress_policy.is_allowed_by_name(asked):
+            raise EgressRefused(f"egress refused: {asked} is the proxy itself")
         try:
             sock = await connecting.connect(
                 list(await self._addresses(proxy.target)), proxy.target.port
@@ -207,23 +211,23 @@ class _Errand:
     task: asyncio.Task[None] | None = None
 
 
-class Desk:
+class EgressSession:
     """What one worker asks for.
 
-    `reach_of` says what a connection may reach, None for one that this worker was never given;
-    `send` writes to its channel, and `condemn` ends it.
+    `egress_policy_of` says what a connection may reach, None for one that this worker was never
+    given; `send` writes to its channel, and `condemn` ends it.
     """
 
     def __init__(
         self,
         broker: Broker,
         *,
-        reach_of: Callable[[str], Reach | None],
+        egress_policy_of: Callable[[str], EgressPolicy | None],
         send: Callable[[ToWorkerChannel, socket.socket | None], None],
         condemn: Callable[[str], None],
     ) -> None:
         self._broker = broker
-        self._reach_of = reach_of
+        self._egress_policy_of = egress_policy_of
         self._send = send
         self._condemn = condemn
         self._errands: dict[int, _Errand] = {}
@@ -264,8 +268,8 @@ class Desk:
         self._ready.clear()
 
     def _connect(self, message: Connect) -> None:
-        reach = self._reach_of(message.connection)
-        if reach is None:
+        egress_policy = self._egress_policy_of(message.connection)
+        if egress_policy is None:
             raise ProtocolError(f"asks for {message.connection[:100]!r}, which it was not given")
         if message.id <= self._last_id:
             raise ProtocolError(f"uses id {message.id} again")
@@ -275,15 +279,15 @@ class Desk:
         self._last_id = message.id
         self._asked[message.connection] = asked + 1
         errand = self._errands[message.id] = _Errand(message.connection)
-        errand.task = asyncio.get_running_loop().create_task(self._serve(message, reach))
+        errand.task = asyncio.get_running_loop().create_task(self._serve(message, egress_policy))
 
-    async def _serve(self, message: Connect, reach: Reach) -> None:
+    async def _serve(self, message: Connect, egress_policy: EgressPolicy) -> None:
         sock: socket.socket | None = None
         result, kind, number, text = Result.CONNECTED, 0, 0, ""
         try:
             async with asyncio.timeout(ANSWER_S):
-                sock = await self._broker.open(reach, target(message.host, message.port))
-        except (Refused, NotAHost) as error:
+                sock = await self._broker.open(egress_policy, target(message.host, message.port))
+        except (EgressRefused, NotAHost) as error:
             result, kind, text = Result.REFUSED, REFUSED, str(error)
             if isinstance(error, NotAHost):
                 text = f"egress refused: {text}"
@@ -301,14 +305,16 @@ class Desk:
             # Nobody waits for it. An answer is due all the same: it frees the worker's slot.
             result, kind, text = Result.ABANDONED, TIMED_OUT, "abandoned"
         except Exception as error:  # noqa: BLE001 - a bug of ours costs one request, and no slot
-            _log.error("egress_failed", connection=reach.connection, exc_info=error)
+            _log.error("egress_failed", connection=egress_policy.connection, exc_info=error)
             result, kind, text = Result.UNREACHABLE, UNREACHABLE, "a bug; see the service's log"
-        self._answer(message.id, reach, result, sock, Unconnected(message.id, kind, number, text))
+        self._answer(
+            message.id, egress_policy, result, sock, Unconnected(message.id, kind, number, text)
+        )
 
     def _answer(
         self,
         number: int,
-        reach: Reach,
+        egress_policy: EgressPolicy,
         result: Result,
         sock: socket.socket | None,
         why_not: Unconnected,
@@ -318,7 +324,7 @@ class Desk:
             if sock is not None:
                 sock.close()
             return
-        self._broker.note(reach, result, why_not.text)
+        self._broker.note(egress_policy, result, why_not.text)
         if sock is not None:
             self._ready.append((number, sock))
             self._hand_out()
@@ -326,7 +332,7 @@ class Desk:
         self._forget(number)
         self._send(why_not, None)
         if result is Result.REFUSED:
-            self._lose_patience(reach)
+            self._lose_patience(egress_policy)
 
     def _hand_out(self) -> None:
         while self._ready and len(self._unread) < MOST_UNREAD:
@@ -342,7 +348,7 @@ class Desk:
         else:
             del self._asked[errand.connection]
 
-    def _lose_patience(self, reach: Reach) -> None:
+    def _lose_patience(self, egress_policy: EgressPolicy) -> None:
         now = asyncio.get_running_loop().time()
         earned = (now - self._refused_at) * FORGIVEN_PER_S
         self._refused_at = now
@@ -350,7 +356,7 @@ class Desk:
         if self._patience < 0:
             self._condemn(
                 f"it asked for what it may not reach more than {MOST_REFUSALS:g} times,"
-                f" for {reach.connection} at last"
+                f" for {egress_policy.connection} at last"
             )
 
 

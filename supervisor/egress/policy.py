@@ -89,7 +89,7 @@ class HostPattern:
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class EgressPolicy:
     """What one connection may connect to.
 
     `declared` are its destination's hosts in the destination's own words, for

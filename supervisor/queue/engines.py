@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from supervisor.clock import Clock
 from supervisor.config import ConfigError, QueueConfig
 from supervisor.queue import Books, Queue, QueueUnavailable
 from supervisor.queue.sqlite import engine as sqlite_engine
+from supervisor.runtime.clock import Clock
 
 
 class MakeEngine(Protocol):

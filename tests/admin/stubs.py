@@ -12,26 +12,11 @@ from typing import cast
 
 import msgspec
 
-from supervisor.admin.metrics import Metrics
-from supervisor.admin.status import (
-    ApartStatus,
-    LastExit,
-    NotFound,
-    PoolState,
-    PoolStatus,
-    QueueState,
-    QueueStatus,
-    Refused,
-    ServiceState,
-    SpareStatus,
-    Status,
-    StoreStatus,
-    WorkerState,
-    WorkerStatus,
-    ZygoteStatus,
-)
-from supervisor.exits import ExitRecord, ExitStore, Usage
-from supervisor.gatherer import Kind
+from supervisor.diagnostics.collector import Kind
+from supervisor.diagnostics.exits import ExitRecord, ExitStore, Usage
+from supervisor.diagnostics.reports import ReportFormat
+from supervisor.diagnostics.snapshots import Snapshot, SnapshotStore
+from supervisor.errors import NotFound, Refused
 from supervisor.queue import (
     Books,
     DeadLetter,
@@ -43,8 +28,22 @@ from supervisor.queue import (
     Queue,
     Selection,
 )
-from supervisor.reports import ReportFormat
-from supervisor.snapshots import Snapshot, SnapshotStore
+from supervisor.telemetry.metrics import Metrics
+from supervisor.telemetry.status import (
+    ApartStatus,
+    LastExit,
+    PoolState,
+    PoolStatus,
+    QueueState,
+    QueueStatus,
+    ServiceState,
+    SpareStatus,
+    Status,
+    StoreStatus,
+    WorkerState,
+    WorkerStatus,
+    ZygoteStatus,
+)
 
 #: 2026-01-31T13:00:00Z
 AT = 1_769_864_400.0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.exits import ExitFilter, ExitStore
+from supervisor.diagnostics.exits import ExitFilter, ExitStore
 from tests.admin.conftest import Client
 from tests.admin.stubs import StubControl, an_exit
 

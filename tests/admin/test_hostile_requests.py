@@ -12,8 +12,8 @@ from aiohttp.web import Application, Request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.admin.letters import BadRequest, read_filter, read_page
-from supervisor.admin.status import parse_rfc3339, rfc3339
+from supervisor.admin.dead_letters import BadRequest, read_filter, read_page
+from supervisor.runtime.rfc3339 import parse_rfc3339, rfc3339
 
 Client = TestClient[Request, Application]
 

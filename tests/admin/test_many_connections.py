@@ -14,14 +14,14 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from supervisor.admin.access import Access
-from supervisor.admin.metrics import Metrics
 from supervisor.admin.routes import AdminApi
-from supervisor.admin.status import ServiceState, Status
-from supervisor.admin.steps import STEP, in_steps
+from supervisor.app.operator import Operator
 from supervisor.config import Address
-from supervisor.control import Operator
-from supervisor.core.scheduler import Ready, Scheduler, Terms
+from supervisor.core.scheduling.scheduler import Ready, Scheduler, Terms
 from supervisor.queue import Books, DedupeStats, Depth, QueueStats
+from supervisor.telemetry.metrics import Metrics
+from supervisor.telemetry.status import ServiceState, Status
+from supervisor.telemetry.steps import STEP, in_steps
 from tests.admin.stubs import StubControl, a_status, queue_status
 
 MANY = 1000
@@ -65,25 +65,25 @@ class Service:
         self.scheduler = Scheduler(lambda name: Ready(0, None))
         for name in names:
             self.scheduler.opened(name, TERMS)
-        self.shell = SimpleNamespace(
+        self.runner = SimpleNamespace(
             scheduler=self.scheduler,
-            lanes={n: SimpleNamespace(destination="d", terms=TERMS) for n in names},
-            guard=SimpleNamespace(leaks={}, in_question={}),
+            pool_connections={n: SimpleNamespace(destination="d", terms=TERMS) for n in names},
+            watchdog=SimpleNamespace(leaks={}, in_question={}),
             suspects=SimpleNamespace(has_record=lambda name: False),
-            plan=SimpleNamespace(name="default"),
+            pool_spec=SimpleNamespace(name="default"),
         )
         self.broker = SimpleNamespace(refusals={})
         self.said = SimpleNamespace(layers={}, broken={})
-        self.force = SimpleNamespace(zygote=SimpleNamespace(pid=None))
+        self.fleet = SimpleNamespace(zygote=SimpleNamespace(pid=None))
         self.queue = self
-        self.shells: dict[str, Any] = {}  # Any: pools have nothing to do with it
+        self.runners: dict[str, Any] = {}  # Any: pools have nothing to do with it
         self.state, self.started = ServiceState.RUNNING, 0.0
 
     def clock(self) -> float:
         return 1000.0
 
     def pool_of(self, connection: str) -> SimpleNamespace | None:
-        return self.shell if connection in self.shell.lanes else None
+        return self.runner if connection in self.runner.pool_connections else None
 
     def depth(self, connection: str) -> Depth:
         self.turns.did(connection)
@@ -129,7 +129,7 @@ async def test_connection_that_leaves_meanwhile_is_left_out(
     """A reload between two steps is no error."""
     gathering = asyncio.ensure_future(look())
     await asyncio.sleep(0)
-    del service.shell.lanes[f"c{MANY - 1}"]
+    del service.runner.pool_connections[f"c{MANY - 1}"]
     assert len((await gathering).queues) == MANY - 1
 
 

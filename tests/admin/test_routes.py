@@ -7,8 +7,8 @@ from aiohttp.test_utils import TestClient
 from aiohttp.web import Application, Request
 
 from supervisor.admin.routes import MAX_BODY, ROUTES
-from supervisor.admin.status import QueueState
 from supervisor.queue import DeadLetterFilter, DeliveryRecord, EventRecord, Outcome
+from supervisor.telemetry.status import QueueState
 from tests.admin.stubs import AT, StubControl, a_status, queue_status
 
 Client = TestClient[Request, Application]

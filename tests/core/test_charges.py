@@ -7,12 +7,12 @@ from typing import Any, cast
 
 import pytest
 
-from supervisor.core.child import State
 from supervisor.core.effects import ExitReason
 from supervisor.core.health import DEATHS_MOST
+from supervisor.core.lifecycle.worker_state import ProcessState
 from supervisor.core.poison import PROOF_BATCHES, QUIET_S, Standing
-from supervisor.posts import Post
-from supervisor.workers import Exit, Mark
+from supervisor.delivery.records import PoolWorker
+from supervisor.workers.process import Exit, Mark
 from tests.core.test_histories import World
 
 
@@ -23,11 +23,13 @@ def a_world() -> World:
 
 def crashed(world: World, connection: str) -> None:
     """A worker that had done all that it had died in a step of this connection."""
-    worker = cast(Any, SimpleNamespace(number=99, state=State.READY))  # Any: a stand-in
+    worker = cast(Any, SimpleNamespace(number=99, state=ProcessState.READY))  # Any: a stand-in
     # Any: nobody connects here.
-    post = Post(worker, cast(Any, None), configured=dict(world.lanes), finished=5)
+    pool_worker = PoolWorker(
+        worker, cast(Any, None), configured=dict(world.pool_connections), finished=5
+    )
     end = Exit(ExitReason.SIGNAL, "SIGSEGV", True, 0.0, None, Mark(connection, 1, None, True))
-    world.suspects.died(post, end, "evidence", is_ours=False)
+    world.suspects.died(pool_worker, end, "evidence", is_ours=False)
 
 
 @pytest.mark.parametrize("reason", [ExitReason.LEAK, ExitReason.OOM, ExitReason.LIMIT])
@@ -97,7 +99,7 @@ def test_who_fills_worker_after_worker_trips() -> None:
         world.suspects._of("a").health.went_well()
         world.now += 1.0
     assert world.suspects.blame("a").trips == 1
-    breaker = world.scheduler.lanes["a"].breaker
+    breaker = world.scheduler.schedules["a"].breaker
     assert "in a short while" in breaker.reason
     assert "workers out of memory" in breaker.reason
     assert "64 of 64 MiB used" in breaker.reason
@@ -112,7 +114,7 @@ def test_a_trip_counts_once_per_opening() -> None:
     for _ in range(4):
         crashed(world, "a")
     assert world.suspects.blame("a").trips == 1
-    world.scheduler.lanes["a"].breaker.probe_began()
+    world.scheduler.schedules["a"].breaker.probe_began()
     for _ in range(2):
         crashed(world, "a")
     assert world.suspects.blame("a").trips == 2
@@ -126,10 +128,10 @@ def test_what_dies_together_with_the_zygote_is_released_uncharged() -> None:
         world.ready(child)
     world.accept("a", 3)
     world.pump()
-    (post,) = world.posts.values()
-    (run,) = post.batches.values()
-    end = Exit(ExitReason.SIGNAL, "SIGSEGV", True, 0.0, None, Mark("a", run.id, 0, True))
-    world.suspects.died(post, end, "evidence", is_ours=True)
+    (pool_worker,) = world.pool_workers.values()
+    (batch,) = pool_worker.batches.values()
+    end = Exit(ExitReason.SIGNAL, "SIGSEGV", True, 0.0, None, Mark("a", batch.id, 0, True))
+    world.suspects.died(pool_worker, end, "evidence", is_ours=True)
     assert sorted(world.fresh["a"]) == sorted(world.accepted)
     assert not world.suspects.has_record("a")
     assert world.suspects.standing("a") is Standing.TRUSTED

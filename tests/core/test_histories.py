@@ -1,4 +1,4 @@
-"""Pool, scheduler, suspects and health together, through random histories.
+"""PoolLayout, scheduler, suspects and health together, through random histories.
 
 A small model of everything around them: a queue of numbers, workers that die
 when they run poison, a clock of our own. The invariants are those of the
@@ -19,17 +19,17 @@ from typing import Any, cast
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from supervisor.core.breaker import BreakerPolicy
-from supervisor.core.child import State
-from supervisor.core.effects import Assign, ExitReason, Isolate, Retire, Spawn, Wake
-from supervisor.core.pool import CELLS_MOST, Effect, Pool
-from supervisor.core.scheduler import Batch as Told
-from supervisor.core.scheduler import Ready, Scheduler, Terms
-from supervisor.posts import Lane, Post
+from supervisor.core.effects import Assign, ExitReason, Fork, Isolate, Retire, Wake
+from supervisor.core.lifecycle.pool_layout import CELLS_MOST, Effect, PoolLayout
+from supervisor.core.lifecycle.worker_state import ProcessState
+from supervisor.core.scheduling.breaker import BreakerPolicy
+from supervisor.core.scheduling.scheduler import BatchResult as Told
+from supervisor.core.scheduling.scheduler import Ready, Scheduler, Terms
+from supervisor.delivery.isolation import Suspects
+from supervisor.delivery.records import PoolConnection, PoolWorker
+from supervisor.delivery.settlement import InflightBatch
 from supervisor.queue import Delivery, Lease
-from supervisor.suspects import Suspects
-from supervisor.verdicts import Run
-from supervisor.workers import Exit, Mark
+from supervisor.workers.process import Exit, Mark
 
 CREDITS = 2
 #: A breaker that opens soon, so that short histories have probes in them.
@@ -66,8 +66,8 @@ class World:
     shot: Counter[int] = field(default_factory=Counter)
     accepted: set[int] = field(default_factory=set)
     starting: set[int] = field(default_factory=set)
-    posts: dict[int, Post] = field(default_factory=dict)
-    running: dict[int, Run] = field(default_factory=dict)
+    pool_workers: dict[int, PoolWorker] = field(default_factory=dict)
+    running: dict[int, InflightBatch] = field(default_factory=dict)
     wake_at: float | None = None
     deaths: int = 0
 
@@ -75,11 +75,13 @@ class World:
         self.ids = itertools.count(1)
         self.events = itertools.count(1)
         self.scheduler = Scheduler(self.look)
-        self.pool = Pool(itertools.count(1), self.slots, self.spares)
-        self.lanes: dict[str, Lane] = {}
+        self.pool = PoolLayout(itertools.count(1), self.slots, self.spares)
+        self.pool_connections: dict[str, PoolConnection] = {}
         for name in self.names:
             # Any: what a lane may reach is nothing here.
-            self.lanes[name] = Lane(name, name, {}, TERMS, None, cast(Any, None))
+            self.pool_connections[name] = PoolConnection(
+                name, name, {}, TERMS, None, cast(Any, None)
+            )
             self.fresh[name], self.alone[name], self.later[name] = [], [], []
             self.scheduler.opened(name, TERMS)
         # Any: metrics and queue are not looked at, and this world is judge and host.
@@ -94,10 +96,10 @@ class World:
         )
         self.suspects = Suspects(
             self,
-            self.lanes,
+            self.pool_connections,
             queue=nobody,
             scheduler=self.scheduler,
-            judge=cast(Any, Judge(self)),
+            settlement=cast(Any, Settlement(self)),
             metrics=nobody,
             clock=lambda: self.now,
         )
@@ -126,14 +128,14 @@ class World:
     def carry_out(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
-                case Spawn(child=child):
+                case Fork(child=child):
                     self.starting.add(child)
                 case Assign(child=child):
                     self.scheduler.worker_came(child, CREDITS)
-                    self.posts[child].slot = effect.slot
+                    self.pool_workers[child].slot = effect.slot
                 case Isolate(child=child, connection=connection):
-                    self.posts[child].only = connection
-                    self.suspects.came(self.posts[child])
+                    self.pool_workers[child].only = connection
+                    self.suspects.came(self.pool_workers[child])
                 case Retire(child=child):
                     self.retire(child)
                 case Wake(at=at):
@@ -142,45 +144,51 @@ class World:
 
     def retire(self, child: int) -> None:
         self.starting.discard(child)
-        post = self.posts.get(child)
-        if post is not None:
+        pool_worker = self.pool_workers.get(child)
+        if pool_worker is not None:
             self.scheduler.worker_left(child)
-            post.is_leaving = True
-            if not post.batches:
-                self.posts.pop(child, None)
+            pool_worker.is_leaving = True
+            if not pool_worker.batches:
+                self.pool_workers.pop(child, None)
 
     def ready(self, child: int) -> None:
         self.starting.discard(child)
-        worker = cast(Any, SimpleNamespace(number=child, state=State.READY))  # Any: a stand-in
-        self.posts[child] = Post(worker, cast(Any, None))  # Any: nobody connects here
+        worker = cast(
+            Any, SimpleNamespace(number=child, state=ProcessState.READY)
+        )  # Any: a stand-in
+        self.pool_workers[child] = PoolWorker(worker, cast(Any, None))  # Any: nobody connects here
         self.carry_out(self.pool.child_ready(child, self.now))
 
     def die(self, child: int, mark: Mark | None, reason: ExitReason, detail: str) -> None:
         self.deaths += 1
-        post = self.posts.pop(child)
+        pool_worker = self.pool_workers.pop(child)
         self.scheduler.worker_left(child)
         self.carry_out(
-            self.pool.child_gone(child, was_ready=True, has_worked=post.finished > 0, now=self.now)
+            self.pool.child_gone(
+                child, was_ready=True, has_worked=pool_worker.finished > 0, now=self.now
+            )
         )
-        runs = list(post.batches.values())
-        for run in runs:
+        batches = list(pool_worker.batches.values())
+        for batch in batches:
             self.lost.update(
-                n for n, told in zip(events_of(run), run.told, strict=True) if not told
+                n
+                for n, reported in zip(events_of(batch), batch.reported, strict=True)
+                if not reported
             )
         end = Exit(reason, detail, True, 0.0, None, mark)
-        self.suspects.died(post, end, "evidence", is_ours=False)
-        for run in runs:
-            self.finish(run)
+        self.suspects.died(pool_worker, end, "evidence", is_ours=False)
+        for batch in batches:
+            self.finish(batch)
 
-    def finish(self, run: Run) -> None:
-        del self.running[run.id]
-        told = Told(
-            delivered=run.delivered,
-            retried=run.retried,
-            retries=run.retries,
-            started=run.started,
+    def finish(self, batch: InflightBatch) -> None:
+        del self.running[batch.id]
+        reported = Told(
+            delivered=batch.delivered,
+            retried=batch.retried,
+            retries=batch.retries,
+            started=batch.started,
         )
-        self.scheduler.finished(run.connection, run.worker, told, now=self.now, jitter=0.5)
+        self.scheduler.finished(batch.connection, batch.worker, reported, now=self.now, jitter=0.5)
 
     # --- suspects.Host ---
 
@@ -190,17 +198,25 @@ class World:
     def rejoin(self, connection: str) -> None:
         self.carry_out(self.pool.rejoined(connection, self.now))
 
-    def try_again(self, post: Post, lane: Lane, run: Run, indices: tuple[int, ...]) -> Run:
-        assert not post.batches, "a trial is alone in its worker"
-        assert post.only == run.connection
-        part = run.part(next(self.ids), post.worker.number, indices, self.now, self.now + 60)
-        self.hand_over(post, part)
+    def try_again(
+        self,
+        pool_worker: PoolWorker,
+        pool_connection: PoolConnection,
+        batch: InflightBatch,
+        indices: tuple[int, ...],
+    ) -> InflightBatch:
+        assert not pool_worker.batches, "a trial is alone in its worker"
+        assert pool_worker.only == batch.connection
+        part = batch.part(
+            next(self.ids), pool_worker.worker.number, indices, self.now, self.now + 60
+        )
+        self.hand_over(pool_worker, part)
         return part
 
-    def hand_over(self, post: Post, run: Run) -> None:
-        assert post.only in (None, run.connection)
-        self.running[run.id] = post.batches[run.id] = run
-        self.sent.update(events_of(run))
+    def hand_over(self, pool_worker: PoolWorker, batch: InflightBatch) -> None:
+        assert pool_worker.only in (None, batch.connection)
+        self.running[batch.id] = pool_worker.batches[batch.id] = batch
+        self.sent.update(events_of(batch))
 
     # --- what happens ---
 
@@ -218,66 +234,66 @@ class World:
             most = self.suspects.most_events(take.connection)
             most = take.max_events if most is None else min(take.max_events, most)
             events = self.lease(take.connection, most, retries=take.retries)
-            post = self.posts.get(take.worker)
-            assert post is not None
-            assert self.suspects.may_run(take.connection, post)
+            pool_worker = self.pool_workers.get(take.worker)
+            assert pool_worker is not None
+            assert self.suspects.may_run(take.connection, pool_worker)
             if not events:
                 self.scheduler.nothing_leased(take, self.now)
                 continue
             self.scheduler.sent(take, len(events))
-            run = Run(
+            batch = InflightBatch(
                 next(self.ids), take.connection, take.connection, take.worker,
                 lease_of(take.connection, events), self.now, self.now + 60, bytearray(len(events)),
                 take.retries,
             )  # fmt: skip
-            self.hand_over(post, run)
+            self.hand_over(pool_worker, batch)
         raise AssertionError("it spins")
 
     def work(self, child: int) -> None:
         """One batch of a worker runs to its end, or to the worker's."""
-        post = self.posts[child]
-        run = next(iter(post.batches.values()))
-        numbers = events_of(run)
+        pool_worker = self.pool_workers[child]
+        batch = next(iter(pool_worker.batches.values()))
+        numbers = events_of(batch)
         bad = next((index for index, n in enumerate(numbers) if n in self.poison), None)
         if bad is not None:
-            self.die(child, self.mark(run, bad), ExitReason.SIGNAL, "SIGSEGV")
+            self.die(child, self.mark(batch, bad), ExitReason.SIGNAL, "SIGSEGV")
             return
-        run.delivered = len(numbers)
+        batch.delivered = len(numbers)
         self.delivered.update(numbers)
-        self.answered(post, run)
+        self.answered(pool_worker, batch)
 
     def refuse(self, child: int, *, alone: bool) -> None:
         """One batch of a worker has to be tried again; `alone`: each of its events by itself."""
-        post = self.posts[child]
-        run = next(iter(post.batches.values()))
-        waiting = (self.alone if alone else self.later)[run.connection]
-        waiting += [(self.now + AGAIN_S, event) for event in events_of(run)]
-        run.retried = len(run.told)
-        self.answered(post, run)
+        pool_worker = self.pool_workers[child]
+        batch = next(iter(pool_worker.batches.values()))
+        waiting = (self.alone if alone else self.later)[batch.connection]
+        waiting += [(self.now + AGAIN_S, event) for event in events_of(batch)]
+        batch.retried = len(batch.reported)
+        self.answered(pool_worker, batch)
 
-    def answered(self, post: Post, run: Run) -> None:
+    def answered(self, pool_worker: PoolWorker, batch: InflightBatch) -> None:
         """Every event of a batch has its outcome."""
-        run.told = bytearray(b"\1" * len(run.told))
-        self.attempts.update(events_of(run))
-        del post.batches[run.id]
-        post.finished += 1
-        post.idle_since = self.now
-        self.finish(run)
-        self.suspects.batch_done(post, run, 0.1, 30.0)
-        if post.is_leaving and not post.batches:
-            self.posts.pop(post.worker.number, None)
+        batch.reported = bytearray(b"\1" * len(batch.reported))
+        self.attempts.update(events_of(batch))
+        del pool_worker.batches[batch.id]
+        pool_worker.finished += 1
+        pool_worker.idle_since = self.now
+        self.finish(batch)
+        self.suspects.batch_done(pool_worker, batch, 0.1, 30.0)
+        if pool_worker.is_leaving and not pool_worker.batches:
+            self.pool_workers.pop(pool_worker.worker.number, None)
 
     def recycle(self, child: int) -> None:
         """A worker is to be replaced, once it has finished what it has."""
         self.carry_out(self.pool.recycled(child, self.now))
 
-    def mark(self, run: Run, index: int) -> Mark | None:
+    def mark(self, batch: InflightBatch, index: int) -> Mark | None:
         match self.hints:
             case "true":
-                return Mark(run.connection, run.id, index, True)
+                return Mark(batch.connection, batch.id, index, True)
             case "forged":
-                others = [other for other in self.running.values() if other is not run]
-                lie = next((other for other in others if other.worker == run.worker), run)
+                others = [other for other in self.running.values() if other is not batch]
+                lie = next((other for other in others if other.worker == batch.worker), batch)
                 return Mark(lie.connection, lie.id, 0, True)
             case _:
                 return None
@@ -307,7 +323,7 @@ class World:
         assert self.quarantined.keys() <= self.poison | unlucky
         held = [c for c in (*self.pool.slots.values(), *self.pool.cells.values()) if c is not None]
         assert len(held) == len(set(held))
-        assert set(held) | set(self.pool.spares) <= self.posts.keys()
+        assert set(held) | set(self.pool.spares) <= self.pool_workers.keys()
         wanted = [*self.pool.slots.values(), *list(self.pool.cells.values())[:CELLS_MOST]]
         assert None not in wanted or self.pool.starting or self.wake_at is not None
         for event, times in self.sent.items():
@@ -325,7 +341,9 @@ class World:
             for child in list(self.starting):
                 self.ready(child)
             self.pump()
-            busy = [child for child, post in self.posts.items() if post.batches]
+            busy = [
+                child for child, pool_worker in self.pool_workers.items() if pool_worker.batches
+            ]
             if busy:
                 self.work(busy[0])
             else:
@@ -345,30 +363,32 @@ class World:
 
 
 @dataclass
-class Judge:
+class Settlement:
     """Takes the verdicts of `Suspects` into the model's queue."""
 
     world: World
 
-    def released(self, run: Run, indices: Iterable[int] | None = None) -> None:
-        chosen = range(len(run.told)) if indices is None else indices
-        numbers = [events_of(run)[index] for index in chosen if not run.told[index]]
+    def released(self, batch: InflightBatch, indices: Iterable[int] | None = None) -> None:
+        chosen = range(len(batch.reported)) if indices is None else indices
+        numbers = [events_of(batch)[index] for index in chosen if not batch.reported[index]]
         self.world.released.update(numbers)
         tried = [n for n in numbers if self.world.attempts[n]]
-        self.world.later[run.connection] += [(self.world.now, n) for n in tried]
-        self.world.fresh[run.connection][:0] = [n for n in numbers if n not in tried]
-        self.world.scheduler.work_came(run.connection)
+        self.world.later[batch.connection] += [(self.world.now, n) for n in tried]
+        self.world.fresh[batch.connection][:0] = [n for n in numbers if n not in tried]
+        self.world.scheduler.work_came(batch.connection)
 
-    def postponed(self, run: Run, indices: Iterable[int], reason: str) -> None:
+    def postponed(self, batch: InflightBatch, indices: Iterable[int], reason: str) -> None:
         at = self.world.now + AGAIN_S
-        numbers = [events_of(run)[index] for index in indices]
+        numbers = [events_of(batch)[index] for index in indices]
         self.world.attempts.update(numbers)
-        self.world.alone[run.connection] += [(at, n) for n in numbers]
-        self.world.scheduler.work_came(run.connection)
+        self.world.alone[batch.connection] += [(at, n) for n in numbers]
+        self.world.scheduler.work_came(batch.connection)
 
-    def quarantined(self, run: Run, index: int, reason: str, exit_id: str | None) -> None:
+    def quarantined(
+        self, batch: InflightBatch, index: int, reason: str, exit_id: str | None
+    ) -> None:
         assert exit_id == "evidence"
-        event = events_of(run)[index]
+        event = events_of(batch)[index]
         self.world.attempts[event] += 1
         self.world.quarantined[event] += 1
 
@@ -378,8 +398,8 @@ def lease_of(name: str, events: list[int]) -> Lease:
     return Lease(1, name, 1e12, found)
 
 
-def events_of(run: Run) -> list[int]:
-    return [int(delivery.body) for delivery in run.lease.deliveries]
+def events_of(batch: InflightBatch) -> list[int]:
+    return [int(delivery.body) for delivery in batch.lease.deliveries]
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -395,7 +415,7 @@ def test_whatever_happens_everything_ends_as_it_should(data: st.DataObject) -> N
     )
     for _ in range(data.draw(st.integers(0, 60))):
         actions = ["accept", "pump", "tick"]
-        busy = [child for child, post in world.posts.items() if post.batches]
+        busy = [child for child, pool_worker in world.pool_workers.items() if pool_worker.batches]
         if world.starting:
             actions += ["ready", "ready", "fail"]
         serving = world.pool.children()
@@ -431,8 +451,8 @@ def test_whatever_happens_everything_ends_as_it_should(data: st.DataObject) -> N
                 world.refuse(data.draw(st.sampled_from(busy)), alone=data.draw(st.booleans()))
             case _:  # somebody outside kills it
                 child = data.draw(st.sampled_from(busy))
-                for run in world.posts[child].batches.values():
-                    world.shot.update(events_of(run))
+                for batch in world.pool_workers[child].batches.values():
+                    world.shot.update(events_of(batch))
                 world.die(child, None, ExitReason.SIGNAL, "SIGKILL")
         world.check()
     for name in world.names:

@@ -16,22 +16,22 @@ from aiohttp import web
 
 from sandbox import channel as worker_channel
 from sandbox.jail.egress import Egress
-from sandbox.protocol import Gather, ToWorkerChannel
-from supervisor.channel import Channel
-from supervisor.egress.broker import Broker, Desk, Names
+from sandbox.protocol import Collect, ToWorkerChannel
+from supervisor.egress.broker import Broker, EgressSession, Names
 from supervisor.egress.names import Unresolved
-from supervisor.egress.policy import IpAddress, Reach, allowances, host_patterns, target
+from supervisor.egress.policy import EgressPolicy, IpAddress, allowances, host_patterns, target
+from supervisor.workers.channel import Channel
 from tests.harness.waiting import until
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def reach(
+def egress_policy(
     *declared: str, network: str = "declared", allow: Sequence[str] = (), connection: str = "c"
-) -> Reach:
+) -> EgressPolicy:
     """What a connection may reach that declares these hosts."""
     allowed, blocks = allowances(allow)
-    return Reach(
+    return EgressPolicy(
         connection=connection,
         destination="trial",
         pool="default",
@@ -63,7 +63,7 @@ class Both:
     def __init__(
         self,
         names: Names,
-        reaches: Mapping[str, Reach],
+        reaches: Mapping[str, EgressPolicy],
         most_connecting: int,
         tls: ssl.SSLContext | None,
     ) -> None:
@@ -77,9 +77,9 @@ class Both:
             most_connecting=most_connecting,
         )
         self.channel = Channel(ours, self._said, self.broken.append)
-        self.desk = Desk(
+        self.egress_session = EgressSession(
             self.broker,
-            reach_of=reaches.get,
+            egress_policy_of=reaches.get,
             send=self.channel.send,
             condemn=self.condemned.append,
         )
@@ -103,7 +103,7 @@ class Both:
         """End both."""
         for session in self._sessions:
             await session.close()
-        self.desk.close()
+        self.egress_session.close()
         self.channel.close()
         await until(lambda: self._is_gone(), 10, "the worker's end has heard of it, and closed")
 
@@ -114,7 +114,7 @@ class Both:
             return True
 
     def _said(self, message: object) -> None:
-        self.desk.said(message)  # type: ignore[arg-type]  # the channel's own union
+        self.egress_session.said(message)  # type: ignore[arg-type]  # the channel's own union
 
     def _ask(self, message: object) -> None:
         self.worker.send(message)  # type: ignore[arg-type]  # the same
@@ -123,7 +123,7 @@ class Both:
         if self.lose_descriptors and descriptor is not None:
             socket.close(descriptor)
             descriptor = None
-        assert not isinstance(message, Gather), "nobody asks for evidence here"
+        assert not isinstance(message, Collect), "nobody asks for evidence here"
         self.egress.heard(message, descriptor)
 
 
@@ -136,7 +136,7 @@ async def both() -> AsyncIterator[MakeBoth]:
     made: list[Both] = []
 
     def make(
-        *reaches: Reach,
+        *reaches: EgressPolicy,
         names: Names | None = None,
         most_connecting: int = 100,
         tls: ssl.SSLContext | None = None,

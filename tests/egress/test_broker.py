@@ -19,7 +19,7 @@ from sandbox.protocol import Abandon, Connect, ProtocolError, Taken
 from supervisor.egress import broker as broker_module
 from supervisor.egress.broker import MOST_UNREAD
 from supervisor.egress.names import Resolver
-from tests.egress.conftest import Book, MakeBoth, Serve, reach
+from tests.egress.conftest import Book, MakeBoth, Serve, egress_policy
 from tests.harness.dns import NameServer
 from tests.harness.ports import free_port
 from tests.harness.proxy import ConnectProxy
@@ -65,7 +65,7 @@ def certified(ca: trustme.CA, name: str) -> ssl.SSLContext:
 async def test_kept_alive_as_by_aiohttp_itself(both: MakeBoth, serve: Serve) -> None:
     """Requests one after the other share a connection; many at once have one each, and reuse it."""
     port = await serve(hello)
-    pair = both(reach(f"127.0.0.1:{port}", allow=[f"127.0.0.1:{port}"]))
+    pair = both(egress_policy(f"127.0.0.1:{port}", allow=[f"127.0.0.1:{port}"]))
     http = pair.session()
 
     async def get() -> str:
@@ -81,7 +81,7 @@ async def test_kept_alive_as_by_aiohttp_itself(both: MakeBoth, serve: Serve) -> 
 async def test_many_connections_at_once(both: MakeBoth, serve: Serve) -> None:
     """More are asked for than a worker may have unanswered: they wait, and all are made."""
     port = await serve(hello)
-    pair = both(reach(f"127.0.0.1:{port}", allow=[f"127.0.0.1:{port}"]))
+    pair = both(egress_policy(f"127.0.0.1:{port}", allow=[f"127.0.0.1:{port}"]))
     http = pair.session()
 
     async def get() -> int:
@@ -99,7 +99,7 @@ async def test_next_address(both: MakeBoth, serve: Serve, answers: list[str]) ->
     """Where the first address leads nowhere, the next one is tried."""
     port = await serve(hello)
     pair = both(
-        reach(f"a.example:{port}", network="any", allow=["127.0.0.0/8"]),
+        egress_policy(f"a.example:{port}", network="any", allow=["127.0.0.0/8"]),
         names=Book({"a.example": answers}),
     )
     async with pair.session().get(f"http://a.example:{port}/") as answer:
@@ -111,7 +111,7 @@ async def test_tls_is_checked_in_the_worker(
 ) -> None:
     """A certificate of a trusted authority for this very name is good, and no other is."""
     port = await serve(hello, certified(ca, "a.example"))
-    where = reach(f"*.example:{port}", allow=["127.0.0.0/8"])
+    where = egress_policy(f"*.example:{port}", allow=["127.0.0.0/8"])
     names = Book({"a.example": ["127.0.0.1"], "b.example": ["127.0.0.1"]})
     good = both(where, names=names, tls=trusting)
     async with good.session().get(f"https://a.example:{port}/") as answer:
@@ -125,12 +125,12 @@ async def test_tls_is_checked_in_the_worker(
 async def test_errors_are_those_of_aiohttp(both: MakeBoth) -> None:
     """A destination sees the exceptions that it would see with sockets of its own."""
     place = f"127.0.0.1:{free_port()}"
-    pair = both(reach(place, allow=[place]))
+    pair = both(egress_policy(place, allow=[place]))
     http = pair.session()
     with pytest.raises(aiohttp.ClientConnectorError, match="Connection refused") as refused:
         await http.get(f"http://{place}/")
     assert isinstance(refused.value.os_error, ConnectionRefusedError)
-    pair = both(reach("no.example"))
+    pair = both(egress_policy("no.example"))
     with pytest.raises(aiohttp.ClientConnectorDNSError, match="there is no such host name"):
         await pair.session().get("https://no.example/")
 
@@ -144,7 +144,7 @@ async def test_slow_connects_time_out(both: MakeBoth, monkeypatch: pytest.Monkey
             return []
 
     monkeypatch.setattr(broker_module, "ANSWER_S", 0.05)
-    pair = both(reach("a.example"), names=Never())
+    pair = both(egress_policy("a.example"), names=Never())
     with pytest.raises(aiohttp.ConnectionTimeoutError):
         await pair.session().get("https://a.example/")
     assert pair.counted == {("c", "timed_out"): 1}
@@ -170,7 +170,7 @@ async def test_refused(both: MakeBoth, serve: Serve, url: str) -> None:
     """What the config does not open is refused, however it is written or resolved."""
     port = await serve(hello)
     pair = both(
-        reach("*.example:" + str(port), "localhost:" + str(port)),
+        egress_policy("*.example:" + str(port), "localhost:" + str(port)),
         names=Book(
             {
                 "localhost": ["127.0.0.1", "::1"],
@@ -194,7 +194,7 @@ async def test_redirects_are_asked_for_like_anything_else(both: MakeBoth, serve:
         raise web.HTTPFound(f"http://127.0.0.1:{inside}/")
 
     port = await serve(away)
-    pair = both(reach(f"127.0.0.1:{port}", allow=[f"127.0.0.1:{port}"]))
+    pair = both(egress_policy(f"127.0.0.1:{port}", allow=[f"127.0.0.1:{port}"]))
     with pytest.raises(aiohttp.ClientConnectorError, match="egress refused"):
         await pair.session().get(f"http://127.0.0.1:{port}/")
 
@@ -208,7 +208,7 @@ async def test_rebinding(both: MakeBoth, serve: Serve) -> None:
     server = NameServer({"a.example": [["192.0.2.1", "127.0.0.1"], ["127.0.0.1"]]}, ttl_s=0)
     resolver = Resolver([await server.start()])
     try:
-        pair = both(reach(f"a.example:{port}"), names=resolver)
+        pair = both(egress_policy(f"a.example:{port}"), names=resolver)
         for _ in range(3):
             with pytest.raises(aiohttp.ClientConnectorError, match="egress refused"):
                 await pair.session().get(f"http://a.example:{port}/")
@@ -222,7 +222,7 @@ async def test_rebinding(both: MakeBoth, serve: Serve) -> None:
 async def test_own_ports(both: MakeBoth, serve: Serve) -> None:
     """A block of addresses does not open the service's own ports, on any of this machine's."""
     port = await serve(hello)
-    pair = both(reach(network="any", allow=["127.0.0.0/8"]))
+    pair = both(egress_policy(network="any", allow=["127.0.0.0/8"]))
     pair.broker.follow(None, {port})
     for host in ("127.0.0.1", "0.0.0.0", "[::ffff:127.0.0.1]"):  # noqa: S104 - asked, not bound
         with pytest.raises(aiohttp.ClientConnectorError, match="this service itself"):
@@ -231,7 +231,7 @@ async def test_own_ports(both: MakeBoth, serve: Serve) -> None:
 
 async def test_repeated_refusals_are_not_asked_again(both: MakeBoth) -> None:
     """A batch of events for a host that is not declared costs the supervisor one question."""
-    pair = both(reach("a.example"))
+    pair = both(egress_policy("a.example"))
     http = pair.session()
     for _ in range(50):
         with pytest.raises(aiohttp.ClientConnectorError, match="not declared"):
@@ -244,12 +244,12 @@ async def test_repeated_refusals_are_not_asked_again(both: MakeBoth) -> None:
 
 async def test_asking_on_and_on_ends_the_worker(both: MakeBoth) -> None:
     """A worker that goes on asking for what it may not reach is ended for it."""
-    pair = both(reach("a.example"))
+    pair = both(egress_policy("a.example"))
     # Some are forgiven meanwhile, on a busy machine more.
     for number in range(4 * int(broker_module.MOST_REFUSALS)):
-        pair.desk.said(Connect(number, "c", f"h{number}.evil.net", 443))
+        pair.egress_session.said(Connect(number, "c", f"h{number}.evil.net", 443))
         if not number % 32:
-            await until(lambda: not pair.desk._errands, 10, "all are answered")
+            await until(lambda: not pair.egress_session._errands, 10, "all are answered")
         if pair.condemned:
             break
     assert "may not reach" in pair.condemned[0]
@@ -269,33 +269,33 @@ async def test_asking_on_and_on_ends_the_worker(both: MakeBoth) -> None:
 )
 async def test_out_of_turn(both: MakeBoth, messages: list[Connect | Taken | Abandon]) -> None:
     """What no honest worker says is a breach of protocol."""
-    pair = both(reach("a.example"))
+    pair = both(egress_policy("a.example"))
     *before, last = messages
     for message in before:
-        pair.desk.said(message)
+        pair.egress_session.said(message)
     with pytest.raises(ProtocolError):
-        pair.desk.said(last)
+        pair.egress_session.said(last)
 
 
 async def test_unread_descriptors_are_few(both: MakeBoth, serve: Serve) -> None:
     """A worker that reads nothing has few descriptors on their way, and the rest are closed."""
     port = await serve(hello)
-    pair = both(reach(f"127.0.0.1:{port}", allow=[f"127.0.0.1:{port}"]))
+    pair = both(egress_policy(f"127.0.0.1:{port}", allow=[f"127.0.0.1:{port}"]))
     sent: list[object] = []
 
     def swallow(message: object, sock: object) -> None:
         sent.append(sock)
         sock.close()  # type: ignore[attr-defined]  # a socket in all of these
 
-    pair.desk._send = swallow
+    pair.egress_session._send = swallow
     for number in range(40):
-        pair.desk.said(Connect(number, "c", "127.0.0.1", port))
+        pair.egress_session.said(Connect(number, "c", "127.0.0.1", port))
     await until(lambda: pair.counted["c", "connected"] == 40, 10, "all are connected")
     assert len(sent) == MOST_UNREAD
     for number in range(MOST_UNREAD):
-        pair.desk.said(Taken(number))
+        pair.egress_session.said(Taken(number))
     assert len(sent) == 2 * MOST_UNREAD
-    pair.desk.close()
+    pair.egress_session.close()
 
 
 async def test_too_many_connects_at_once(both: MakeBoth) -> None:
@@ -306,7 +306,7 @@ async def test_too_many_connects_at_once(both: MakeBoth) -> None:
             await asyncio.Event().wait()
             return []
 
-    pair = both(reach("a.example"), names=Never(), most_connecting=2)
+    pair = both(egress_policy("a.example"), names=Never(), most_connecting=2)
     http = pair.session()
     waiting = [asyncio.ensure_future(http.get("https://a.example/")) for _ in range(2)]
     await until(lambda: pair.broker._connecting == 2, 10, "both are under way")
@@ -324,7 +324,7 @@ async def test_too_many_connects_at_once(both: MakeBoth) -> None:
 async def test_lost_descriptors_are_told(both: MakeBoth, serve: Serve) -> None:
     """A worker that is at its limit of open files is told so, and asks again with success."""
     port = await serve(hello)
-    pair = both(reach(f"127.0.0.1:{port}", allow=[f"127.0.0.1:{port}"]))
+    pair = both(egress_policy(f"127.0.0.1:{port}", allow=[f"127.0.0.1:{port}"]))
     http = pair.session()
     pair.lose_descriptors = True
     for _ in range(200):
@@ -341,7 +341,7 @@ async def test_no_descriptor_outlives_its_worker(both: MakeBoth, serve: Serve) -
     before = open_sockets()
     for moment in range(8):
         pair = both(
-            reach(f"a.example:{port}", allow=["127.0.0.0/8"]),
+            egress_policy(f"a.example:{port}", allow=["127.0.0.0/8"]),
             names=Book({"a.example": ["127.0.0.1", "127.0.0.2"]}),
         )
         asking = [
@@ -377,7 +377,7 @@ async def test_through_a_proxy(
 ) -> None:
     """All goes through the proxy, by name and with its password, and TLS ends in the worker."""
     proxy.hosts = {"a.example:443": await serve(hello, certified(ca, "a.example"))}
-    pair = both(reach("a.example"), tls=trusting)
+    pair = both(egress_policy("a.example"), tls=trusting)
     pair.broker.follow(f"http://user:p%40ss@127.0.0.1:{proxy.port}", ())
     http = pair.session()
     ports = set()
@@ -395,7 +395,7 @@ async def test_through_a_proxy(
 
 async def test_what_a_proxy_may_answer(both: MakeBoth, proxy: ConnectProxy) -> None:
     """A proxy's refusal is told as it said it, with what to do about a password."""
-    pair = both(reach("a.example"))
+    pair = both(egress_policy("a.example"))
     pair.broker.follow(f"http://127.0.0.1:{proxy.port}", ())
     with pytest.raises(aiohttp.ClientConnectorError, match=r"407 .*sandbox\.proxy"):
         await pair.session().get("https://a.example/")
@@ -419,7 +419,7 @@ async def test_proxies_that_are_none(
     proxy.authorization = None
     proxy.hosts = {"a.example:443": await serve(hello)}
     proxy.answer = answer + (b"" if answer else b"\r\n")
-    pair = both(reach("a.example"))
+    pair = both(egress_policy("a.example"))
     pair.broker.follow(f"http://127.0.0.1:{proxy.port}", ())
     broken = aiohttp.ClientConnectorError
     request = asyncio.ensure_future(pair.session().get("https://a.example/"))
@@ -435,7 +435,7 @@ async def test_loopback_is_no_proxys_business(
 ) -> None:
     """What is allowed on this machine is connected to here: at the proxy it is something else."""
     port = await serve(hello)
-    pair = both(reach(f"127.0.0.1:{port}", allow=[f"127.0.0.1:{port}"]))
+    pair = both(egress_policy(f"127.0.0.1:{port}", allow=[f"127.0.0.1:{port}"]))
     pair.broker.follow(f"http://user:p%40ss@127.0.0.1:{proxy.port}", ())
     async with pair.session().get(f"http://127.0.0.1:{port}/") as answer:
         assert answer.status == 200

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.egress.policy import (
+    EgressPolicy,
     NotAHost,
-    Reach,
     allowances,
     host_patterns,
     kind_of,
@@ -22,17 +22,17 @@ from supervisor.egress.policy import (
 )
 
 
-def reach(
+def egress_policy(
     declared: Sequence[str] = ("api.example.com",),
     *,
     settings: Mapping[str, Any] | None = None,
     schema: Mapping[str, Any] | None = None,
     network: str = "declared",
     allow: Sequence[str] = (),
-) -> Reach:
+) -> EgressPolicy:
     """A connection's reach. Any: a destination's settings and schema."""
     allowed, blocks = allowances(allow)
-    return Reach(
+    return EgressPolicy(
         connection="website-example",
         destination="example",
         pool="default",
@@ -44,11 +44,13 @@ def reach(
     )
 
 
-def may_ask(where: Reach, host: str, port: int = 443) -> bool:
+def may_ask(where: EgressPolicy, host: str, port: int = 443) -> bool:
     return where.refusal(target(host, port)) is None
 
 
-def may_reach(where: Reach, host: str, port: int, address: str, *, is_own: bool = False) -> bool:
+def may_reach(
+    where: EgressPolicy, host: str, port: int, address: str, *, is_own: bool = False
+) -> bool:
     """Whether a host that has this address may be connected to."""
     asked = target(host, port)
     found = unmapped(ipaddress.ip_address(address))
@@ -81,7 +83,7 @@ def may_reach(where: Reach, host: str, port: int, address: str, *, is_own: bool 
 )
 def test_declared_hosts(declared: str, host: str, port: int, may: bool) -> None:
     """A declared host is that host on its port, or on those of HTTP and HTTPS; nothing beside."""
-    assert may_ask(reach([declared]), host, port) is may
+    assert may_ask(egress_policy([declared]), host, port) is may
 
 
 @pytest.mark.parametrize(
@@ -104,7 +106,7 @@ def test_declared_hosts(declared: str, host: str, port: int, may: bool) -> None:
 )
 def test_hosts_in_settings(setting: str, host: str, port: int, may: bool) -> None:
     """ "{url}" is the host that the connection's own setting names, on the port that it means."""
-    where = reach(["{url}"], settings={"url": setting})
+    where = egress_policy(["{url}"], settings={"url": setting})
     try:
         assert may_ask(where, host, port) is may
     except NotAHost:
@@ -117,9 +119,10 @@ def test_default_of_a_setting() -> None:
         "$ref": "#/$defs/Settings",
         "$defs": {"Settings": {"properties": {"url": {"default": "https://login.example.com"}}}},
     }
-    assert may_ask(reach(["{url}"], schema=schema), "login.example.com")
+    assert may_ask(egress_policy(["{url}"], schema=schema), "login.example.com")
     assert not may_ask(
-        reach(["{url}"], schema=schema, settings={"url": "https://a.example"}), "login.example.com"
+        egress_policy(["{url}"], schema=schema, settings={"url": "https://a.example"}),
+        "login.example.com",
     )
 
 
@@ -132,7 +135,7 @@ def test_default_of_a_setting() -> None:
 def test_schemas_may_be_anything(said: object) -> None:
     """Whatever a destination says of its settings, its other hosts stand."""
     schema = {"$ref": "#/$defs/Settings", "$defs": said, "properties": said}
-    assert may_ask(reach(["{url}", "api.example.com"], schema=schema), "api.example.com")
+    assert may_ask(egress_policy(["{url}", "api.example.com"], schema=schema), "api.example.com")
 
 
 @pytest.mark.parametrize(
@@ -146,8 +149,8 @@ def test_schemas_may_be_anything(said: object) -> None:
 def test_one_spelling(written: str) -> None:
     """Decimal, octal, hexadecimal, short and IPv6-mapped forms are the address that they mean."""
     assert str(target(written, 80)) == "127.0.0.1:80"
-    assert not may_ask(reach(["a.example"]), written)
-    assert not may_reach(reach(network="public"), written, 80, "127.0.0.1")
+    assert not may_ask(egress_policy(["a.example"]), written)
+    assert not may_reach(egress_policy(network="public"), written, 80, "127.0.0.1")
 
 
 @pytest.mark.parametrize(
@@ -214,7 +217,10 @@ def test_addresses_that_are_not_public(address: str, kind: str) -> None:
     found = kind_of(ipaddress.ip_address(address))
     assert found is not None
     assert kind in found
-    assert not may_reach(reach(network="public"), "a.example", 443, address) or "mapped" in kind
+    assert (
+        not may_reach(egress_policy(network="public"), "a.example", 443, address)
+        or "mapped" in kind
+    )
 
 
 @pytest.mark.parametrize(
@@ -223,7 +229,7 @@ def test_addresses_that_are_not_public(address: str, kind: str) -> None:
 def test_public_addresses(address: str) -> None:
     """The rest is public."""
     assert kind_of(ipaddress.ip_address(address)) is None
-    assert may_reach(reach(), "api.example.com", 443, address)
+    assert may_reach(egress_policy(), "api.example.com", 443, address)
 
 
 @given(st.ip_addresses(v=6))
@@ -238,7 +244,7 @@ def test_public_ipv6_is_global_unicast(address: ipaddress.IPv6Address) -> None:
 def test_mapped_addresses_are_judged_as_ipv4(address: ipaddress.IPv4Address) -> None:
     """An IPv4-mapped answer of a name server is judged as the address that it leads to."""
     mapped = f"::ffff:{address}"
-    assert may_reach(reach(), "api.example.com", 443, mapped) is (kind_of(address) is None)
+    assert may_reach(egress_policy(), "api.example.com", 443, mapped) is (kind_of(address) is None)
 
 
 @pytest.mark.parametrize(
@@ -264,7 +270,7 @@ def test_mapped_addresses_are_judged_as_ipv4(address: ipaddress.IPv4Address) -> 
 )
 def test_allow(allow: str, host: str, port: int, address: str, may: bool) -> None:
     """`allow` opens exactly what it names: a host and port by name, an address, or a block."""
-    assert may_reach(reach(allow=[allow]), host, port, address) is may
+    assert may_reach(egress_policy(allow=[allow]), host, port, address) is may
 
 
 @pytest.mark.parametrize(
@@ -280,27 +286,27 @@ def test_allow(allow: str, host: str, port: int, address: str, may: bool) -> Non
 )
 def test_networks(network: str, host: str, address: str, may: bool) -> None:
     """`public` drops the declaration, `any` the public addresses too; neither speaks multicast."""
-    assert may_reach(reach(network=network), host, 443, address) is may
+    assert may_reach(egress_policy(network=network), host, 443, address) is may
 
 
 @pytest.mark.parametrize("network", ["declared", "public", "any"])
 def test_own_ports(network: str) -> None:
     """This service's own ports are reached only where `allow` names them, by no block or mode."""
     for allow, may in (((), False), (("127.0.0.0/8",), False), (("127.0.0.1:9190",), True)):
-        where = reach(["127.0.0.1:9190"], network=network, allow=allow)
+        where = egress_policy(["127.0.0.1:9190"], network=network, allow=allow)
         assert may_reach(where, "127.0.0.1", 9190, "127.0.0.1", is_own=True) is may
 
 
 def test_refusals_say_what_to_do() -> None:
     """A refusal names what was asked, who does not declare it, and the line that opens it."""
-    text = reach(["api.example.com", "{url}"]).refusal(target("evil.net", 8443))
+    text = egress_policy(["api.example.com", "{url}"]).refusal(target("evil.net", 8443))
     assert text == (
         "egress refused: evil.net:8443 is not declared by example, which declares "
         "api.example.com, {url}; if it should be reached, add "
         '"evil.net:8443" to pools.default.allow'
     )
     asked = target("api.example.com", 443)
-    text = reach().address_refusal(asked, ipaddress.ip_address("10.0.0.5"), is_own=False)
+    text = egress_policy().address_refusal(asked, ipaddress.ip_address("10.0.0.5"), is_own=False)
     assert text == (
         "egress refused: api.example.com:443 is at 10.0.0.5, which is a private address, not a "
         'public one; if it should be reached, add "10.0.0.5:443" to pools.default.allow'

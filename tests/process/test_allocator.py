@@ -13,7 +13,7 @@ import pytest
 #: then many of these, between small ones that stay. Prints resident bytes before and after.
 SCRIPT = """
 import os, sys
-from supervisor import allocator
+from supervisor.runtime import allocator
 
 if sys.argv[1] == "settled":
     allocator.settle()

@@ -12,7 +12,7 @@ import msgspec
 import psutil
 import pytest
 
-from supervisor.admin.status import BlameStatus
+from supervisor.telemetry.status import BlameStatus
 from tests.conftest import StartService
 from tests.harness.service import RunningService, writable
 from tests.harness.sink import SinkProcess

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from supervisor.config import builtin_destinations
 from supervisor.tapes.tape import Tape, read
-from tests.cli.test_replay import replaying
+from tests.commands.test_replay import replaying
 from tests.conftest import StartService
 from tests.process.client import post
 

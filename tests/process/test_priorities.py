@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
-from supervisor.processes import can_hasten
-from supervisor.workers import NICE
+from supervisor.workers.process import NICE
+from supervisor.workers.resources.procfs import can_hasten
 from tests.conftest import StartService
 from tests.harness.waiting import wait_until
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from supervisor.core.governor import GROWTH, LEAST_AT_ONCE, LEAST_PER_S, RECENT_S
+from supervisor.core.scheduling.retry_governor import GROWTH, LEAST_AT_ONCE, LEAST_PER_S, RECENT_S
 from tests.conftest import StartService
 from tests.harness.endpoints import EndpointsProcess
 from tests.harness.ports import free_port

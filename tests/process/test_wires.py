@@ -10,12 +10,12 @@ from pathlib import Path
 import uvloop
 
 from sandbox.protocol import FromWorker, FromWorkerChannel, Limits, Spawn, Withheld
-from supervisor.output import Printed
-from supervisor.premises import Premises
-from supervisor.processes import children
-from supervisor.workers import Exit, Worker
-from supervisor.workforce import Workforce
-from supervisor.zygote import Zygote
+from supervisor.workers.fleet import WorkerFleet
+from supervisor.workers.output import Printed
+from supervisor.workers.process import Exit, Worker
+from supervisor.workers.resources.procfs import children
+from supervisor.workers.resources.provision import WorkerResources
+from supervisor.workers.zygote import Zygote
 
 #: Files that are opened in each turn of the loop, and turns: more than there are numbers to close.
 FILES_A_TURN, TURNS = 16, 12
@@ -32,7 +32,7 @@ class Barren(Zygote):
 
 
 class Bereaved:
-    """Who asked for the worker. Implements `workers.Listener`."""
+    """Who asked for the worker. Implements `process.Listener`."""
 
     def __init__(self) -> None:
         self.ends: list[Exit] = []
@@ -85,10 +85,10 @@ def test_a_worker_that_could_not_be_forked_costs_nobody_a_descriptor(tmp_path: P
     opened: list[int] = []
 
     async def lose_one(bereaved: Bereaved) -> list[int]:
-        force = Workforce(Premises.of_command(tmp_path))
-        force.zygote = Barren(force._answered)
-        force.spared = set(children())  # those of other tests in this process
-        force.spawn(order(), bereaved)
+        fleet = WorkerFleet(WorkerResources.of_command(tmp_path))
+        fleet.zygote = Barren(fleet._answered)
+        fleet.spared = set(children())  # those of other tests in this process
+        fleet.spawn(order(), bereaved)
         for _ in range(TURNS):
             opened.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(FILES_A_TURN))
             await asyncio.sleep(0)

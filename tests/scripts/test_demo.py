@@ -15,7 +15,7 @@ import pytest
 
 from scripts.demo import shop
 from supervisor.config import builtin_destinations, load
-from supervisor.router import EVENT_TYPES
+from supervisor.ingest.router import EVENT_TYPES
 from supervisor.tapes.authority import Authority
 from tests.harness.waiting import wait_until
 

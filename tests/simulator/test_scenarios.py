@@ -13,7 +13,7 @@ from scripts.simulator.destinations import Healthy
 from scripts.simulator.engine import Connection, Guard, Simulation
 from scripts.simulator.figures import Result, percentile_s
 from scripts.simulator.scenarios import Outage
-from supervisor.core.governor import LEAST_PER_S
+from supervisor.core.scheduling.retry_governor import LEAST_PER_S
 
 
 def healthy_p99_s(result: Result, sick: str | None = None) -> float:

@@ -10,8 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from supervisor.clock import Clock
-from supervisor.core.ordering import UserOrder
+from supervisor.core.scheduling.user_order import UserOrder
 from supervisor.queue import Delivery, Lease, QueueUnavailable
 from supervisor.queue.sqlite.backlog import ConnectionBacklog
 from supervisor.queue.sqlite.chunk_progress import Chunk
@@ -27,6 +26,7 @@ from supervisor.queue.sqlite.refill import (
 )
 from supervisor.queue.sqlite.retry_heap import RetryEntry
 from supervisor.queue.sqlite.store import Store
+from supervisor.runtime.clock import Clock
 
 
 class Acquisition:

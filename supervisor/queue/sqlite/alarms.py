@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Callable
 from heapq import heappop, heappush
 
-from supervisor.clock import Clock
 from supervisor.queue.sqlite.backlog import ConnectionBacklog
+from supervisor.runtime.clock import Clock
 
 
 class Alarms:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from operator import add
 
-from supervisor.core.ordering import UserOrder
+from supervisor.core.scheduling.user_order import UserOrder
 from supervisor.queue import ConnectionSpec
 from supervisor.queue.sqlite.chunk_progress import ChunkProgress, LogWindow
 from supervisor.queue.sqlite.counters import COUNTERS, DEAD_LETTER_BYTES, PENDING_BYTES

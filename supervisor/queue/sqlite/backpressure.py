@@ -7,8 +7,8 @@ others are still taken. Reads memory only.
 
 from __future__ import annotations
 
-from supervisor.clock import Clock
 from supervisor.queue.sqlite.memory import QueueMemory
+from supervisor.runtime.clock import Clock
 
 #: Part of `max_pending` up to which any source may fill the queue.
 OPEN_TO_ALL = 0.95

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from supervisor.clock import Clock
 from supervisor.config import QueueConfig
 from supervisor.queue import (
     Books,
@@ -43,7 +42,8 @@ from supervisor.queue.sqlite.counters import COUNTERS, DEAD_LETTER_BYTES, books_
 from supervisor.queue.sqlite.dedupe.index import DedupeIndex
 from supervisor.queue.sqlite.delivery_locations import with_locations
 from supervisor.queue.sqlite.find import find
-from supervisor.queue.sqlite.journal import Committed, Journal, PendingAppend
+from supervisor.queue.sqlite.intake import Committed, PendingAppend
+from supervisor.queue.sqlite.journal import Journal
 from supervisor.queue.sqlite.leases import LeaseTable
 from supervisor.queue.sqlite.maintenance import Maintenance
 from supervisor.queue.sqlite.memory import QueueMemory
@@ -52,6 +52,7 @@ from supervisor.queue.sqlite.promotion import Promotion
 from supervisor.queue.sqlite.schema import StateDirLock, is_present, last_seen, prepare
 from supervisor.queue.sqlite.settlement import LeaseSettlement
 from supervisor.queue.sqlite.store import Store
+from supervisor.runtime.clock import Clock
 
 __all__ = ["SqliteQueue", "is_present", "last_seen", "read_books"]
 

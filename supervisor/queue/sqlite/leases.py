@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from heapq import heappop, heappush
 
-from supervisor.core.ordering import Place, UserOrder
+from supervisor.core.scheduling.user_order import Place, UserOrder
 from supervisor.queue import Delivered, Delivery, Lease, LeaseExpired, Release, Verdict
 from supervisor.queue.sqlite.active_lease import ActiveLease, LeaseSegment
 from supervisor.queue.sqlite.backlog import ConnectionBacklog

@@ -13,7 +13,6 @@ from functools import partial
 
 import structlog
 
-from supervisor.clock import Clock
 from supervisor.config import QueueConfig
 from supervisor.queue import DeadLetterFilter, QueueUnavailable, Selection
 from supervisor.queue.sqlite import dead_letters, eviction
@@ -32,6 +31,7 @@ from supervisor.queue.sqlite.memory import QueueMemory
 from supervisor.queue.sqlite.promotion import Promotion
 from supervisor.queue.sqlite.settlement import GONE
 from supervisor.queue.sqlite.store import Store, WriteJob
+from supervisor.runtime.clock import Clock
 
 _log = structlog.get_logger(__name__)
 

@@ -15,7 +15,9 @@ from supervisor.queue.sqlite.backlog import ConnectionBacklog
 from supervisor.queue.sqlite.chunk_progress import Chunk, ChunkProgress, leased_in
 from supervisor.queue.sqlite.counters import COUNTERS
 from supervisor.queue.sqlite.eviction import Compacted, Evicted
-from supervisor.queue.sqlite.journal import Deltas, Journal, UnwrittenRetry, WrittenChunk
+from supervisor.queue.sqlite.intake import WrittenChunk
+from supervisor.queue.sqlite.journal import Journal, UnwrittenRetry
+from supervisor.queue.sqlite.ledger import Deltas
 from supervisor.queue.sqlite.payload_cache import PayloadCache
 from supervisor.queue.sqlite.refill import LogPage, StoredChunk, StoredConnection
 from supervisor.queue.sqlite.retry_heap import RetryBudget, RetryEntry

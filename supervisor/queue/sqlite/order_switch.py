@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from supervisor.clock import Clock
-from supervisor.core.ordering import UserOrder
+from supervisor.core.scheduling.user_order import UserOrder
 from supervisor.queue.sqlite.backlog import ConnectionBacklog
 from supervisor.queue.sqlite.exclusion import without_leases
 from supervisor.queue.sqlite.leases import LeaseTable
 from supervisor.queue.sqlite.parked import EndOrderJob, OrderStart, StartOrderJob
 from supervisor.queue.sqlite.promotion import Promotion
 from supervisor.queue.sqlite.store import Store
+from supervisor.runtime.clock import Clock
 
 
 class OrderSwitch:

@@ -12,13 +12,13 @@ from itertools import islice
 
 import structlog
 
-from supervisor.clock import Clock
 from supervisor.queue import QueueUnavailable
 from supervisor.queue.sqlite.backlog import ConnectionBacklog
 from supervisor.queue.sqlite.memory import QueueMemory
 from supervisor.queue.sqlite.parked import PROMOTED, ConnectionUser, PromoteJob
 from supervisor.queue.sqlite.retry_heap import RetryEntry
 from supervisor.queue.sqlite.store import Store
+from supervisor.runtime.clock import Clock
 
 _log = structlog.get_logger(__name__)
 

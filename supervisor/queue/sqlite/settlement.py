@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from supervisor.core.ordering import UserOrder
+from supervisor.core.scheduling.user_order import UserOrder
 from supervisor.queue import (
     Bury,
     Delivered,
@@ -42,8 +42,8 @@ from supervisor.queue.sqlite.journal import (
     RETRY_FROM_CHUNK,
     Journal,
     UnwrittenRetry,
-    history_size,
 )
+from supervisor.queue.sqlite.ledger import history_size
 from supervisor.queue.sqlite.memory import QueueMemory
 from supervisor.queue.sqlite.schema import PARKED
 

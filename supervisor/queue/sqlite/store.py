@@ -21,9 +21,10 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 import structlog
 
-from supervisor.clock import Clock
 from supervisor.queue import QueueUnavailable
-from supervisor.queue.sqlite.journal import Committed, Journal, Meta, RepeatDetector, write
+from supervisor.queue.sqlite.intake import Committed, RepeatDetector
+from supervisor.queue.sqlite.journal import Journal, write
+from supervisor.queue.sqlite.ledger import Meta
 from supervisor.queue.sqlite.schema import (
     DiskReserve,
     checkpoint,
@@ -37,6 +38,7 @@ from supervisor.queue.sqlite.schema import (
     open_writer,
 )
 from supervisor.queue.sqlite.thread import DatabaseThread
+from supervisor.runtime.clock import Clock
 
 _log = structlog.get_logger(__name__)
 

@@ -1,0 +1,60 @@
+"""Whose turn it is: fair queueing by virtual time.
+
+Each connection has a time at which its next turn begins: that of its last one,
+moved on by the events that it sent, divided by its weight. The earliest is
+next. That is what deficit round robin comes close to; here it holds to the
+event whatever the sizes of batches are, a batch waits for one of each other
+connection and not for a whole round, and a decision costs the logarithm of how
+many wait. Who was away begins now: nobody saves up turns.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+
+from supervisor.core.scheduling.connection import ConnectionSchedule
+
+
+@dataclass(slots=True)
+class FairQueue:
+    """Those that wait for their turn, earliest first; of equals, who came first."""
+
+    now: float = 0.0
+    _places: list[tuple[float, int, ConnectionSchedule]] = field(default_factory=list)
+    _tickets: int = 0
+    _left: int = 0
+
+    def enter(self, schedule: ConnectionSchedule) -> None:
+        """It has something to send; nothing happens where it waits already."""
+        if schedule.ticket is not None:
+            return
+        schedule.turn = max(schedule.turn, self.now)
+        self._tickets += 1
+        schedule.ticket = self._tickets
+        heapq.heappush(self._places, (schedule.turn, schedule.ticket, schedule))
+
+    def leave(self, schedule: ConnectionSchedule) -> None:
+        """It waits no more; its place is thrown away when it comes up."""
+        if schedule.ticket is not None:
+            schedule.ticket = None
+            self._left += 1
+            if self._left > len(self._places) // 2:
+                self._places = [place for place in self._places if place[2].ticket == place[1]]
+                heapq.heapify(self._places)
+                self._left = 0
+
+    def take(self) -> ConnectionSchedule | None:
+        """The next one, which does not wait any more."""
+        while self._places:
+            _, ticket, schedule = heapq.heappop(self._places)
+            if schedule.ticket != ticket:
+                self._left -= 1
+                continue
+            schedule.ticket = None
+            return schedule
+        return None
+
+    def begin(self, schedule: ConnectionSchedule) -> None:
+        """It has its turn now: nobody who comes from here on is earlier."""
+        self.now = max(self.now, schedule.turn)

@@ -1,0 +1,77 @@
+"""From the end of a worker and the batches that it had to one record of who is to blame.
+
+Pure but for reading the message ids out of the events. What the marker page
+says is a hint: it decides whose name is on the record, never alone what
+becomes of an event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from supervisor.delivery.records import PoolWorker
+from supervisor.delivery.settlement import InflightBatch
+from supervisor.diagnostics.exit_record import worker_exit
+from supervisor.diagnostics.exits import MAX_EVENTS, ExitRecord
+from supervisor.workers.process import Exit
+
+#: Longest message id in a record, in characters.
+_MAX_ID = 200
+
+
+class _Named(msgspec.Struct, frozen=True):
+    messageId: str = ""
+
+
+def exit_record(pool: str, pool_worker: PoolWorker, end: Exit) -> ExitRecord:
+    """The record of a worker; it may have reported on some of the batches that it had."""
+    worker, batches = pool_worker.worker, list(pool_worker.batches.values())
+    connections = sorted({batch.connection for batch in batches})
+    marked = marked_event(end, batches)
+    blamed = end.connection
+    if blamed is None:
+        blamed = connections[0] if len(connections) == 1 else pool_worker.only
+    pool_connection = None if blamed is None else pool_worker.configured.get(blamed)
+    event = None if marked is None else _message_id(*marked)
+    events = [] if event is None else [event]
+    for batch in batches:
+        for index, reported in enumerate(batch.reported):
+            if len(events) < MAX_EVENTS and not reported and marked != (batch, index):
+                events.append(_message_id(batch, index))
+    return worker_exit(
+        pool,
+        worker,
+        end,
+        connection=blamed,
+        destination=None if pool_connection is None else pool_connection.destination,
+        connections=tuple(connections),
+        event=event,
+        events=tuple(events),
+        unreported=sum(batch.unreported for batch in batches),
+        snapshot=pool_worker.snapshot,
+    )
+
+
+def marked_event(end: Exit, batches: Sequence[InflightBatch]) -> tuple[InflightBatch, int] | None:
+    """The batch and the index in it that the step worked on which ran to the end, where known."""
+    mark = end.mark
+    if mark is None or not mark.is_running or mark.event is None:
+        return None
+    for batch in batches:
+        if (
+            batch.connection == mark.connection
+            and batch.id & 0xFFFFFFFF == mark.batch
+            and mark.event < len(batch.reported)
+        ):
+            return batch, mark.event
+    return None
+
+
+def _message_id(batch: InflightBatch, index: int) -> str:
+    try:
+        found = msgspec.json.decode(batch.lease.deliveries[index].body, type=_Named).messageId
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""  # the tracking API takes no such event: a record is no place to fail over one
+    return found[:_MAX_ID]

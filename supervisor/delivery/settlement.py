@@ -1,0 +1,315 @@
+"""From what was said of a batch, or was not said, to verdicts in the queue.
+
+A returned batch and a dead worker go through here alike: every delivery of a
+batch gets one verdict, exactly once, and the metrics hear of it. Must not know
+workers, slots or turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+import structlog
+
+from sandbox import protocol
+from sandbox.protocol import Outcomes, ProtocolError
+from supervisor.core.scheduling.retry import RetryPolicy, next_attempt_s
+from supervisor.queue import (
+    Bury,
+    Delivered,
+    Lease,
+    LeaseExpired,
+    Outcome,
+    Postpone,
+    Queue,
+    Release,
+    Unsupported,
+    Verdict,
+)
+from supervisor.runtime.clock import Clock
+from supervisor.telemetry.metrics import Metrics
+
+_log = structlog.get_logger(__name__)
+
+#: Longest Retry-After that is believed, in seconds; what asks for more asks for nonsense.
+MAX_RETRY_AFTER_S = 7 * 86400.0
+
+#: Causes that say: less at once.
+_CONGESTED = frozenset({protocol.THROTTLED, protocol.TIMEOUT, protocol.CONNECT})
+
+_DELIVERED, _UNSUPPORTED, _RELEASE = Delivered(), Unsupported(), Release()
+
+
+@dataclass(slots=True)
+class InflightBatch:
+    """A batch that a worker has. Times are seconds of the service's clock.
+
+    `places` are the indices of its deliveries in the lease where it is but a part
+    of what was leased: a trial.
+    """
+
+    id: int
+    connection: str
+    destination: str
+    worker: int
+    lease: Lease
+    started: float
+    deadline: float
+    reported: bytearray
+    retries: bool = False
+    delivered: int = 0
+    failed: int = 0
+    retried: int = 0
+    congested: int = 0
+    spoiled: int = 0
+    why: str = ""
+    places: tuple[int, ...] | None = None
+
+    @property
+    def unreported(self) -> int:
+        """Deliveries of which nothing was said yet."""
+        return self.reported.count(0)
+
+    def place(self, index: int) -> int:
+        """Where a delivery of this batch stands in what was leased."""
+        return index if self.places is None else self.places[index]
+
+    def part(
+        self, id: int, worker: int, indices: tuple[int, ...], started: float, deadline: float
+    ) -> InflightBatch:
+        """Some of its deliveries once more, as a batch of their own."""
+        lease = self.lease
+        return InflightBatch(
+            id,
+            self.connection,
+            self.destination,
+            worker,
+            msgspec.structs.replace(lease, deliveries=[lease.deliveries[i] for i in indices]),
+            started,
+            deadline,
+            bytearray(len(indices)),
+            places=indices,
+        )
+
+
+class Settlement:
+    """Gives verdicts and sees that the queue takes them, in order.
+
+    `asked_to_wait(connection, until)` hears of Retry-After; `on_settled()` is
+    called when nothing is left that the queue has not taken.
+    """
+
+    def __init__(
+        self,
+        *,
+        queue: Queue,
+        metrics: Metrics,
+        clock: Clock,
+        retry: RetryPolicy,
+        retry_after: Callable[[str, float], None],
+        on_settled: Callable[[], None],
+    ) -> None:
+        self.retry = retry
+        self._queue = queue
+        self._metrics = metrics
+        self._clock = clock
+        self._retry_after = retry_after
+        self._on_settled = on_settled
+        self._waiting: deque[tuple[Lease, list[tuple[int, Verdict]]]] = deque()
+        self._settling: asyncio.Task[None] | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """The queue has taken every verdict."""
+        return self._settling is None and not self._waiting
+
+    def outcomes(self, batch: InflightBatch, message: Outcomes) -> None:
+        """Take what a worker says. Raises ProtocolError for nonsense; what came before it holds."""
+        verdicts: list[tuple[int, Verdict]] = []
+        reported = batch.reported
+        size = len(reported)
+        now = self._clock()
+        try:
+            for index, code, detail, after_s in message.outcomes:
+                if not 0 <= index < size:
+                    raise ProtocolError(f"outcome of event {index} in a batch of {size}")
+                if reported[index]:
+                    continue
+                if code == protocol.DELIVERED:
+                    verdict: Verdict = _DELIVERED
+                else:
+                    verdict = self._verdict(batch, index, code, detail, after_s, now)
+                reported[index] = 1
+                verdicts.append((index, verdict))
+        finally:
+            self._pass(batch, verdicts)
+
+    def released(self, batch: InflightBatch, indices: Iterable[int] | None = None) -> None:
+        """As if they were never sent: those named, or all of which nothing was said."""
+        if indices is None:
+            indices = [index for index, reported in enumerate(batch.reported) if not reported]
+        self._pass(batch, [(index, _RELEASE) for index in indices])
+
+    def postponed(self, batch: InflightBatch, indices: Iterable[int], reason: str) -> None:
+        """Their worker died, and it is not found out whose fault it was: each alone, later."""
+        now = self._clock()
+        batch.why = reason
+        self._pass(
+            batch,
+            [
+                (index, self._again(batch, index, reason, None, now, alone=True))
+                for index in indices
+            ],
+        )
+
+    def quarantined(
+        self, batch: InflightBatch, index: int, reason: str, exit_id: str | None
+    ) -> None:
+        """It kills whoever runs it; `exit_id` names the evidence."""
+        self._pass(batch, [(index, Bury(Outcome.QUARANTINED, reason, exit_id))])
+
+    def unsent(self, lease: Lease) -> None:
+        """There was nobody to send it to after all."""
+        self._settle(lease, [(index, _RELEASE) for index in range(len(lease.deliveries))])
+
+    def _verdict(
+        self,
+        batch: InflightBatch,
+        index: int,
+        code: int,
+        detail: str,
+        after_s: float | None,
+        now: float,
+    ) -> Verdict:
+        if len(detail) > protocol.MAX_DETAIL:
+            raise ProtocolError(f"a reason of {len(detail)} characters")
+        reason = detail or "no reason given"
+        match code:
+            case protocol.UNSUPPORTED:
+                return _UNSUPPORTED
+            case protocol.FAILED:
+                return Bury(Outcome.FAILED, reason)
+            case (
+                protocol.RETRY
+                | protocol.RETRY_ALONE
+                | protocol.THROTTLED
+                | protocol.TIMEOUT
+                | protocol.CONNECT
+                | protocol.SERVER
+            ):
+                batch.why = reason
+                if code in _CONGESTED or after_s is not None:
+                    batch.congested += 1
+                if after_s is not None and 0 < after_s <= MAX_RETRY_AFTER_S:
+                    self._retry_after(batch.connection, now + after_s)
+                else:
+                    after_s = None
+                alone = code == protocol.RETRY_ALONE
+                batch.spoiled += alone
+                return self._again(batch, index, reason, after_s, now, alone=alone)
+            case _:
+                raise ProtocolError(f"outcome {code}")
+
+    def _again(
+        self,
+        batch: InflightBatch,
+        index: int,
+        reason: str,
+        after_s: float | None,
+        now: float,
+        *,
+        alone: bool = False,
+    ) -> Verdict:
+        """Another attempt, or none where the retry window is over."""
+        delivery = batch.lease.deliveries[index]
+        began = batch.started if delivery.first_attempt_at is None else delivery.first_attempt_at
+        delay = next_attempt_s(
+            self.retry,
+            attempt=delivery.attempt,
+            jitter=random.random(),  # noqa: S311 - spreads load, guards nothing
+            since_first_s=now - began,
+            retry_after_s=after_s,
+        )
+        if delay is None:
+            return Bury(Outcome.FAILED, f"retry window is over; last error: {reason}")
+        return Postpone(delay, reason, alone)
+
+    def _pass(self, batch: InflightBatch, verdicts: list[tuple[int, Verdict]]) -> None:
+        if verdicts:
+            places = batch.places
+            self._settle(
+                batch.lease,
+                verdicts
+                if places is None
+                else [(places[index], verdict) for index, verdict in verdicts],
+            )
+            self._count(batch, verdicts)
+
+    def _count(self, batch: InflightBatch, verdicts: list[tuple[int, Verdict]]) -> None:
+        """Tell the metrics, one call for each kind that occurs."""
+        results: Counter[str] = Counter()
+        outcomes: Counter[tuple[str, bool]] = Counter()
+        deliveries = batch.lease.deliveries
+        received = []
+        first = 0
+        for index, verdict in verdicts:
+            delivery = deliveries[index]
+            if verdict is _DELIVERED:
+                received.append(delivery.received_at)
+                first += delivery.attempt == 1
+                continue
+            match verdict:
+                case Delivered():
+                    pass  # there is but one, and it was counted above
+                case Unsupported():
+                    results["unsupported"] += 1
+                    outcomes["unsupported", delivery.attempt == 1] += 1
+                case Bury():
+                    results[
+                        "quarantined" if verdict.outcome is Outcome.QUARANTINED else "failed"
+                    ] += 1
+                    outcomes[verdict.outcome.value, delivery.attempt == 1] += 1
+                case Postpone():
+                    results["retry"] += 1
+                case Release():
+                    pass
+        if received:
+            results["delivered"] = len(received)
+            outcomes["delivered", True], outcomes["delivered", False] = first, len(received) - first
+            # Receipt is wall time, so this is too: the histogram is of what a sender sees.
+            self._metrics.delivery_seconds(batch.connection, received, time.time())
+        batch.delivered += results["delivered"]
+        batch.failed += results["failed"] + results["unsupported"]
+        batch.retried += results["retry"]
+        for result, n in results.items():
+            if n:
+                self._metrics.attempt(batch.connection, result, n)
+        for (outcome, is_first), n in outcomes.items():
+            attempt: Literal["first", "retry"] = "first" if is_first else "retry"
+            if n:
+                self._metrics.outcome(batch.connection, batch.destination, outcome, attempt, n)
+
+    def _settle(self, lease: Lease, verdicts: list[tuple[int, Verdict]]) -> None:
+        self._waiting.append((lease, verdicts))
+        if self._settling is None:
+            self._settling = asyncio.get_running_loop().create_task(self._settle_all())
+
+    async def _settle_all(self) -> None:
+        try:
+            while self._waiting:
+                lease, verdicts = self._waiting.popleft()
+                try:
+                    await self._queue.settle(lease, verdicts)
+                except LeaseExpired:
+                    # They are pending again and will be sent once more: repeats, not losses.
+                    _log.warning("lease_expired", connection=lease.connection, n=len(verdicts))
+        finally:
+            self._settling = None
+            self._on_settled()

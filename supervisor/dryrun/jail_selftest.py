@@ -1,0 +1,123 @@
+"""The jail's self-test: a worker tries the attack list against its own jail.
+
+Owns what there is to attack, and the worker that tries. The list, and what
+stops what, are the sandbox's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import tempfile
+from dataclasses import dataclass, field
+
+import msgspec
+
+from sandbox.protocol import FromWorker, FromWorkerChannel, JailTried, ProtocolError, TryJail
+from supervisor.core.effects import ExitReason
+from supervisor.workers.fleet import WorkerFleet
+from supervisor.workers.output import Printed
+from supervisor.workers.process import Exit, Worker
+from supervisor.workers.spawn import PoolSpec
+
+#: Seconds that all attempts together may take.
+TIMEOUT_S = 60.0
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One attack: `error` is what it ended with, empty where it got through.
+
+    `layers` are those in force that stop it by themselves, by the jail's own table.
+    """
+
+    attack: str
+    error: str
+    layers: tuple[str, ...]
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it came to nothing."""
+        return bool(self.error)
+
+
+class SelftestFailed(Exception):
+    """The worker did not finish its attempts; the text says why."""
+
+
+async def try_jail(fleet: WorkerFleet, pool_spec: PoolSpec) -> list[Attempt]:
+    """Have a worker of `pool_spec` try. Raises SelftestFailed."""
+    with (
+        tempfile.TemporaryDirectory(prefix="bulkhead-jail-") as made,
+        socket.create_server(("127.0.0.1", 0)) as port,
+    ):
+        listener = _SelftestListener(TryJail(made, _victim(made), port.getsockname()[1]))
+        order = pool_spec.order(
+            next(fleet.numbers), f"{pool_spec.name}#jail", declare=True, destinations=()
+        )
+        worker = fleet.spawn(order, listener)
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                end = await listener.ended
+        except TimeoutError:
+            worker.kill(ExitReason.TIMEOUT, f"no answer within {TIMEOUT_S:g} s")
+            end = await listener.ended
+        if listener.answer is None:
+            raise SelftestFailed(f"the worker that tries ended first ({end.reason}: {end.detail})")
+        return [
+            Attempt(attack, _text(code), tuple(layers))
+            for attack, code, layers in listener.answer.attempts
+        ]
+
+
+def _victim(folder: str) -> str:
+    """A file for anybody: it is the jail that has to stop a worker, and no mode of ours."""
+    path = os.path.join(folder, "victim")
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+    os.chmod(path, 0o666)  # noqa: S103 - see above
+    os.chmod(folder, 0o777)  # noqa: S103 - see above
+    return path
+
+
+def _text(code: int) -> str:
+    if code < 0:
+        return f"signal {-code}"
+    return f"{errno.errorcode.get(code, code)}: {os.strerror(code)}" if code else ""
+
+
+@dataclass(slots=True)
+class _SelftestListener:
+    """The worker that tries. Implements `process.Listener`."""
+
+    request: TryJail
+    answer: JailTried | None = None
+    ended: asyncio.Future[Exit] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+    def ready(self, worker: Worker, credits: int, layers: dict[str, str]) -> None:
+        """Its jail is up."""
+        worker.send(self.request)
+
+    def said(self, worker: Worker, message: FromWorker) -> None:
+        """`JailTried`, once."""
+        if not isinstance(message, JailTried) or self.answer is not None:
+            raise ProtocolError(f"{type(message).__name__} from a worker that tries its jail")
+        self.answer = message
+        worker.retire(ExitReason.DRAIN)
+
+    def asked(self, worker: Worker, message: FromWorkerChannel) -> None:
+        """It has no connections."""
+        raise ProtocolError(f"{type(message).__name__} from a worker that tries its jail")
+
+    def printed(self, worker: Worker, printed: Printed) -> None:
+        """Its attempts print nothing that anybody wants."""
+
+    def vacated(self, worker: Worker) -> None:
+        """Nobody takes its place."""
+
+    def gone(self, worker: Worker, end: Exit) -> None:
+        """The last word."""
+        if not self.ended.done():
+            self.ended.set_result(end)
