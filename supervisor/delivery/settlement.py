@@ -22,8 +22,9 @@ from sandbox import protocol
 from sandbox.protocol import Outcomes, ProtocolError
 from supervisor.core.scheduling.retry import RetryPolicy, next_attempt_s
 from supervisor.queue import (
-    Bury,
+    DeadLettered,
     Delivered,
+    Disposition,
     Lease,
     LeaseExpired,
     Outcome,
@@ -31,7 +32,6 @@ from supervisor.queue import (
     Queue,
     Release,
     Unsupported,
-    Verdict,
 )
 from supervisor.runtime.clock import Clock
 from supervisor.telemetry.metrics import Metrics
@@ -122,7 +122,7 @@ class Settlement:
         self._clock = clock
         self._retry_after = retry_after
         self._on_settled = on_settled
-        self._waiting: deque[tuple[Lease, list[tuple[int, Verdict]]]] = deque()
+        self._waiting: deque[tuple[Lease, list[tuple[int, Disposition]]]] = deque()
         self._settling: asyncio.Task[None] | None = None
 
     @property
@@ -132,7 +132,7 @@ class Settlement:
 
     def outcomes(self, batch: InflightBatch, message: Outcomes) -> None:
         """Take what a worker says. Raises ProtocolError for nonsense; what came before it holds."""
-        verdicts: list[tuple[int, Verdict]] = []
+        verdicts: list[tuple[int, Disposition]] = []
         reported = batch.reported
         size = len(reported)
         now = self._clock()
@@ -143,7 +143,7 @@ class Settlement:
                 if reported[index]:
                     continue
                 if code == protocol.DELIVERED:
-                    verdict: Verdict = _DELIVERED
+                    verdict: Disposition = _DELIVERED
                 else:
                     verdict = self._verdict(batch, index, code, detail, after_s, now)
                 reported[index] = 1
@@ -173,7 +173,7 @@ class Settlement:
         self, batch: InflightBatch, index: int, reason: str, exit_id: str | None
     ) -> None:
         """It kills whoever runs it; `exit_id` names the evidence."""
-        self._pass(batch, [(index, Bury(Outcome.QUARANTINED, reason, exit_id))])
+        self._pass(batch, [(index, DeadLettered(Outcome.QUARANTINED, reason, exit_id))])
 
     def unsent(self, lease: Lease) -> None:
         """There was nobody to send it to after all."""
@@ -187,7 +187,7 @@ class Settlement:
         detail: str,
         after_s: float | None,
         now: float,
-    ) -> Verdict:
+    ) -> Disposition:
         if len(detail) > protocol.MAX_DETAIL:
             raise ProtocolError(f"a reason of {len(detail)} characters")
         reason = detail or "no reason given"
@@ -195,7 +195,7 @@ class Settlement:
             case protocol.UNSUPPORTED:
                 return _UNSUPPORTED
             case protocol.FAILED:
-                return Bury(Outcome.FAILED, reason)
+                return DeadLettered(Outcome.FAILED, reason)
             case (
                 protocol.RETRY
                 | protocol.RETRY_ALONE
@@ -226,7 +226,7 @@ class Settlement:
         now: float,
         *,
         alone: bool = False,
-    ) -> Verdict:
+    ) -> Disposition:
         """Another attempt, or none where the retry window is over."""
         delivery = batch.lease.deliveries[index]
         began = batch.started if delivery.first_attempt_at is None else delivery.first_attempt_at
@@ -238,10 +238,10 @@ class Settlement:
             retry_after_s=after_s,
         )
         if delay is None:
-            return Bury(Outcome.FAILED, f"retry window is over; last error: {reason}")
+            return DeadLettered(Outcome.FAILED, f"retry window is over; last error: {reason}")
         return Postpone(delay, reason, alone)
 
-    def _pass(self, batch: InflightBatch, verdicts: list[tuple[int, Verdict]]) -> None:
+    def _pass(self, batch: InflightBatch, verdicts: list[tuple[int, Disposition]]) -> None:
         if verdicts:
             places = batch.places
             self._settle(
@@ -252,7 +252,7 @@ class Settlement:
             )
             self._count(batch, verdicts)
 
-    def _count(self, batch: InflightBatch, verdicts: list[tuple[int, Verdict]]) -> None:
+    def _count(self, batch: InflightBatch, verdicts: list[tuple[int, Disposition]]) -> None:
         """Tell the metrics, one call for each kind that occurs."""
         results: Counter[str] = Counter()
         outcomes: Counter[tuple[str, bool]] = Counter()
@@ -271,7 +271,7 @@ class Settlement:
                 case Unsupported():
                     results["unsupported"] += 1
                     outcomes["unsupported", delivery.attempt == 1] += 1
-                case Bury():
+                case DeadLettered():
                     results[
                         "quarantined" if verdict.outcome is Outcome.QUARANTINED else "failed"
                     ] += 1
@@ -296,7 +296,7 @@ class Settlement:
             if n:
                 self._metrics.outcome(batch.connection, batch.destination, outcome, attempt, n)
 
-    def _settle(self, lease: Lease, verdicts: list[tuple[int, Verdict]]) -> None:
+    def _settle(self, lease: Lease, verdicts: list[tuple[int, Disposition]]) -> None:
         self._waiting.append((lease, verdicts))
         if self._settling is None:
             self._settling = asyncio.get_running_loop().create_task(self._settle_all())

@@ -117,7 +117,7 @@ class Release(msgspec.Struct, frozen=True):
     """It was not attempted, or the attempt is nobody's fault: back to the front, uncharged."""
 
 
-class Bury(msgspec.Struct, frozen=True):
+class DeadLettered(msgspec.Struct, frozen=True):
     """It becomes a dead letter, FAILED or QUARANTINED; `exit_id` names the evidence."""
 
     outcome: Outcome
@@ -125,7 +125,7 @@ class Bury(msgspec.Struct, frozen=True):
     exit_id: str | None = None
 
 
-Verdict = Delivered | Unsupported | Postpone | Release | Bury
+Disposition = Delivered | Unsupported | Postpone | Release | DeadLettered
 
 
 class Depth(msgspec.Struct, frozen=True, gc=False):
@@ -341,8 +341,8 @@ class Queue(Protocol):
     async def extend(self, lease: Lease, term_s: float) -> None:
         """Hold a lease `term_s` seconds from now. Raises LeaseExpired."""
 
-    async def settle(self, lease: Lease, verdicts: Sequence[tuple[int, Verdict]]) -> None:
-        """Decide deliveries of a lease; the first verdict on an index counts.
+    async def settle(self, lease: Lease, dispositions: Sequence[tuple[int, Disposition]]) -> None:
+        """Decide deliveries of a lease; the first disposition on an index counts.
 
         Returns when the engine has taken them over; they are on disk with the
         next group commit. Raises LeaseExpired; IndexError for no such delivery.

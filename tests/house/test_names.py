@@ -73,7 +73,6 @@ RETIRED: Mapping[str, str] = {
 STILL_RETIRED = frozenset(
     {
         "Attention",
-        "Bury",
         "Case",
         "Court",
         "Evidence",

@@ -22,6 +22,7 @@ from supervisor.queue import (
     DeadLetterFilter,
     DedupeStats,
     Depth,
+    Disposition,
     EventRecord,
     Lease,
     NewEvent,
@@ -29,7 +30,6 @@ from supervisor.queue import (
     QueueStats,
     Route,
     Selection,
-    Verdict,
 )
 from supervisor.queue.sqlite import dead_letters, refill
 from supervisor.queue.sqlite.acquisition import Acquisition
@@ -309,12 +309,12 @@ class SqliteQueue:
         until = self._clock() + term_s
         self._leases.extend(lease, until)
 
-    async def settle(self, lease: Lease, verdicts: Sequence[tuple[int, Verdict]]) -> None:
+    async def settle(self, lease: Lease, dispositions: Sequence[tuple[int, Disposition]]) -> None:
         """Decide deliveries, see `Queue`. Raises LeaseExpired and IndexError."""
         now = self._clock()
         store = self._store
         self._leases.expire(store.journal, now)
-        self._leases.settle(lease, verdicts, store.journal, now)
+        self._leases.settle(lease, dispositions, store.journal, now)
         store.flush_soon()
 
     # --- in between ---

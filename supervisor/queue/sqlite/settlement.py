@@ -1,6 +1,6 @@
-"""What becomes of leased deliveries: the verdicts, in memory and for the journal.
+"""What becomes of leased deliveries: the dispositions, in memory and for the journal.
 
-Owns what each verdict means for fresh deliveries and for retries, and the
+Owns what each disposition means for fresh deliveries and for retries, and the
 statements that write it down. Must not do I/O or know who holds a lease.
 """
 
@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 
 from supervisor.core.scheduling.user_order import UserOrder
 from supervisor.queue import (
-    Bury,
+    DeadLettered,
     Delivered,
     Delivery,
+    Disposition,
     Outcome,
     Postpone,
     Release,
     Unsupported,
-    Verdict,
 )
 from supervisor.queue.sqlite.active_lease import ActiveLease
 from supervisor.queue.sqlite.backlog import ConnectionBacklog
@@ -73,7 +73,7 @@ class LeaseSettlement:
         self._keeps_history = keeps_history
 
     def delivered(self, lease: ActiveLease, indices: Sequence[int], journal: Journal) -> None:
-        """Fresh deliveries have arrived; those that have a verdict already keep it."""
+        """Fresh deliveries have arrived; those that have a disposition already keep it."""
         if lease.decide_all(indices):
             for segment in lease.segments:
                 self._memory.settle(segment.progress, segment.mask, journal)
@@ -136,21 +136,25 @@ class LeaseSettlement:
         self._memory.settle(progress, bit, journal, moved=bit)
 
     def decide(
-        self, lease: ActiveLease, index: int, verdict: Verdict, journal: Journal, now: float
+        self, lease: ActiveLease, index: int, disposition: Disposition, journal: Journal, now: float
     ) -> None:
         """What becomes of one delivery, which the lease counts as decided already."""
         backlog = lease.backlog
-        if backlog.spec is None and isinstance(verdict, Postpone | Release):
-            reason = f"{GONE}; last error: {verdict.error}" if type(verdict) is Postpone else GONE
-            verdict = Bury(Outcome.FAILED, reason)
+        if backlog.spec is None and isinstance(disposition, Postpone | Release):
+            reason = (
+                f"{GONE}; last error: {disposition.error}"
+                if type(disposition) is Postpone
+                else GONE
+            )
+            disposition = DeadLettered(Outcome.FAILED, reason)
         if lease.segments:
             segment = lease.segment_of(index)
             position = segment.positions[index - segment.base]
-            self._decide_fresh(lease, index, segment.progress, position, verdict, journal, now)
+            self._decide_fresh(lease, index, segment.progress, position, disposition, journal, now)
         else:
-            self._decide_retry(lease, index, verdict, journal, now)
+            self._decide_retry(lease, index, disposition, journal, now)
         if backlog.order is not None:
-            self._follow(backlog, backlog.order, lease, index, verdict, now)
+            self._follow(backlog, backlog.order, lease, index, disposition, now)
 
     def _follow(
         self,
@@ -158,13 +162,13 @@ class LeaseSettlement:
         order: UserOrder,
         lease: ActiveLease,
         index: int,
-        verdict: Verdict,
+        disposition: Disposition,
         now: float,
     ) -> None:
-        """What a verdict means for the other events of its user."""
+        """What a disposition means for the other events of its user."""
         user = lease.deliveries[index].user_key
-        match verdict:
-            case Delivered() | Unsupported() | Bury():
+        match disposition:
+            case Delivered() | Unsupported() | DeadLettered():
                 if lease.segments:
                     order.ended(user, now)
                 else:
@@ -186,7 +190,7 @@ class LeaseSettlement:
         index: int,
         progress: ChunkProgress,
         position: int,
-        verdict: Verdict,
+        disposition: Disposition,
         journal: Journal,
         now: float,
     ) -> None:
@@ -194,18 +198,18 @@ class LeaseSettlement:
         size = len(delivery.body)
         where = (position, progress.chunk.id)
         settle = self._memory.settle
-        match verdict:
+        match disposition:
             case Delivered():
                 settle(progress, bit, journal)
                 self._fresh_ended(backlog, FIRST_TRY, 1, size, journal)
             case Unsupported():
                 settle(progress, bit, journal, unsupported=bit)
                 self._fresh_ended(backlog, UNSUPPORTED, 1, size, journal)
-            case Bury():
+            case DeadLettered():
                 self._write_dead_letter(
                     lease,
                     delivery,
-                    verdict,
+                    disposition,
                     DEAD_LETTER_FROM_CHUNK,
                     where,
                     lease.leased_at,
@@ -213,12 +217,12 @@ class LeaseSettlement:
                     now,
                 )
                 settle(progress, bit, journal, moved=bit)
-                self._fresh_ended(backlog, _counter_of(verdict), 1, size, journal)
+                self._fresh_ended(backlog, _counter_of(disposition), 1, size, journal)
             case Postpone():
                 row = UnwrittenRetry(
                     self._next_row_id(),
-                    now + max(0.0, verdict.delay_s),
-                    verdict.alone,
+                    now + max(0.0, disposition.delay_s),
+                    disposition.alone,
                     delivery.attempt,
                     lease.leased_at,
                     delivery,
@@ -232,7 +236,7 @@ class LeaseSettlement:
                     size,
                     row.attempts,
                     row.first_at,
-                    verdict.error,
+                    disposition.error,
                     delivery.user_key,
                     delivery.body,
                     *where,
@@ -248,11 +252,11 @@ class LeaseSettlement:
                 self._on_work(backlog)
 
     def _decide_retry(
-        self, lease: ActiveLease, index: int, verdict: Verdict, journal: Journal, now: float
+        self, lease: ActiveLease, index: int, disposition: Disposition, journal: Journal, now: float
     ) -> None:
         backlog, delivery, entry = lease.backlog, lease.deliveries[index], lease.entries[index]
         row_id, size = entry[1], len(delivery.body)
-        match verdict:
+        match disposition:
             case Delivered():
                 # What was parked, and not tried before, is a retry by its place only.
                 counter = FIRST_TRY if delivery.attempt == 1 else ON_RETRY
@@ -261,24 +265,24 @@ class LeaseSettlement:
             case Unsupported():
                 self._note_end(backlog, row_id, Outcome.UNSUPPORTED, delivery, journal)
                 self._retry_ended(backlog, row_id, UNSUPPORTED, size, journal)
-            case Bury():
+            case DeadLettered():
                 first_at = delivery.first_attempt_at or lease.leased_at
                 self._write_dead_letter(
                     lease,
                     delivery,
-                    verdict,
+                    disposition,
                     DEAD_LETTER_FROM_RETRY,
                     (row_id,),
                     first_at,
                     journal,
                     now,
                 )
-                self._retry_ended(backlog, row_id, _counter_of(verdict), size, journal)
+                self._retry_ended(backlog, row_id, _counter_of(disposition), size, journal)
             case Postpone():
                 row = UnwrittenRetry(
                     row_id,
-                    now + max(0.0, verdict.delay_s),
-                    verdict.alone,
+                    now + max(0.0, disposition.delay_s),
+                    disposition.alone,
                     delivery.attempt,
                     delivery.first_attempt_at or lease.leased_at,
                     delivery,
@@ -288,7 +292,7 @@ class LeaseSettlement:
                     row.alone,
                     row.attempts,
                     row.first_at,
-                    verdict.error,
+                    disposition.error,
                     row_id,
                 )
                 journal.statements.append((RETRY_AGAIN, statement))
@@ -328,7 +332,7 @@ class LeaseSettlement:
         self,
         lease: ActiveLease,
         delivery: Delivery,
-        verdict: Bury,
+        disposition: DeadLettered,
         statement: str,
         where: tuple[int, ...],
         first_at: float,
@@ -339,15 +343,15 @@ class LeaseSettlement:
         columns = (
             self._next_row_id(),
             backlog.id,
-            verdict.outcome.value,
+            disposition.outcome.value,
             delivery.attempt,
             first_at,
             now,
             delivery.received_at,
             size,
-            verdict.exit_id,
+            disposition.exit_id,
             message_id_of(delivery.body),
-            verdict.error,
+            disposition.error,
             delivery.user_key,
             delivery.body,
             *where,
@@ -357,5 +361,5 @@ class LeaseSettlement:
         journal.count(backlog.id, DEAD_LETTER_BYTES, size + DEAD_LETTER_OVERHEAD)
 
 
-def _counter_of(verdict: Bury) -> int:
-    return QUARANTINED if verdict.outcome is Outcome.QUARANTINED else FAILED
+def _counter_of(disposition: DeadLettered) -> int:
+    return QUARANTINED if disposition.outcome is Outcome.QUARANTINED else FAILED
