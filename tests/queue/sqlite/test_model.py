@@ -22,12 +22,12 @@ from supervisor.queue import (
     Lease,
     Outcome,
     Postpone,
-    Queue,
     Release,
     Route,
     Unsupported,
 )
 from supervisor.queue.sqlite import memory, payload_cache, retry_heap
+from supervisor.queue.sqlite.engine import SqliteQueue
 from tests.queue.given import SPECS, T0, SetClock, event, id_of, sqlite_queue, take
 
 ROUTES = [
@@ -129,7 +129,7 @@ async def step_through(steps: list[tuple[object, ...]], state_dir: Path) -> None
     """Do the steps to queue and model, and compare them after each."""
     clock, model = SetClock(), Model()
 
-    async def opened() -> Queue:
+    async def opened() -> SqliteQueue:
         queue = sqlite_queue(state_dir, clock)
         await queue.start(SPECS, lambda connection: None)
         return queue
@@ -190,6 +190,7 @@ async def step_through(steps: list[tuple[object, ...]], state_dir: Path) -> None
             for connection in SPECS:
                 assert queue.depth(connection).pending == model.pending(connection)
             assert queue.books().is_balanced
+            queue._memory.check(queue._leases.undecided())
         books = await queue.audit()
         assert books == queue.books()
         assert books.pending == sum(map(model.pending, SPECS))
