@@ -268,8 +268,8 @@ class LeaseTable:
                 raise IndexError(f"lease {lease.id} has no delivery {index}, it has {size}")
             if type(disposition) is not Delivered:
                 is_all_delivered = False
-        if is_all_delivered and active.segments and active.backlog.order is None:
-            self._settlement.delivered(active, [index for index, _ in dispositions], journal)
+        if is_all_delivered and active.segments:
+            self._settlement.delivered(active, [index for index, _ in dispositions], journal, now)
         else:
             for index, disposition in dispositions:
                 if active.decide(index):  # the first disposition on an index counts

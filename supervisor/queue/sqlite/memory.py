@@ -262,8 +262,8 @@ class QueueMemory:
         """A leased delivery waits for another attempt; `journal` has it written down."""
         journal.retries[row.id] = row
         self._unwritten[row.id] = row
-        backlog.retry_planned(row.entry)
-        self._prune_retries(backlog)
+        if backlog.retry_planned(row.entry):
+            self._prune_retries(backlog)
 
     def retry_ended(self, row_id: int, size_bytes: int, journal: Journal) -> None:
         """A retry is done with; `journal` has it written down."""
@@ -280,14 +280,14 @@ class QueueMemory:
 
     def promoted(self, backlog: ConnectionBacklog, entry: RetryEntry) -> None:
         """What was parked is the next attempt of its user."""
-        backlog.promoted(entry)
-        self._prune_retries(backlog)
+        if backlog.promoted(entry):
+            self._prune_retries(backlog)
 
     def replayed(self, backlog: ConnectionBacklog, entries: Iterable[RetryEntry]) -> None:
         """Dead letters are retries again."""
         for entry in entries:
-            backlog.retry_replayed(entry)
-            self._prune_retries(backlog)
+            if backlog.retry_replayed(entry):
+                self._prune_retries(backlog)
 
     def refill_retries(
         self, backlog: ConnectionBacklog, rows: Sequence[RetryEntry], *, is_all: bool
@@ -303,7 +303,7 @@ class QueueMemory:
     def _prune_retries(self, backlog: ConnectionBacklog) -> None:
         # A connection that only fails never runs out of retries, and never looks at the disk. While
         # one is being read, what was written after that began is nowhere else.
-        if backlog.retries.is_prunable and not self._reads:
+        if not self._reads:
             self.forget_beyond(backlog)
 
     # --- reads ---

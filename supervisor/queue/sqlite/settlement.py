@@ -72,27 +72,26 @@ class LeaseSettlement:
         self._on_called = on_called
         self._keeps_history = keeps_history
 
-    def delivered(self, lease: ActiveLease, indices: Sequence[int], journal: Journal) -> None:
+    def delivered(
+        self, lease: ActiveLease, indices: Sequence[int], journal: Journal, now: float
+    ) -> None:
         """Fresh deliveries have arrived; those that have a disposition already keep it."""
+        ended = indices
         if lease.decide_all(indices):
             for segment in lease.segments:
                 self._memory.settle(segment.progress, segment.mask, journal)
             self._fresh_ended(lease.backlog, FIRST_TRY, len(indices), lease.size_bytes, journal)
-            return
-        masks: dict[ChunkProgress, int] = {}
-        n = size = 0
-        segment = lease.segments[0]
-        for index in indices:
-            if lease.decide(index):
-                if not 0 <= index - segment.base < len(segment.positions):
-                    segment = lease.segment_of(index)
-                bit = 1 << segment.positions[index - segment.base]
-                masks[segment.progress] = masks.get(segment.progress, 0) | bit
-                size += len(lease.deliveries[index].body)
-                n += 1
-        for progress, mask in masks.items():
-            self._memory.settle(progress, mask, journal)
-        self._fresh_ended(lease.backlog, FIRST_TRY, n, size, journal)
+        else:
+            ended = [index for index in indices if lease.decide(index)]
+            size = sum(len(lease.deliveries[index].body) for index in ended)
+            for progress, mask in _masks_of(lease, ended).items():
+                self._memory.settle(progress, mask, journal)
+            self._fresh_ended(lease.backlog, FIRST_TRY, len(ended), size, journal)
+        order = lease.backlog.order
+        if order is not None and ended:
+            for index in ended:
+                order.ended(lease.deliveries[index].user_key, now)
+            self._order_moved(lease.backlog, order)
 
     @staticmethod
     def _fresh_ended(
@@ -179,6 +178,9 @@ class LeaseSettlement:
             case Release():
                 if lease.segments:
                     order.ended(user, now)
+        self._order_moved(backlog, order)
+
+    def _order_moved(self, backlog: ConnectionBacklog, order: UserOrder) -> None:
         if order.called:
             self._on_called(backlog)
         if backlog.fresh:
@@ -363,3 +365,15 @@ class LeaseSettlement:
 
 def _counter_of(disposition: DeadLettered) -> int:
     return QUARANTINED if disposition.outcome is Outcome.QUARANTINED else FAILED
+
+
+def _masks_of(lease: ActiveLease, indices: Sequence[int]) -> dict[ChunkProgress, int]:
+    """Events of a fresh lease, by the progress that they belong to."""
+    masks: dict[ChunkProgress, int] = {}
+    segment = lease.segments[0]
+    for index in indices:
+        if not 0 <= index - segment.base < len(segment.positions):
+            segment = lease.segment_of(index)
+        bit = 1 << segment.positions[index - segment.base]
+        masks[segment.progress] = masks.get(segment.progress, 0) | bit
+    return masks
