@@ -141,7 +141,7 @@ class Depth(msgspec.Struct, frozen=True, gc=False):
     next_retry_at: float | None
     size_bytes: int = 0
     """Payload of all that is pending, as of the newest commit."""
-    aside: int = 0
+    parked: int = 0
     """Never attempted, and waiting behind another event of their user that is tried again."""
     held_users: int = 0
     """Users of which an event waits for another attempt and holds back the others."""
@@ -150,7 +150,7 @@ class Depth(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def pending(self) -> int:
-        return self.fresh + self.retrying + self.leased + self.aside
+        return self.fresh + self.retrying + self.leased + self.parked
 
 
 class Books(msgspec.Struct, frozen=True):
@@ -207,7 +207,7 @@ class EventRecord(msgspec.Struct, frozen=True):
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """One failed or quarantined delivery. `event` is there where one letter was asked for."""
+    """One failed or quarantined delivery. `event` is there where one dead letter was asked for."""
 
     id: str
     connection: str
@@ -280,7 +280,7 @@ class QueueUnavailable(Exception):
 
 
 class LeaseExpired(Exception):
-    """The lease is over: its deliveries may be somebody else's by now."""
+    """The lease is over: its deliveries may be in another lease by now."""
 
 
 def message_key(source: str, message_id: str) -> bytes:

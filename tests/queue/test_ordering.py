@@ -65,7 +65,7 @@ async def test_a_retry_holds_back_its_user_alone(open_queue: OpenQueue, clock: S
     assert ids_in(lease) == ["bob-2"]
     await decide(queue, lease, "bob-2", Delivered())
     depth = queue.depth("a")
-    assert (depth.aside, depth.held_users, depth.held_since) == (2, 1, T0)
+    assert (depth.parked, depth.held_users, depth.held_since) == (2, 1, T0)
     assert depth.pending == 3
     (record,) = await queue.find("ann-2")
     assert record.deliveries[0].held_since == T0
@@ -88,7 +88,7 @@ async def test_order_holds_over_a_restart(open_queue: OpenQueue, clock: SetClock
     await decide(queue, await taken(queue), "ann-1", Postpone(30.0, "no"))
     assert await take(queue) is None  # ann-2 is put aside, bob-1 is leased
     queue = await open_queue(None, SPECS)
-    assert queue.depth("a").aside == 1
+    assert queue.depth("a").parked == 1
     assert ids_in(await take(queue)) == ["bob-1"]
     clock.now += 30.0
     lease = await taken(queue, retries=True)
@@ -113,7 +113,7 @@ async def test_order_can_be_turned_on_and_off(open_queue: OpenQueue, clock: SetC
     clock.now += 60.0
     lease = await taken(queue, retries=True)
     assert len(lease.deliveries) == 1
-    assert queue.depth("a").aside == 1
+    assert queue.depth("a").parked == 1
 
 
 async def test_a_user_with_a_long_queue_lets_others_pass(open_queue: OpenQueue) -> None:

@@ -323,7 +323,7 @@ class ConnectionBacklog:
     def evicted(self, *, fresh: int, retries: Sequence[int], parked: int) -> None:
         """So many events of the log, and these retries, became dead letters on disk.
 
-        Of the retries, `parked` were. Progress on chunks is settled by the caller, who knows them.
+        Of the retries, `parked` were. The caller settles the progress on chunks, which it knows.
         """
         self._epoch += 1
         self._fresh -= fresh

@@ -1,8 +1,8 @@
 """The SQLite engine behind the `Queue` protocol.
 
-Owns the order of things: what is asked of memory, what of the store, who is
-told. The state in memory changes on the event loop's thread only; one writer
-thread commits, one reader thread reads. What is on disk is decided in
+Owns the order of things: what is asked of memory, what of the store, and what
+is told of it. The state in memory changes on the event loop's thread only; one
+writer thread commits, one reader thread reads. What is on disk is decided in
 `journal.py`, what is in memory in `memory.py`, leases in `leases.py`.
 """
 
@@ -354,7 +354,7 @@ class SqliteQueue:
             backlog.next_retry_at,
             backlog.pending_bytes,
             backlog.parked,
-            0 if order is None else len(order.heads),
+            0 if order is None else len(order.barriers),
             None if order is None else order.held_since,
         )
 

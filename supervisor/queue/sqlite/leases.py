@@ -209,7 +209,7 @@ class LeaseTable:
                     order.began(user)
                     positions.append(position)
                     deliveries.append(delivery)
-                elif place is Place.ASIDE:
+                elif place is Place.PARK:
                     self._settlement.park(
                         backlog, order, progress, position, delivery, journal, now
                     )

@@ -377,9 +377,9 @@ class QueueMemory:
         )
         if backlog.order is not None:
             for user in done.parked:
-                backlog.order.taken_from_aside(user)
+                backlog.order.unparked(user)
             for user in done.barriers:
-                backlog.order.head_ended(user, now)
+                backlog.order.barrier_ended(user, now)
         self.usage.retry_went(done.retry_bytes)
         for chunk_id, mask in done.chunks.items():
             chunk = self._chunks.get(chunk_id)

@@ -1,7 +1,7 @@
 """What becomes of leased deliveries: the dispositions, in memory and for the journal.
 
 Owns what each disposition means for fresh deliveries and for retries, and the
-statements that write it down. Must not do I/O or know who holds a lease.
+statements that write it down. Must not do I/O, or know when a lease is over.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ GONE = "connection is no longer in the config"
 class LeaseSettlement:
     """`next_row_id` numbers retries and dead letters; `on_work` hears of what came back.
 
-    `on_called` hears of lanes in which the next event of a user is to be fetched.
+    `on_promotion` hears of connections in which the next event of a user is to be fetched.
     """
 
     def __init__(
@@ -62,14 +62,14 @@ class LeaseSettlement:
         memory: QueueMemory,
         next_row_id: Callable[[], int],
         on_work: Callable[[ConnectionBacklog], None],
-        on_called: Callable[[ConnectionBacklog], None],
+        on_promotion: Callable[[ConnectionBacklog], None],
         *,
         keeps_history: bool,
     ) -> None:
         self._memory = memory
         self._next_row_id = next_row_id
         self._on_work = on_work
-        self._on_called = on_called
+        self._on_promotion = on_promotion
         self._keeps_history = keeps_history
 
     def delivered(
@@ -131,7 +131,7 @@ class LeaseSettlement:
         journal.count(backlog.id, RETRYING, 1)
         backlog.park_fresh(progress, bit)
         self._memory.usage.retry_came(size)
-        order.put_aside(delivery.user_key, now)
+        order.park(delivery.user_key, now)
         self._memory.settle(progress, bit, journal, moved=bit)
 
     def decide(
@@ -171,7 +171,7 @@ class LeaseSettlement:
                 if lease.segments:
                     order.ended(user, now)
                 else:
-                    order.head_ended(user, now)
+                    order.barrier_ended(user, now)
             case Postpone():
                 if lease.segments:
                     order.failed(user, now)
@@ -181,8 +181,8 @@ class LeaseSettlement:
         self._order_moved(backlog, order)
 
     def _order_moved(self, backlog: ConnectionBacklog, order: UserOrder) -> None:
-        if order.called:
-            self._on_called(backlog)
+        if order.promoted:
+            self._on_promotion(backlog)
         if backlog.fresh:
             self._on_work(backlog)
 
