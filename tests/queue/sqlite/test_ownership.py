@@ -46,6 +46,14 @@ def test_private_state_is_touched_in_its_own_module_only(path: Path) -> None:
     assert not _foreign_private_names(path.read_text())
 
 
+def test_readme_says_what_each_module_owns() -> None:
+    """A new module takes its place in the table."""
+    said = (ENGINE / "README.md").read_text()
+    assert not [
+        path.name for path in MODULES if path.name != "__init__.py" and f"`{path.name}`" not in said
+    ]
+
+
 def test_a_foreign_write_is_found() -> None:
     """Also where it is an addition, or an entry in a collection."""
     assert _foreign_private_names("def f(backlog):\n    backlog._fresh += 1\n")
