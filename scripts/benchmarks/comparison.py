@@ -17,7 +17,7 @@ Measurement = Callable[[], float]
 PAIRS = 5
 
 
-class Verdict(enum.StrEnum):
+class Disposition(enum.StrEnum):
     """What may be said of a figure and its goal."""
 
     MET = "met"
@@ -56,15 +56,15 @@ class Figure:
         return cls(name, statistics.median(figures), unit, goal, is_more_better, noise, detail)
 
     @property
-    def verdict(self) -> Verdict:
+    def disposition(self) -> Disposition:
         """Where noise is above half the margin to the goal, there is no result."""
         if self.goal is None:
-            return Verdict.NO_GOAL
+            return Disposition.NO_GOAL
         is_met = self.value >= self.goal if self.is_more_better else self.value <= self.goal
         # A figure without noise is a count, and stands as it is.
         if self.noise and self.noise > abs(self.value / self.goal - 1) / 2:
-            return Verdict.NO_RESULT
-        return Verdict.MET if is_met else Verdict.MISSED
+            return Disposition.NO_RESULT
+        return Disposition.MET if is_met else Disposition.MISSED
 
 
 @dataclass(frozen=True)

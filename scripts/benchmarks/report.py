@@ -47,7 +47,7 @@ def show(row: str, figures: Sequence[Figure], json_path: Path | None) -> None:
             f"{figure.value:,.4g} {figure.unit}",
             "" if figure.goal is None else f"{sign} {figure.goal:,.4g} {figure.unit}",
             f"{figure.noise:.1%}",
-            str(figure.verdict),
+            str(figure.disposition),
             figure.detail,
         )
     console = Console()
@@ -57,7 +57,7 @@ def show(row: str, figures: Sequence[Figure], json_path: Path | None) -> None:
         result: dict[str, Any] = {  # Any: plain JSON
             "row": row,
             "environment": facts,
-            "figures": [asdict(f) | {"verdict": str(f.verdict)} for f in figures],
+            "figures": [asdict(f) | {"verdict": str(f.disposition)} for f in figures],
         }
         json_path.write_text(json.dumps(result, indent=2) + "\n")
 

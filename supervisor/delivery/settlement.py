@@ -22,8 +22,9 @@ from supervisor.core.scheduling.retry import RetryPolicy, next_attempt_s
 from supervisor.delivery.activity import Activity
 from supervisor.delivery.records import InflightBatch
 from supervisor.queue import (
-    Bury,
+    DeadLettered,
     Delivered,
+    Disposition,
     Lease,
     LeaseExpired,
     Outcome,
@@ -31,7 +32,6 @@ from supervisor.queue import (
     Queue,
     Release,
     Unsupported,
-    Verdict,
 )
 from supervisor.runtime.clock import Clock
 from supervisor.telemetry.metrics import Metrics
@@ -77,12 +77,12 @@ class Settlement:
         self._clock = clock
         self._retry_after = retry_after
         self._activity = activity
-        self._waiting: deque[tuple[Lease, list[tuple[int, Verdict]]]] = deque()
+        self._waiting: deque[tuple[Lease, list[tuple[int, Disposition]]]] = deque()
         self._settling: asyncio.Task[None] | None = None
 
     def outcomes(self, batch: InflightBatch, message: Outcomes) -> None:
         """Take what a worker says. Raises ProtocolError for nonsense; what came before it holds."""
-        verdicts: list[tuple[int, Verdict]] = []
+        dispositions: list[tuple[int, Disposition]] = []
         reported = batch.reported
         size = len(reported)
         now = self._clock()
@@ -93,13 +93,13 @@ class Settlement:
                 if reported[index]:
                     continue
                 if code is OutcomeCode.DELIVERED:
-                    verdict: Verdict = _DELIVERED
+                    disposition: Disposition = _DELIVERED
                 else:
-                    verdict = self._verdict(batch, index, code, detail, after_s, now)
+                    disposition = self._disposition(batch, index, code, detail, after_s, now)
                 reported[index] = 1
-                verdicts.append((index, verdict))
+                dispositions.append((index, disposition))
         finally:
-            self._pass(batch, verdicts)
+            self._pass(batch, dispositions)
 
     def released(self, batch: InflightBatch, indices: Iterable[int]) -> None:
         """As if these were never sent."""
@@ -121,13 +121,13 @@ class Settlement:
         self, batch: InflightBatch, index: int, reason: str, exit_id: str | None
     ) -> None:
         """It kills whoever runs it; `exit_id` names the evidence."""
-        self._pass(batch, [(index, Bury(Outcome.QUARANTINED, reason, exit_id))])
+        self._pass(batch, [(index, DeadLettered(Outcome.QUARANTINED, reason, exit_id))])
 
     def unsent(self, lease: Lease) -> None:
         """There was nobody to send it to after all."""
         self._settle(lease, [(index, _RELEASE) for index in range(len(lease.deliveries))])
 
-    def _verdict(
+    def _disposition(
         self,
         batch: InflightBatch,
         index: int,
@@ -135,7 +135,7 @@ class Settlement:
         detail: str,
         after_s: float | None,
         now: float,
-    ) -> Verdict:
+    ) -> Disposition:
         if len(detail) > protocol.MAX_DETAIL:
             raise ProtocolError(f"a reason of {len(detail)} characters")
         reason = detail or "no reason given"
@@ -145,7 +145,7 @@ class Settlement:
             case OutcomeCode.UNSUPPORTED:
                 return _UNSUPPORTED
             case OutcomeCode.FAILED:
-                return Bury(Outcome.FAILED, reason)
+                return DeadLettered(Outcome.FAILED, reason)
             case (
                 OutcomeCode.RETRY
                 | OutcomeCode.RETRY_ALONE
@@ -174,7 +174,7 @@ class Settlement:
         now: float,
         *,
         alone: bool = False,
-    ) -> Verdict:
+    ) -> Disposition:
         """Another attempt, or none where the retry window is over."""
         delivery = batch.lease.deliveries[index]
         began = batch.started if delivery.first_attempt_at is None else delivery.first_attempt_at
@@ -186,44 +186,44 @@ class Settlement:
             retry_after_s=after_s,
         )
         if delay is None:
-            return Bury(Outcome.FAILED, f"retry window is over; last error: {reason}")
+            return DeadLettered(Outcome.FAILED, f"retry window is over; last error: {reason}")
         return Postpone(delay, reason, alone)
 
-    def _pass(self, batch: InflightBatch, verdicts: list[tuple[int, Verdict]]) -> None:
-        if verdicts:
+    def _pass(self, batch: InflightBatch, dispositions: list[tuple[int, Disposition]]) -> None:
+        if dispositions:
             places = batch.places
             self._settle(
                 batch.lease,
-                verdicts
+                dispositions
                 if places is None
-                else [(places[index], verdict) for index, verdict in verdicts],
+                else [(places[index], disposition) for index, disposition in dispositions],
             )
-            self._count(batch, verdicts)
+            self._count(batch, dispositions)
 
-    def _count(self, batch: InflightBatch, verdicts: list[tuple[int, Verdict]]) -> None:
+    def _count(self, batch: InflightBatch, dispositions: list[tuple[int, Disposition]]) -> None:
         """Tell the metrics, one call for each kind that occurs."""
         results: Counter[str] = Counter()
         outcomes: Counter[tuple[str, bool]] = Counter()
         deliveries = batch.lease.deliveries
         received = []
         first = 0
-        for index, verdict in verdicts:
+        for index, disposition in dispositions:
             delivery = deliveries[index]
-            if verdict is _DELIVERED:
+            if disposition is _DELIVERED:
                 received.append(delivery.received_at)
                 first += delivery.attempt == 1
                 continue
-            match verdict:
+            match disposition:
                 case Delivered():
                     pass  # there is but one, and it was counted above
                 case Unsupported():
                     results["unsupported"] += 1
                     outcomes["unsupported", delivery.attempt == 1] += 1
-                case Bury():
+                case DeadLettered():
                     results[
-                        "quarantined" if verdict.outcome is Outcome.QUARANTINED else "failed"
+                        "quarantined" if disposition.outcome is Outcome.QUARANTINED else "failed"
                     ] += 1
-                    outcomes[verdict.outcome.value, delivery.attempt == 1] += 1
+                    outcomes[disposition.outcome.value, delivery.attempt == 1] += 1
                 case Postpone():
                     results["retry"] += 1
                 case Release():
@@ -244,8 +244,8 @@ class Settlement:
             if n:
                 self._metrics.outcome(batch.connection, batch.destination, outcome, attempt, n)
 
-    def _settle(self, lease: Lease, verdicts: list[tuple[int, Verdict]]) -> None:
-        self._waiting.append((lease, verdicts))
+    def _settle(self, lease: Lease, dispositions: list[tuple[int, Disposition]]) -> None:
+        self._waiting.append((lease, dispositions))
         if self._settling is None:
             self._activity.began()
             self._settling = asyncio.get_running_loop().create_task(self._settle_all())
@@ -253,12 +253,12 @@ class Settlement:
     async def _settle_all(self) -> None:
         try:
             while self._waiting:
-                lease, verdicts = self._waiting.popleft()
+                lease, dispositions = self._waiting.popleft()
                 try:
-                    await self._queue.settle(lease, verdicts)
+                    await self._queue.settle(lease, dispositions)
                 except LeaseExpired:
                     # They are pending again and will be sent once more: repeats, not losses.
-                    _log.warning("lease_expired", connection=lease.connection, n=len(verdicts))
+                    _log.warning("lease_expired", connection=lease.connection, n=len(dispositions))
         finally:
             self._settling = None
             self._activity.ended()

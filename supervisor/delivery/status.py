@@ -107,7 +107,7 @@ def queue_status(
         last_egress_refusal=None if refusals is None else refusals.last,
         blame=_blame(runner.isolation.status(name)),
         held_users=depth.held_users,
-        held_deliveries=depth.aside,
+        held_deliveries=depth.parked,
         held_s=None if depth.held_since is None else max(0.0, now - depth.held_since),
         leak_bytes_per_event=None if leak is None else round(leak.per_event_bytes, 1),
         leaks_together_bytes_per_event=None if group is None else round(group.per_event_bytes, 1),

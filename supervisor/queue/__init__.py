@@ -117,7 +117,7 @@ class Release(msgspec.Struct, frozen=True):
     """It was not attempted, or the attempt is nobody's fault: back to the front, uncharged."""
 
 
-class Bury(msgspec.Struct, frozen=True):
+class DeadLettered(msgspec.Struct, frozen=True):
     """It becomes a dead letter, FAILED or QUARANTINED; `exit_id` names the evidence."""
 
     outcome: Outcome
@@ -125,7 +125,7 @@ class Bury(msgspec.Struct, frozen=True):
     exit_id: str | None = None
 
 
-Verdict = Delivered | Unsupported | Postpone | Release | Bury
+Disposition = Delivered | Unsupported | Postpone | Release | DeadLettered
 
 
 class Depth(msgspec.Struct, frozen=True, gc=False):
@@ -141,7 +141,7 @@ class Depth(msgspec.Struct, frozen=True, gc=False):
     next_retry_at: float | None
     size_bytes: int = 0
     """Payload of all that is pending, as of the newest commit."""
-    aside: int = 0
+    parked: int = 0
     """Never attempted, and waiting behind another event of their user that is tried again."""
     held_users: int = 0
     """Users of which an event waits for another attempt and holds back the others."""
@@ -150,7 +150,7 @@ class Depth(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def pending(self) -> int:
-        return self.fresh + self.retrying + self.leased + self.aside
+        return self.fresh + self.retrying + self.leased + self.parked
 
 
 class Books(msgspec.Struct, frozen=True):
@@ -207,7 +207,7 @@ class EventRecord(msgspec.Struct, frozen=True):
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """One failed or quarantined delivery. `event` is there where one letter was asked for."""
+    """One failed or quarantined delivery. `event` is there where one dead letter was asked for."""
 
     id: str
     connection: str
@@ -280,7 +280,7 @@ class QueueUnavailable(Exception):
 
 
 class LeaseExpired(Exception):
-    """The lease is over: its deliveries may be somebody else's by now."""
+    """The lease is over: its deliveries may be in another lease by now."""
 
 
 def message_key(source: str, message_id: str) -> bytes:
@@ -341,8 +341,8 @@ class Queue(Protocol):
     async def extend(self, lease: Lease, term_s: float) -> None:
         """Hold a lease `term_s` seconds from now. Raises LeaseExpired."""
 
-    async def settle(self, lease: Lease, verdicts: Sequence[tuple[int, Verdict]]) -> None:
-        """Decide deliveries of a lease; the first verdict on an index counts.
+    async def settle(self, lease: Lease, dispositions: Sequence[tuple[int, Disposition]]) -> None:
+        """Decide deliveries of a lease; the first disposition on an index counts.
 
         Returns when the engine has taken them over; they are on disk with the
         next group commit. Raises LeaseExpired; IndexError for no such delivery.

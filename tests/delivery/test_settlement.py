@@ -24,11 +24,11 @@ class Taking:
         self.taken: list[tuple[int, str]] = []
         self.is_expired = False
 
-    async def settle(self, lease: Lease, verdicts: Sequence[tuple[int, object]]) -> None:
+    async def settle(self, lease: Lease, dispositions: Sequence[tuple[int, object]]) -> None:
         await asyncio.sleep(0)
         if self.is_expired:
             raise LeaseExpired
-        self.taken += [(index, type(verdict).__name__) for index, verdict in verdicts]
+        self.taken += [(index, type(disposition).__name__) for index, disposition in dispositions]
 
 
 class Bench:
@@ -55,10 +55,10 @@ def outcomes(*said: tuple[int, OutcomeCode]) -> Outcomes:
     return Outcomes(1, [(index, code, "", None) for index, code in said])
 
 
-VERDICTS = {
+DISPOSITIONS = {
     OutcomeCode.DELIVERED: ("Delivered", "delivered"),
     OutcomeCode.UNSUPPORTED: ("Unsupported", "failed"),
-    OutcomeCode.FAILED: ("Bury", "failed"),
+    OutcomeCode.FAILED: ("DeadLettered", "failed"),
     OutcomeCode.RETRY: ("Postpone", "retried"),
     OutcomeCode.RETRY_ALONE: ("Postpone", "retried"),
     OutcomeCode.THROTTLED: ("Postpone", "retried"),
@@ -70,16 +70,16 @@ VERDICTS = {
 
 def test_every_code_has_its_row() -> None:
     """A new one is decided here, too."""
-    assert VERDICTS.keys() == set(OutcomeCode)
+    assert DISPOSITIONS.keys() == set(OutcomeCode)
 
 
 @pytest.mark.parametrize("code", OutcomeCode)
 async def test_outcome_becomes_a_verdict(code: OutcomeCode) -> None:
     """And is counted for the batch, by which its connection learns."""
     bench, batch = Bench(), a_batch(1, size=1)
-    verdict, count = VERDICTS[code]
+    disposition, count = DISPOSITIONS[code]
     bench.settlement.outcomes(batch, outcomes((0, code)))
-    assert await bench.taken() == [(0, verdict)]
+    assert await bench.taken() == [(0, disposition)]
     assert getattr(batch, count) == 1
     assert not batch.unreported
     assert batch.congested == (
@@ -131,7 +131,7 @@ async def test_retries_end_with_their_window() -> None:
     """It runs from the first attempt; after it, a retry is a failure."""
     bench, batch = Bench(window_s=0.0), a_batch(1, size=1)
     bench.settlement.outcomes(batch, outcomes((0, OutcomeCode.RETRY)))
-    assert await bench.taken() == [(0, "Bury")]
+    assert await bench.taken() == [(0, "DeadLettered")]
 
 
 async def test_probe_settles_in_what_was_leased() -> None:
@@ -152,4 +152,4 @@ async def test_lease_that_is_over_is_no_error() -> None:
     assert await bench.taken() == []
     bench.queue.is_expired = False
     bench.settlement.quarantined(a_batch(2, size=1), 0, "it kills", "exit-1")
-    assert await bench.taken() == [(0, "Bury")]
+    assert await bench.taken() == [(0, "DeadLettered")]

@@ -72,7 +72,6 @@ RETIRED: Mapping[str, str] = {
 #: Classes that bear one of these words still.
 STILL_RETIRED = frozenset(
     {
-        "Bury",
         "EvidenceFailed",
         "Letter",
         "Suspect",

@@ -14,11 +14,11 @@ from supervisor.config import QueueConfig
 from supervisor.queue import (
     ConnectionSpec,
     Delivered,
+    Disposition,
     Lease,
     NewEvent,
     Queue,
     Route,
-    Verdict,
 )
 from supervisor.queue.sqlite.engine import SqliteQueue
 
@@ -106,14 +106,14 @@ async def taken(queue: Queue, connection: str = "a", *, retries: bool = False) -
     return lease
 
 
-def all_of(lease: Lease, verdict: Verdict) -> list[tuple[int, Verdict]]:
-    """The same verdict for every delivery."""
-    return [(index, verdict) for index in range(len(lease.deliveries))]
+def all_of(lease: Lease, disposition: Disposition) -> list[tuple[int, Disposition]]:
+    """The same disposition for every delivery."""
+    return [(index, disposition) for index in range(len(lease.deliveries))]
 
 
-async def settle_all(queue: Queue, lease: Lease, verdict: Verdict) -> None:
+async def settle_all(queue: Queue, lease: Lease, disposition: Disposition) -> None:
     """Decide a whole lease."""
-    await queue.settle(lease, all_of(lease, verdict))
+    await queue.settle(lease, all_of(lease, disposition))
 
 
 async def deliver_everything(queue: Queue, connections: Sequence[str] = ("a", "b")) -> list[str]:

@@ -12,18 +12,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from supervisor.queue import (
-    Bury,
     ConnectionSpec,
+    DeadLettered,
     DeadLetterFilter,
     Delivered,
     Delivery,
+    Disposition,
     Lease,
     Outcome,
     Postpone,
     Queue,
     Release,
     Unsupported,
-    Verdict,
 )
 from tests.queue.conftest import OpenQueue
 from tests.queue.given import T0, SetClock, event, id_of, ids_in, sqlite_queue, take, taken, until
@@ -37,9 +37,9 @@ async def add(queue: Queue, *names: str) -> None:
     await queue.append("web", [event(name, user=name.partition("-")[0]) for name in names], T0)
 
 
-async def decide(queue: Queue, lease: Lease, name: str, verdict: Verdict) -> None:
-    """Give one verdict."""
-    await queue.settle(lease, [(ids_in(lease).index(name), verdict)])
+async def decide(queue: Queue, lease: Lease, name: str, disposition: Disposition) -> None:
+    """Give one disposition."""
+    await queue.settle(lease, [(ids_in(lease).index(name), disposition)])
 
 
 async def test_a_lease_has_one_of_each_user(open_queue: OpenQueue) -> None:
@@ -65,7 +65,7 @@ async def test_a_retry_holds_back_its_user_alone(open_queue: OpenQueue, clock: S
     assert ids_in(lease) == ["bob-2"]
     await decide(queue, lease, "bob-2", Delivered())
     depth = queue.depth("a")
-    assert (depth.aside, depth.held_users, depth.held_since) == (2, 1, T0)
+    assert (depth.parked, depth.held_users, depth.held_since) == (2, 1, T0)
     assert depth.pending == 3
     (record,) = await queue.find("ann-2")
     assert record.deliveries[0].held_since == T0
@@ -88,12 +88,12 @@ async def test_order_holds_over_a_restart(open_queue: OpenQueue, clock: SetClock
     await decide(queue, await taken(queue), "ann-1", Postpone(30.0, "no"))
     assert await take(queue) is None  # ann-2 is put aside, bob-1 is leased
     queue = await open_queue(None, SPECS)
-    assert queue.depth("a").aside == 1
+    assert queue.depth("a").parked == 1
     assert ids_in(await take(queue)) == ["bob-1"]
     clock.now += 30.0
     lease = await taken(queue, retries=True)
     assert ids_in(lease) == ["ann-1"]
-    await decide(queue, lease, "ann-1", Bury(Outcome.FAILED, "never"))
+    await decide(queue, lease, "ann-1", DeadLettered(Outcome.FAILED, "never"))
     queue = await open_queue(None, SPECS)
     await until(lambda: queue.depth("a").retrying == 1)
     assert ids_in(await take(queue, retries=True)) == ["ann-2"]
@@ -113,7 +113,7 @@ async def test_order_can_be_turned_on_and_off(open_queue: OpenQueue, clock: SetC
     clock.now += 60.0
     lease = await taken(queue, retries=True)
     assert len(lease.deliveries) == 1
-    assert queue.depth("a").aside == 1
+    assert queue.depth("a").parked == 1
 
 
 async def test_a_user_with_a_long_queue_lets_others_pass(open_queue: OpenQueue) -> None:
@@ -123,7 +123,7 @@ async def test_a_user_with_a_long_queue_lets_others_pass(open_queue: OpenQueue) 
     assert ids_in(await take(queue)) == ["ann-0", "bob-1"]
 
 
-VERDICTS: list[Verdict] = [
+DISPOSITIONS: list[Disposition] = [
     Delivered(),
     Delivered(),
     Unsupported(),
@@ -131,7 +131,7 @@ VERDICTS: list[Verdict] = [
     Postpone(5.0, "later"),
     Postpone(5.0, "alone", alone=True),
     Release(),
-    Bury(Outcome.FAILED, "no"),
+    DeadLettered(Outcome.FAILED, "no"),
 ]
 
 STEPS = st.one_of(
@@ -139,7 +139,7 @@ STEPS = st.one_of(
     st.tuples(st.just("lease"), st.integers(1, 4), st.booleans()),
     st.tuples(st.just("lease"), st.integers(1, 4), st.booleans()),
     st.tuples(
-        st.just("settle"), st.integers(0, 3), st.lists(st.sampled_from(VERDICTS), max_size=4)
+        st.just("settle"), st.integers(0, 3), st.lists(st.sampled_from(DISPOSITIONS), max_size=4)
     ),
     st.tuples(st.just("wait"), st.sampled_from([3.0, 70.0])),
     st.tuples(st.just("replay")),
@@ -206,8 +206,8 @@ class _Check:
                 lease = await self._lease(most, retries)
                 if lease is not None:
                     self._leases.append(lease)
-            case ("settle", int(which), list(verdicts)) if which < len(self._leases):
-                await self._settle(self._leases.pop(which), verdicts)
+            case ("settle", int(which), list(dispositions)) if which < len(self._leases):
+                await self._settle(self._leases.pop(which), dispositions)
             case ("wait", float(seconds)):
                 self._clock.now += seconds
                 if seconds > 60.0:
@@ -238,14 +238,14 @@ class _Check:
         if name not in self._replayed:
             assert min(self._open[user]) == int(number), name
 
-    async def _settle(self, lease: Lease, verdicts: list[Verdict]) -> None:
-        pairs = list(enumerate(verdicts[: len(lease.deliveries)]))
-        for index, verdict in pairs:
+    async def _settle(self, lease: Lease, dispositions: list[Disposition]) -> None:
+        pairs = list(enumerate(dispositions[: len(lease.deliveries)]))
+        for index, disposition in pairs:
             name = _name(lease.deliveries[index])
             user, _, number = name.partition("-")
-            if isinstance(verdict, Delivered | Unsupported | Bury):
+            if isinstance(disposition, Delivered | Unsupported | DeadLettered):
                 self._open[user].discard(int(number))
-            if isinstance(verdict, Bury):
+            if isinstance(disposition, DeadLettered):
                 self._dead.add(name)
         await self._queue.settle(lease, pairs)
         if len(pairs) < len(lease.deliveries):

@@ -9,8 +9,8 @@ import pytest
 from supervisor.config import QueueConfig
 from supervisor.queue import (
     Books,
-    Bury,
     ConnectionSpec,
+    DeadLettered,
     DeadLetterFilter,
     Delivered,
     LeaseExpired,
@@ -151,10 +151,10 @@ async def test_partial_settling(queue: Queue) -> None:
 
 
 async def test_first_verdict_counts(queue: Queue) -> None:
-    """Only the first verdict on a delivery counts, within one call and across calls."""
+    """Only the first disposition on a delivery counts, within one call and across calls."""
     await queue.append("web", events(range(2)), T0)
     lease = await taken(queue)
-    failed = Bury(Outcome.FAILED, "no")
+    failed = DeadLettered(Outcome.FAILED, "no")
     await queue.settle(lease, [(0, Delivered()), (0, failed), (0, Delivered())])
     await queue.settle(lease, [(0, failed), (1, Delivered())])
     await until(lambda: queue.books() == Books(accepted=2, delivered_first_try=2))
@@ -170,7 +170,7 @@ async def test_lease_that_is_decided(queue: Queue) -> None:
 
 
 async def test_no_such_delivery(queue: Queue) -> None:
-    """A verdict on a delivery that the lease does not have is an error, and decides nothing."""
+    """A disposition on a delivery that the lease does not have is an error, and decides nothing."""
     await queue.append("web", events(range(2)), T0)
     lease = await taken(queue)
     for index in (2, -1):
@@ -256,15 +256,15 @@ async def test_extend(queue: Queue, clock: SetClock) -> None:
 
 
 async def test_bury(queue: Queue, clock: SetClock) -> None:
-    """A buried delivery is a dead letter with its reason, its evidence and its event."""
+    """A delivery that ended so is a dead letter with its reason, its evidence and its event."""
     sent = events(range(2))
     await queue.append("web", sent, T0)
     clock.now = T0 + 7
-    verdicts = [
-        (0, Bury(Outcome.FAILED, "refused")),
-        (1, Bury(Outcome.QUARANTINED, "kills", exit_id="e1")),
+    dispositions = [
+        (0, DeadLettered(Outcome.FAILED, "refused")),
+        (1, DeadLettered(Outcome.QUARANTINED, "kills", exit_id="e1")),
     ]
-    await queue.settle(await taken(queue), verdicts)
+    await queue.settle(await taken(queue), dispositions)
     await until(lambda: queue.books() == Books(accepted=2, failed=1, quarantined=1))
     newest, oldest = await queue.dead_letters(ALL, limit=10, after=None)
     assert (oldest.message_id, oldest.reason, oldest.outcome) == ("m0", "refused", Outcome.FAILED)
@@ -279,7 +279,7 @@ async def test_bury(queue: Queue, clock: SetClock) -> None:
 async def test_dead_letter_pages(queue: Queue) -> None:
     """Dead letters come newest first, page by page; an id that is none ends nothing but itself."""
     await queue.append("web", events(range(5)), T0)
-    await settle_all(queue, await taken(queue), Bury(Outcome.FAILED, "no"))
+    await settle_all(queue, await taken(queue), DeadLettered(Outcome.FAILED, "no"))
     await until(lambda: queue.books().failed == 5)
     first = await queue.dead_letters(ALL, limit=2, after=None)
     second = await queue.dead_letters(ALL, limit=9, after=first[-1].id)
@@ -306,16 +306,16 @@ async def test_dead_letter_filters(
     queue: Queue, clock: SetClock, where: DeadLetterFilter, expected: set[str]
 ) -> None:
     """Filters hold together; the error is a substring in any case, taken literally."""
-    for number, (route, verdict) in enumerate(
+    for number, (route, disposition) in enumerate(
         [
-            (TO_A, Bury(Outcome.FAILED, "Timeout of server")),
-            (TO_B, Bury(Outcome.FAILED, "ärger_100% sure")),
-            (TO_A, Bury(Outcome.QUARANTINED, "kills")),
+            (TO_A, DeadLettered(Outcome.FAILED, "Timeout of server")),
+            (TO_B, DeadLettered(Outcome.FAILED, "ärger_100% sure")),
+            (TO_A, DeadLettered(Outcome.QUARANTINED, "kills")),
         ]
     ):
         clock.now = T0 + 10 * (number + 1)
         await queue.append("web", [event(f"m{number}", route)], T0)
-        await settle_all(queue, await taken(queue, route.pending[0]), verdict)
+        await settle_all(queue, await taken(queue, route.pending[0]), disposition)
     await until(lambda: queue.books().pending == 0)
     found = await queue.dead_letters(where, limit=10, after=None)
     assert {one.message_id for one in found} == expected
@@ -325,7 +325,7 @@ async def test_dead_letter_filters(
 async def test_replay(queue: Queue, clock: SetClock, work: list[str]) -> None:
     """A replayed dead letter is pending with a new window, and its success is one on retry."""
     await queue.append("web", events(range(2)), T0)
-    await settle_all(queue, await taken(queue), Bury(Outcome.FAILED, "no"))
+    await settle_all(queue, await taken(queue), DeadLettered(Outcome.FAILED, "no"))
     await until(lambda: queue.books().failed == 2)
     dry = await queue.replay(ALL, dry_run=True)
     assert (dry.matched, dry.done) == (2, 0)
@@ -345,7 +345,7 @@ async def test_replay(queue: Queue, clock: SetClock, work: list[str]) -> None:
 async def test_drop(queue: Queue) -> None:
     """Dropped dead letters are forgotten; the books keep them as what they were."""
     await queue.append("web", events(range(2)), T0)
-    await settle_all(queue, await taken(queue), Bury(Outcome.FAILED, "no"))
+    await settle_all(queue, await taken(queue), DeadLettered(Outcome.FAILED, "no"))
     await until(lambda: queue.books().failed == 2)
     assert (await queue.drop(ALL, dry_run=True)).done == 0
     done = await queue.drop(ALL, dry_run=False)
@@ -366,7 +366,7 @@ async def test_restart(queue: Queue, open_queue: OpenQueue, clock: SetClock) -> 
         [
             (0, Delivered()),
             (1, Postpone(30.0, "busy")),
-            (2, Bury(Outcome.FAILED, "no")),
+            (2, DeadLettered(Outcome.FAILED, "no")),
             (3, Unsupported()),
         ],
     )
@@ -532,7 +532,7 @@ async def test_dead_letter_budget(open_queue: OpenQueue) -> None:
     await queue.append("web", [event("b0", TO_B, size=1000)], T0)
     await queue.append("web", events(range(30), size=1000), T0)
     for connection in ("b", "a"):
-        await settle_all(queue, await taken(queue, connection), Bury(Outcome.FAILED, "no"))
+        await settle_all(queue, await taken(queue, connection), DeadLettered(Outcome.FAILED, "no"))
     await until(lambda: 0 < queue.stats().dead_letter_bytes <= 20_000)
     kept = [one.message_id for one in await queue.dead_letters(ALL, limit=99, after=None)]
     assert kept[-1] == "b0"
@@ -546,7 +546,7 @@ async def test_dead_letter_age(open_queue: OpenQueue, clock: SetClock) -> None:
     config = QueueConfig(dead_letters_age_s=100.0)
     queue = await open_queue(config)
     await queue.append("web", events(range(3)), T0)
-    await settle_all(queue, await taken(queue), Bury(Outcome.FAILED, "no"))
+    await settle_all(queue, await taken(queue), DeadLettered(Outcome.FAILED, "no"))
     await until(lambda: queue.books().failed == 3)
     clock.now += 101
     queue = await open_queue(config)

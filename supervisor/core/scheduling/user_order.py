@@ -1,12 +1,13 @@
-"""The order of a user's events: who may be sent now, who waits, who is called next.
+"""The order of a user's events: which may be sent now, which waits, which is promoted next.
 
 For one connection with `ordering = "user"`. Of each user one event is on its
 way at most. While that is its first attempt, what follows waits where it
 stands, in the log. Once it has failed and waits for another attempt, it is the
-user's *head*: what follows is put aside behind it as it comes up, so that it
-is in nobody's way, and called one by one when the head is done with, in the
-order in which it came up. Must not know events: users are opaque keys, and two
-users that share one wait for each other, and nothing worse.
+user's *barrier*: what follows is *parked* behind it as it comes up, so that
+other users' events go past it, and *promoted* one by one when the barrier is
+done with, in the order in which it came up. Must not know events: users are
+opaque keys, and two users that share one wait for each other, and nothing
+worse. (rudder-server's `router/internal/eventorder` calls it a barrier, too.)
 """
 
 from __future__ import annotations
@@ -22,77 +23,77 @@ class Place(Enum):
     """Nothing of this user is on its way."""
     WAIT = auto()
     """One is, at its first attempt: the next one stays where it is."""
-    ASIDE = auto()
-    """One has failed and will be tried again: the next one is put aside behind it."""
+    PARK = auto()
+    """One has failed and will be tried again: the next one is parked behind it."""
 
 
 @dataclass(slots=True)
 class UserOrder:
-    """`heads` has since when each user is held back (any clock's seconds), oldest first.
+    """`barriers` has since when each user is held back (any clock's seconds), oldest first.
 
-    `aside` counts what waits behind heads. Users in `called` have no head any
-    more: the first of what was put aside is to take its place, see `came`.
+    `parked` counts what waits behind barriers. Users in `promoted` have a barrier that is still to
+    be fetched: the first of what is parked, see `promotion_ended`.
     """
 
     running: set[bytes] = field(default_factory=set)
-    heads: dict[bytes, float] = field(default_factory=dict)
-    aside: dict[bytes, int] = field(default_factory=dict)
-    called: dict[bytes, None] = field(default_factory=dict)
+    barriers: dict[bytes, float] = field(default_factory=dict)
+    parked: dict[bytes, int] = field(default_factory=dict)
+    promoted: dict[bytes, None] = field(default_factory=dict)
 
     def place(self, user: bytes) -> Place:
         """Of the oldest event of a user that was never attempted."""
         if user in self.running:
             return Place.WAIT
-        return Place.ASIDE if user in self.heads else Place.SEND
+        return Place.PARK if user in self.barriers else Place.SEND
 
     def began(self, user: bytes) -> None:
         """An event is on its way for the first time."""
         self.running.add(user)
 
-    def put_aside(self, user: bytes, now: float) -> None:
-        """An event waits behind those of its user. Without a head, it is called itself."""
-        self.aside[user] = self.aside.get(user, 0) + 1
-        self._call_if_free(user, now)
+    def park(self, user: bytes, now: float) -> None:
+        """An event waits behind those of its user. Without a barrier, it is promoted itself."""
+        self.parked[user] = self.parked.get(user, 0) + 1
+        self._promote_if_free(user, now)
 
     def ended(self, user: bytes, now: float) -> None:
         """A first attempt is over: the event is done with, or is where it was before."""
         self.running.discard(user)
-        self._call_if_free(user, now)
+        self._promote_if_free(user, now)
 
     def failed(self, user: bytes, now: float) -> None:
         """A first attempt failed: the event will be tried again, and holds the others back."""
         self.running.discard(user)
-        self.heads.setdefault(user, now)
+        self.barriers.setdefault(user, now)
 
-    def head_ended(self, user: bytes, now: float) -> None:
-        """A head is done with."""
-        self.heads.pop(user, None)
-        self._call_if_free(user, now)
+    def barrier_ended(self, user: bytes, now: float) -> None:
+        """A barrier is done with."""
+        self.barriers.pop(user, None)
+        self._promote_if_free(user, now)
 
-    def came(self, user: bytes, *, found: bool) -> None:
-        """Who was called is the head now, or was not there any more."""
-        self.called.pop(user, None)
+    def promotion_ended(self, user: bytes, *, found: bool) -> None:
+        """The first of what was parked is the barrier now, or was not there any more."""
+        self.promoted.pop(user, None)
         if found:
-            self.taken_from_aside(user)
+            self.unparked(user)
         else:
-            self.heads.pop(user, None)
-            self.aside.pop(user, None)
+            self.barriers.pop(user, None)
+            self.parked.pop(user, None)
 
-    def taken_from_aside(self, user: bytes) -> None:
-        """One of those that were put aside is not any more."""
-        left = self.aside.get(user, 0) - 1
+    def unparked(self, user: bytes) -> None:
+        """One of those that were parked is not any more."""
+        left = self.parked.get(user, 0) - 1
         if left > 0:
-            self.aside[user] = left
+            self.parked[user] = left
         else:
-            self.aside.pop(user, None)
+            self.parked.pop(user, None)
 
     @property
     def held_since(self) -> float | None:
         """Since when the user that is held back longest is."""
-        return next(iter(self.heads.values()), None)
+        return next(iter(self.barriers.values()), None)
 
-    def _call_if_free(self, user: bytes, now: float) -> None:
-        """The first of what waits is the head from now on, and has to be fetched."""
-        if user in self.aside and user not in self.running and user not in self.heads:
-            self.heads[user] = now
-            self.called[user] = None
+    def _promote_if_free(self, user: bytes, now: float) -> None:
+        """The first of what is parked is the barrier from now on, and has to be fetched."""
+        if user in self.parked and user not in self.running and user not in self.barriers:
+            self.barriers[user] = now
+            self.promoted[user] = None

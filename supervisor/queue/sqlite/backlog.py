@@ -242,12 +242,12 @@ class ConnectionBacklog:
 
     # --- retries ---
 
-    def retry_planned(self, entry: RetryEntry) -> None:
-        """A leased delivery waits for another attempt."""
+    def retry_planned(self, entry: RetryEntry) -> bool:
+        """A leased delivery waits for another attempt; the answer is that of `RetryHeap.plan`."""
         self._leased_retries.discard(entry[1])
         self._leased -= 1
         self._retrying += 1
-        self._retries.plan(entry)
+        return self._retries.plan(entry)
 
     def lease_retries(self, now: float, most: int) -> list[RetryEntry]:
         """Retries that are due are leased."""
@@ -269,10 +269,10 @@ class ConnectionBacklog:
         self._leased_retries.discard(row_id)
         self._leased -= 1
 
-    def retry_replayed(self, entry: RetryEntry) -> None:
-        """A dead letter is a retry again."""
+    def retry_replayed(self, entry: RetryEntry) -> bool:
+        """A dead letter is a retry again; the answer is that of `RetryHeap.plan`."""
         self._retrying += 1
-        self._retries.plan(entry)
+        return self._retries.plan(entry)
 
     # --- order of users ---
 
@@ -280,11 +280,11 @@ class ConnectionBacklog:
         """A dead letter waits behind others of its user."""
         self._parked += 1
 
-    def promoted(self, entry: RetryEntry) -> None:
-        """What was parked is the next attempt of its user."""
+    def promoted(self, entry: RetryEntry) -> bool:
+        """What was parked is its user's next attempt; the answer is that of `RetryHeap.plan`."""
         self._parked -= 1
         self._retrying += 1
-        self._retries.plan(entry)
+        return self._retries.plan(entry)
 
     def order_began(self, order: UserOrder, parked: int) -> None:
         """Users keep their order from now on; so many retries were parked for it."""
@@ -323,7 +323,7 @@ class ConnectionBacklog:
     def evicted(self, *, fresh: int, retries: Sequence[int], parked: int) -> None:
         """So many events of the log, and these retries, became dead letters on disk.
 
-        Of the retries, `parked` were. Progress on chunks is settled by the caller, who knows them.
+        Of the retries, `parked` were. The caller settles the progress on chunks, which it knows.
         """
         self._epoch += 1
         self._fresh -= fresh

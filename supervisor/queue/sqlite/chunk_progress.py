@@ -16,8 +16,9 @@ from supervisor.queue import Delivery
 class Chunk:
     """A chunk in memory. `deliveries` are there while the payload cache holds them.
 
-    Three counts say who still needs it: connections that have not finished it, connections that
-    have it in their window or on lease (pins), and records of progress that no commit has written.
+    Three counts say whether it is needed still: connections that have not finished it, connections
+    that have it in their window or on lease (pins), and records of progress that no commit has
+    written.
     """
 
     __slots__ = (

@@ -1,7 +1,7 @@
 """What is counted for each connection: the columns of the table `books`, in order.
 
 Owns their names, their places in a row, and the part of a row that users see. Must not know how
-rows are stored or who counts.
+rows are stored or when they change.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from supervisor.queue.sqlite.counters import (
     QUARANTINED,
     RETRYING,
 )
-from supervisor.queue.sqlite.journal import Deltas, Meta, count
+from supervisor.queue.sqlite.ledger import Deltas, Meta, count
 from supervisor.queue.sqlite.retry_heap import RetryEntry
 from supervisor.queue.sqlite.schema import PARKED
 

@@ -58,4 +58,4 @@ def _held_since(
         return None
     if record.user in backlog.order.running:
         return now
-    return backlog.order.heads.get(record.user)
+    return backlog.order.barriers.get(record.user)

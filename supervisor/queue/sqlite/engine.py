@@ -1,8 +1,8 @@
 """The SQLite engine behind the `Queue` protocol.
 
-Owns the order of things: what is asked of memory, what of the store, who is
-told. The state in memory changes on the event loop's thread only; one writer
-thread commits, one reader thread reads. What is on disk is decided in
+Owns the order of things: what is asked of memory, what of the store, and what
+is told of it. The state in memory changes on the event loop's thread only; one
+writer thread commits, one reader thread reads. What is on disk is decided in
 `journal.py`, what is in memory in `memory.py`, leases in `leases.py`.
 """
 
@@ -22,6 +22,7 @@ from supervisor.queue import (
     DeadLetterFilter,
     DedupeStats,
     Depth,
+    Disposition,
     EventRecord,
     Lease,
     NewEvent,
@@ -29,7 +30,6 @@ from supervisor.queue import (
     QueueStats,
     Route,
     Selection,
-    Verdict,
 )
 from supervisor.queue.sqlite import dead_letters, refill
 from supervisor.queue.sqlite.acquisition import Acquisition
@@ -42,7 +42,8 @@ from supervisor.queue.sqlite.counters import COUNTERS, DEAD_LETTER_BYTES, books_
 from supervisor.queue.sqlite.dedupe.index import DedupeIndex
 from supervisor.queue.sqlite.delivery_locations import with_locations
 from supervisor.queue.sqlite.find import find
-from supervisor.queue.sqlite.journal import Committed, Journal, PendingAppend
+from supervisor.queue.sqlite.intake import Committed, PendingAppend
+from supervisor.queue.sqlite.journal import Journal
 from supervisor.queue.sqlite.leases import LeaseTable
 from supervisor.queue.sqlite.maintenance import Maintenance
 from supervisor.queue.sqlite.memory import QueueMemory
@@ -308,12 +309,12 @@ class SqliteQueue:
         until = self._clock() + term_s
         self._leases.extend(lease, until)
 
-    async def settle(self, lease: Lease, verdicts: Sequence[tuple[int, Verdict]]) -> None:
+    async def settle(self, lease: Lease, dispositions: Sequence[tuple[int, Disposition]]) -> None:
         """Decide deliveries, see `Queue`. Raises LeaseExpired and IndexError."""
         now = self._clock()
         store = self._store
         self._leases.expire(store.journal, now)
-        self._leases.settle(lease, verdicts, store.journal, now)
+        self._leases.settle(lease, dispositions, store.journal, now)
         store.flush_soon()
 
     # --- in between ---
@@ -353,7 +354,7 @@ class SqliteQueue:
             backlog.next_retry_at,
             backlog.pending_bytes,
             backlog.parked,
-            0 if order is None else len(order.heads),
+            0 if order is None else len(order.barriers),
             None if order is None else order.held_since,
         )
 

@@ -39,13 +39,10 @@ from supervisor.queue.sqlite.journal import (
     DEAD_LETTER,
     DEAD_LETTER_FROM_RETRY,
     SET_PROGRESS,
-    Deltas,
-    Meta,
-    count,
     delete_chunks,
     encode_odd,
-    history_size,
 )
+from supervisor.queue.sqlite.ledger import Deltas, Meta, count, history_size
 from supervisor.queue.sqlite.schema import PARKED
 
 #: Deliveries that one transaction evicts, and chunks that one looks at.

@@ -33,12 +33,12 @@ _Records = dict[int, DeliveryRecord]
 
 
 def fresh_id(chunk: int, index: int, connection: int) -> str:
-    """What a delivery of a chunk is called."""
+    """The id of a delivery of a chunk."""
     return f"{chunk}.{index}.{connection}"
 
 
 def retry_id(row_id: int) -> str:
-    """What a delivery that waits for a retry is called."""
+    """The id of a delivery that waits for a retry."""
     return f"r{row_id}"
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from heapq import heappop, heappush
 
 from supervisor.core.scheduling.user_order import Place, UserOrder
-from supervisor.queue import Delivered, Delivery, Lease, LeaseExpired, Release, Verdict
+from supervisor.queue import Delivered, Delivery, Disposition, Lease, LeaseExpired, Release
 from supervisor.queue.sqlite.active_lease import ActiveLease, LeaseSegment
 from supervisor.queue.sqlite.backlog import ConnectionBacklog
 from supervisor.queue.sqlite.chunk_progress import Chunk, ChunkProgress
@@ -209,7 +209,7 @@ class LeaseTable:
                     order.began(user)
                     positions.append(position)
                     deliveries.append(delivery)
-                elif place is Place.ASIDE:
+                elif place is Place.PARK:
                     self._settlement.park(
                         backlog, order, progress, position, delivery, journal, now
                     )
@@ -253,23 +253,27 @@ class LeaseTable:
     # --- settlement ---
 
     def settle(
-        self, lease: Lease, verdicts: Sequence[tuple[int, Verdict]], journal: Journal, now: float
+        self,
+        lease: Lease,
+        dispositions: Sequence[tuple[int, Disposition]],
+        journal: Journal,
+        now: float,
     ) -> None:
         """Decide deliveries. Raises LeaseExpired, and IndexError before anything is decided."""
         active = self._of(lease)
         size = len(active.deliveries)
         is_all_delivered = True
-        for index, verdict in verdicts:
+        for index, disposition in dispositions:
             if not 0 <= index < size:
                 raise IndexError(f"lease {lease.id} has no delivery {index}, it has {size}")
-            if type(verdict) is not Delivered:
+            if type(disposition) is not Delivered:
                 is_all_delivered = False
-        if is_all_delivered and active.segments and active.backlog.order is None:
-            self._settlement.delivered(active, [index for index, _ in verdicts], journal)
+        if is_all_delivered and active.segments:
+            self._settlement.delivered(active, [index for index, _ in dispositions], journal, now)
         else:
-            for index, verdict in verdicts:
-                if active.decide(index):  # the first verdict on an index counts
-                    self._settlement.decide(active, index, verdict, journal, now)
+            for index, disposition in dispositions:
+                if active.decide(index):  # the first disposition on an index counts
+                    self._settlement.decide(active, index, disposition, journal, now)
         if active.is_decided:
             self._end(active)
 

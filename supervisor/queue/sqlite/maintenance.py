@@ -247,7 +247,7 @@ class Maintenance:
             backlog = self._memory.backlogs[number]
             backlog.replay_parked()
             if backlog.order is not None:
-                backlog.order.put_aside(user, self._clock())
+                backlog.order.park(user, self._clock())
                 self._promotion.soon(backlog)
 
     async def _enforce_dead_letters(self) -> None:

@@ -15,7 +15,9 @@ from supervisor.queue.sqlite.backlog import ConnectionBacklog
 from supervisor.queue.sqlite.chunk_progress import Chunk, ChunkProgress, leased_in
 from supervisor.queue.sqlite.counters import COUNTERS
 from supervisor.queue.sqlite.eviction import Compacted, Evicted
-from supervisor.queue.sqlite.journal import Deltas, Journal, UnwrittenRetry, WrittenChunk
+from supervisor.queue.sqlite.intake import WrittenChunk
+from supervisor.queue.sqlite.journal import Journal, UnwrittenRetry
+from supervisor.queue.sqlite.ledger import Deltas
 from supervisor.queue.sqlite.payload_cache import PayloadCache
 from supervisor.queue.sqlite.refill import LogPage, StoredChunk, StoredConnection
 from supervisor.queue.sqlite.retry_heap import RetryBudget, RetryEntry
@@ -260,8 +262,8 @@ class QueueMemory:
         """A leased delivery waits for another attempt; `journal` has it written down."""
         journal.retries[row.id] = row
         self._unwritten[row.id] = row
-        backlog.retry_planned(row.entry)
-        self._prune_retries(backlog)
+        if backlog.retry_planned(row.entry):
+            self._prune_retries(backlog)
 
     def retry_ended(self, row_id: int, size_bytes: int, journal: Journal) -> None:
         """A retry is done with; `journal` has it written down."""
@@ -278,14 +280,14 @@ class QueueMemory:
 
     def promoted(self, backlog: ConnectionBacklog, entry: RetryEntry) -> None:
         """What was parked is the next attempt of its user."""
-        backlog.promoted(entry)
-        self._prune_retries(backlog)
+        if backlog.promoted(entry):
+            self._prune_retries(backlog)
 
     def replayed(self, backlog: ConnectionBacklog, entries: Iterable[RetryEntry]) -> None:
         """Dead letters are retries again."""
         for entry in entries:
-            backlog.retry_replayed(entry)
-            self._prune_retries(backlog)
+            if backlog.retry_replayed(entry):
+                self._prune_retries(backlog)
 
     def refill_retries(
         self, backlog: ConnectionBacklog, rows: Sequence[RetryEntry], *, is_all: bool
@@ -301,7 +303,7 @@ class QueueMemory:
     def _prune_retries(self, backlog: ConnectionBacklog) -> None:
         # A connection that only fails never runs out of retries, and never looks at the disk. While
         # one is being read, what was written after that began is nowhere else.
-        if backlog.retries.is_prunable and not self._reads:
+        if not self._reads:
             self.forget_beyond(backlog)
 
     # --- reads ---
@@ -375,9 +377,9 @@ class QueueMemory:
         )
         if backlog.order is not None:
             for user in done.parked:
-                backlog.order.taken_from_aside(user)
+                backlog.order.unparked(user)
             for user in done.barriers:
-                backlog.order.head_ended(user, now)
+                backlog.order.barrier_ended(user, now)
         self.usage.retry_went(done.retry_bytes)
         for chunk_id, mask in done.chunks.items():
             chunk = self._chunks.get(chunk_id)

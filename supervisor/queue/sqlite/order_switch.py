@@ -56,7 +56,7 @@ class OrderSwitch:
             if user.has_barrier:
                 order.failed(user.user, now if user.since is None else user.since)
             for _ in range(user.parked):
-                order.put_aside(user.user, now)
+                order.park(user.user, now)
 
     def _end_job(self, backlog: ConnectionBacklog) -> EndOrderJob:
         return EndOrderJob(backlog.id, self._clock())

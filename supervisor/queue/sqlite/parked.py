@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from supervisor.queue.sqlite.journal import Meta
+from supervisor.queue.sqlite.ledger import Meta
 from supervisor.queue.sqlite.retry_heap import RetryEntry
 from supervisor.queue.sqlite.schema import PARKED
 

@@ -42,7 +42,7 @@ class Promotion:
 
     def soon(self, backlog: ConnectionBacklog) -> None:
         """Users of this connection may have their turn: promote with the next commit."""
-        if backlog.order is None or not backlog.order.called:
+        if backlog.order is None or not backlog.order.promoted:
             return
         self._wanted[backlog.id] = backlog
         if self._task is None:
@@ -73,7 +73,7 @@ class Promotion:
             (backlog.id, user)
             for backlog in self._wanted.values()
             if backlog.order is not None
-            for user in backlog.order.called
+            for user in backlog.order.promoted
         )
         return PromoteJob(tuple(islice(users, PROMOTED)), self._clock())
 
@@ -82,10 +82,10 @@ class Promotion:
             backlog = self._memory.backlogs[number]
             if backlog.order is None:
                 continue
-            backlog.order.came(user, found=entry is not None)
+            backlog.order.promotion_ended(user, found=entry is not None)
             if entry is not None:
                 self._memory.promoted(backlog, entry)
             self._on_work(backlog)
         for backlog in list(self._wanted.values()):
-            if backlog.order is None or not backlog.order.called:
+            if backlog.order is None or not backlog.order.promoted:
                 del self._wanted[backlog.id]

@@ -69,11 +69,6 @@ class RetryHeap:
         return len(self._heap) + len(self._beyond)
 
     @property
-    def is_prunable(self) -> bool:
-        """So many were planned beyond the horizon that it is time to `forget_beyond` it."""
-        return bool(self._beyond) and not len(self._beyond) % RETRY_WINDOW
-
-    @property
     def first_due_at(self) -> float | None:
         """When the first one is due, or the horizon's time where memory has run out of them."""
         if self._heap:
@@ -84,11 +79,14 @@ class RetryHeap:
         """When the events of those up to the horizon were received."""
         return (entry[3] for entry in self._heap)
 
-    def plan(self, entry: RetryEntry) -> None:
-        """A delivery waits for its next attempt."""
+    def plan(self, entry: RetryEntry) -> bool:
+        """A delivery waits for its next attempt.
+
+        True where so many lie beyond the horizon that it is time to `forget_beyond` it.
+        """
         if self._horizon is not None and entry[:2] > self._horizon:
             self._beyond[entry[1]] = entry
-            return
+            return not len(self._beyond) % RETRY_WINDOW
         heap = self._heap
         heappush(heap, entry)
         self._budget._loaded += 1
@@ -100,6 +98,7 @@ class RetryHeap:
             self._budget._loaded -= len(heap) - window
             self._heap = kept  # sorted, and so a heap
             self._horizon = kept[-1][:2]
+        return False
 
     def take_due(self, now: float, most: int) -> list[RetryEntry]:
         """Retries whose time has come, off the heap; one that goes alone comes alone."""

@@ -1,4 +1,4 @@
-"""The queue's files: where they are, what is in them, and who may open them.
+"""The queue's files: where they are, what is in them, and which process may open them.
 
 Owns the state directory's layout, the tables, the lock that keeps a second
 service out, and the texts of the errors that SQLite raises. Must not know what
@@ -227,7 +227,7 @@ class DiskReserve:
         return True
 
     def release(self) -> None:
-        """Give it back to those who delete and checkpoint."""
+        """Give it back, so that deleting and checkpointing go on."""
         self._path.unlink(missing_ok=True)
 
 

@@ -1,7 +1,7 @@
-"""What becomes of leased deliveries: the verdicts, in memory and for the journal.
+"""What becomes of leased deliveries: the dispositions, in memory and for the journal.
 
-Owns what each verdict means for fresh deliveries and for retries, and the
-statements that write it down. Must not do I/O or know who holds a lease.
+Owns what each disposition means for fresh deliveries and for retries, and the
+statements that write it down. Must not do I/O, or know when a lease is over.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 
 from supervisor.core.scheduling.user_order import UserOrder
 from supervisor.queue import (
-    Bury,
+    DeadLettered,
     Delivered,
     Delivery,
+    Disposition,
     Outcome,
     Postpone,
     Release,
     Unsupported,
-    Verdict,
 )
 from supervisor.queue.sqlite.active_lease import ActiveLease
 from supervisor.queue.sqlite.backlog import ConnectionBacklog
@@ -42,8 +42,8 @@ from supervisor.queue.sqlite.journal import (
     RETRY_FROM_CHUNK,
     Journal,
     UnwrittenRetry,
-    history_size,
 )
+from supervisor.queue.sqlite.ledger import history_size
 from supervisor.queue.sqlite.memory import QueueMemory
 from supervisor.queue.sqlite.schema import PARKED
 
@@ -54,7 +54,7 @@ GONE = "connection is no longer in the config"
 class LeaseSettlement:
     """`next_row_id` numbers retries and dead letters; `on_work` hears of what came back.
 
-    `on_called` hears of lanes in which the next event of a user is to be fetched.
+    `on_promotion` hears of connections in which the next event of a user is to be fetched.
     """
 
     def __init__(
@@ -62,37 +62,36 @@ class LeaseSettlement:
         memory: QueueMemory,
         next_row_id: Callable[[], int],
         on_work: Callable[[ConnectionBacklog], None],
-        on_called: Callable[[ConnectionBacklog], None],
+        on_promotion: Callable[[ConnectionBacklog], None],
         *,
         keeps_history: bool,
     ) -> None:
         self._memory = memory
         self._next_row_id = next_row_id
         self._on_work = on_work
-        self._on_called = on_called
+        self._on_promotion = on_promotion
         self._keeps_history = keeps_history
 
-    def delivered(self, lease: ActiveLease, indices: Sequence[int], journal: Journal) -> None:
-        """Fresh deliveries have arrived; those that have a verdict already keep it."""
+    def delivered(
+        self, lease: ActiveLease, indices: Sequence[int], journal: Journal, now: float
+    ) -> None:
+        """Fresh deliveries have arrived; those that have a disposition already keep it."""
+        ended = indices
         if lease.decide_all(indices):
             for segment in lease.segments:
                 self._memory.settle(segment.progress, segment.mask, journal)
             self._fresh_ended(lease.backlog, FIRST_TRY, len(indices), lease.size_bytes, journal)
-            return
-        masks: dict[ChunkProgress, int] = {}
-        n = size = 0
-        segment = lease.segments[0]
-        for index in indices:
-            if lease.decide(index):
-                if not 0 <= index - segment.base < len(segment.positions):
-                    segment = lease.segment_of(index)
-                bit = 1 << segment.positions[index - segment.base]
-                masks[segment.progress] = masks.get(segment.progress, 0) | bit
-                size += len(lease.deliveries[index].body)
-                n += 1
-        for progress, mask in masks.items():
-            self._memory.settle(progress, mask, journal)
-        self._fresh_ended(lease.backlog, FIRST_TRY, n, size, journal)
+        else:
+            ended = [index for index in indices if lease.decide(index)]
+            size = sum(len(lease.deliveries[index].body) for index in ended)
+            for progress, mask in _masks_of(lease, ended).items():
+                self._memory.settle(progress, mask, journal)
+            self._fresh_ended(lease.backlog, FIRST_TRY, len(ended), size, journal)
+        order = lease.backlog.order
+        if order is not None and ended:
+            for index in ended:
+                order.ended(lease.deliveries[index].user_key, now)
+            self._order_moved(lease.backlog, order)
 
     @staticmethod
     def _fresh_ended(
@@ -132,25 +131,29 @@ class LeaseSettlement:
         journal.count(backlog.id, RETRYING, 1)
         backlog.park_fresh(progress, bit)
         self._memory.usage.retry_came(size)
-        order.put_aside(delivery.user_key, now)
+        order.park(delivery.user_key, now)
         self._memory.settle(progress, bit, journal, moved=bit)
 
     def decide(
-        self, lease: ActiveLease, index: int, verdict: Verdict, journal: Journal, now: float
+        self, lease: ActiveLease, index: int, disposition: Disposition, journal: Journal, now: float
     ) -> None:
         """What becomes of one delivery, which the lease counts as decided already."""
         backlog = lease.backlog
-        if backlog.spec is None and isinstance(verdict, Postpone | Release):
-            reason = f"{GONE}; last error: {verdict.error}" if type(verdict) is Postpone else GONE
-            verdict = Bury(Outcome.FAILED, reason)
+        if backlog.spec is None and isinstance(disposition, Postpone | Release):
+            reason = (
+                f"{GONE}; last error: {disposition.error}"
+                if type(disposition) is Postpone
+                else GONE
+            )
+            disposition = DeadLettered(Outcome.FAILED, reason)
         if lease.segments:
             segment = lease.segment_of(index)
             position = segment.positions[index - segment.base]
-            self._decide_fresh(lease, index, segment.progress, position, verdict, journal, now)
+            self._decide_fresh(lease, index, segment.progress, position, disposition, journal, now)
         else:
-            self._decide_retry(lease, index, verdict, journal, now)
+            self._decide_retry(lease, index, disposition, journal, now)
         if backlog.order is not None:
-            self._follow(backlog, backlog.order, lease, index, verdict, now)
+            self._follow(backlog, backlog.order, lease, index, disposition, now)
 
     def _follow(
         self,
@@ -158,25 +161,28 @@ class LeaseSettlement:
         order: UserOrder,
         lease: ActiveLease,
         index: int,
-        verdict: Verdict,
+        disposition: Disposition,
         now: float,
     ) -> None:
-        """What a verdict means for the other events of its user."""
+        """What a disposition means for the other events of its user."""
         user = lease.deliveries[index].user_key
-        match verdict:
-            case Delivered() | Unsupported() | Bury():
+        match disposition:
+            case Delivered() | Unsupported() | DeadLettered():
                 if lease.segments:
                     order.ended(user, now)
                 else:
-                    order.head_ended(user, now)
+                    order.barrier_ended(user, now)
             case Postpone():
                 if lease.segments:
                     order.failed(user, now)
             case Release():
                 if lease.segments:
                     order.ended(user, now)
-        if order.called:
-            self._on_called(backlog)
+        self._order_moved(backlog, order)
+
+    def _order_moved(self, backlog: ConnectionBacklog, order: UserOrder) -> None:
+        if order.promoted:
+            self._on_promotion(backlog)
         if backlog.fresh:
             self._on_work(backlog)
 
@@ -186,7 +192,7 @@ class LeaseSettlement:
         index: int,
         progress: ChunkProgress,
         position: int,
-        verdict: Verdict,
+        disposition: Disposition,
         journal: Journal,
         now: float,
     ) -> None:
@@ -194,18 +200,18 @@ class LeaseSettlement:
         size = len(delivery.body)
         where = (position, progress.chunk.id)
         settle = self._memory.settle
-        match verdict:
+        match disposition:
             case Delivered():
                 settle(progress, bit, journal)
                 self._fresh_ended(backlog, FIRST_TRY, 1, size, journal)
             case Unsupported():
                 settle(progress, bit, journal, unsupported=bit)
                 self._fresh_ended(backlog, UNSUPPORTED, 1, size, journal)
-            case Bury():
+            case DeadLettered():
                 self._write_dead_letter(
                     lease,
                     delivery,
-                    verdict,
+                    disposition,
                     DEAD_LETTER_FROM_CHUNK,
                     where,
                     lease.leased_at,
@@ -213,12 +219,12 @@ class LeaseSettlement:
                     now,
                 )
                 settle(progress, bit, journal, moved=bit)
-                self._fresh_ended(backlog, _counter_of(verdict), 1, size, journal)
+                self._fresh_ended(backlog, _counter_of(disposition), 1, size, journal)
             case Postpone():
                 row = UnwrittenRetry(
                     self._next_row_id(),
-                    now + max(0.0, verdict.delay_s),
-                    verdict.alone,
+                    now + max(0.0, disposition.delay_s),
+                    disposition.alone,
                     delivery.attempt,
                     lease.leased_at,
                     delivery,
@@ -232,7 +238,7 @@ class LeaseSettlement:
                     size,
                     row.attempts,
                     row.first_at,
-                    verdict.error,
+                    disposition.error,
                     delivery.user_key,
                     delivery.body,
                     *where,
@@ -248,11 +254,11 @@ class LeaseSettlement:
                 self._on_work(backlog)
 
     def _decide_retry(
-        self, lease: ActiveLease, index: int, verdict: Verdict, journal: Journal, now: float
+        self, lease: ActiveLease, index: int, disposition: Disposition, journal: Journal, now: float
     ) -> None:
         backlog, delivery, entry = lease.backlog, lease.deliveries[index], lease.entries[index]
         row_id, size = entry[1], len(delivery.body)
-        match verdict:
+        match disposition:
             case Delivered():
                 # What was parked, and not tried before, is a retry by its place only.
                 counter = FIRST_TRY if delivery.attempt == 1 else ON_RETRY
@@ -261,24 +267,24 @@ class LeaseSettlement:
             case Unsupported():
                 self._note_end(backlog, row_id, Outcome.UNSUPPORTED, delivery, journal)
                 self._retry_ended(backlog, row_id, UNSUPPORTED, size, journal)
-            case Bury():
+            case DeadLettered():
                 first_at = delivery.first_attempt_at or lease.leased_at
                 self._write_dead_letter(
                     lease,
                     delivery,
-                    verdict,
+                    disposition,
                     DEAD_LETTER_FROM_RETRY,
                     (row_id,),
                     first_at,
                     journal,
                     now,
                 )
-                self._retry_ended(backlog, row_id, _counter_of(verdict), size, journal)
+                self._retry_ended(backlog, row_id, _counter_of(disposition), size, journal)
             case Postpone():
                 row = UnwrittenRetry(
                     row_id,
-                    now + max(0.0, verdict.delay_s),
-                    verdict.alone,
+                    now + max(0.0, disposition.delay_s),
+                    disposition.alone,
                     delivery.attempt,
                     delivery.first_attempt_at or lease.leased_at,
                     delivery,
@@ -288,7 +294,7 @@ class LeaseSettlement:
                     row.alone,
                     row.attempts,
                     row.first_at,
-                    verdict.error,
+                    disposition.error,
                     row_id,
                 )
                 journal.statements.append((RETRY_AGAIN, statement))
@@ -328,7 +334,7 @@ class LeaseSettlement:
         self,
         lease: ActiveLease,
         delivery: Delivery,
-        verdict: Bury,
+        disposition: DeadLettered,
         statement: str,
         where: tuple[int, ...],
         first_at: float,
@@ -339,15 +345,15 @@ class LeaseSettlement:
         columns = (
             self._next_row_id(),
             backlog.id,
-            verdict.outcome.value,
+            disposition.outcome.value,
             delivery.attempt,
             first_at,
             now,
             delivery.received_at,
             size,
-            verdict.exit_id,
+            disposition.exit_id,
             message_id_of(delivery.body),
-            verdict.error,
+            disposition.error,
             delivery.user_key,
             delivery.body,
             *where,
@@ -357,5 +363,17 @@ class LeaseSettlement:
         journal.count(backlog.id, DEAD_LETTER_BYTES, size + DEAD_LETTER_OVERHEAD)
 
 
-def _counter_of(verdict: Bury) -> int:
-    return QUARANTINED if verdict.outcome is Outcome.QUARANTINED else FAILED
+def _counter_of(disposition: DeadLettered) -> int:
+    return QUARANTINED if disposition.outcome is Outcome.QUARANTINED else FAILED
+
+
+def _masks_of(lease: ActiveLease, indices: Sequence[int]) -> dict[ChunkProgress, int]:
+    """Events of a fresh lease, by the progress that they belong to."""
+    masks: dict[ChunkProgress, int] = {}
+    segment = lease.segments[0]
+    for index in indices:
+        if not 0 <= index - segment.base < len(segment.positions):
+            segment = lease.segment_of(index)
+        bit = 1 << segment.positions[index - segment.base]
+        masks[segment.progress] = masks.get(segment.progress, 0) | bit
+    return masks

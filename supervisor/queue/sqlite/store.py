@@ -22,7 +22,9 @@ import msgspec
 import structlog
 
 from supervisor.queue import QueueUnavailable
-from supervisor.queue.sqlite.journal import Committed, Journal, Meta, RepeatDetector, write
+from supervisor.queue.sqlite.intake import Committed, RepeatDetector
+from supervisor.queue.sqlite.journal import Journal, write
+from supervisor.queue.sqlite.ledger import Meta
 from supervisor.queue.sqlite.schema import (
     DiskReserve,
     checkpoint,

@@ -50,7 +50,7 @@ class DatabaseThread:
         def task(db: sqlite3.Connection) -> None:
             try:
                 result = work(db)
-            except Exception as error:  # noqa: BLE001 - goes to whoever asked
+            except Exception as error:  # noqa: BLE001 - goes to the caller
                 self._loop.call_soon_threadsafe(failed, error)
             else:
                 self._loop.call_soon_threadsafe(done, result)

@@ -62,11 +62,11 @@ async def test_kill_at_random_instants(tmp_path: Path) -> None:
     left: Counter[tuple[str, ...]] = Counter()
     for connection in SPECS:
         left.update((connection, one) for one in await deliver_everything(queue, [connection]))
-    buried = {
+    dead_lettered = {
         (letter.connection, letter.message_id)
         for letter in await queue.dead_letters(DeadLetterFilter(), limit=1_000_000, after=None)
     }
-    assert taken <= sent.keys() | left.keys() | buried
+    assert taken <= sent.keys() | left.keys() | dead_lettered
     assert max(left.values(), default=1) == 1
     await queue.close()
     final = total(audit(state_dir))

@@ -11,7 +11,7 @@ import pytest
 
 from supervisor.config import QueueConfig
 from supervisor.queue import (
-    Bury,
+    DeadLettered,
     DeadLetterFilter,
     Delivered,
     Outcome,
@@ -141,7 +141,7 @@ async def test_refused_verdicts_are_kept(disk: Path) -> None:
     ballast = disk / "ballast"
     with pytest.raises(OSError, match="No space"):
         ballast.write_bytes(b"x" * SMALL)
-    await settle_all(queue, lease, Bury(Outcome.FAILED, "y" * 1000))
+    await settle_all(queue, lease, DeadLettered(Outcome.FAILED, "y" * 1000))
     with pytest.raises(QueueUnavailable, match="full"):
         await append_until_refused(queue, size=30_000)
     ballast.unlink()

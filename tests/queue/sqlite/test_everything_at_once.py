@@ -1,4 +1,4 @@
-"""Everything at once: appends, leases, verdicts, evictions, removals and replays."""
+"""Everything at once: appends, leases, dispositions, evictions, removals and replays."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import pytest
 
 from supervisor.config import QueueConfig
 from supervisor.queue import (
-    Bury,
     ConnectionSpec,
+    DeadLettered,
     DeadLetterFilter,
     Delivered,
+    Disposition,
     LeaseExpired,
     Outcome,
     Postpone,
     QueueFull,
     Release,
     Unsupported,
-    Verdict,
 )
 from supervisor.queue.sqlite import memory, payload_cache, retry_heap
 from supervisor.queue.sqlite.engine import SqliteQueue
@@ -39,13 +39,13 @@ from tests.queue.given import (
 )
 
 SPECS = {"a": ConnectionSpec("web", 60_000), "b": ConnectionSpec("web")}
-VERDICTS: list[Verdict] = [
+DISPOSITIONS: list[Disposition] = [
     *[Delivered()] * 6,
     Unsupported(),
     Postpone(0.0, "now"),
     Postpone(0.01, "soon", alone=True),
     Release(),
-    Bury(Outcome.FAILED, "no"),
+    DeadLettered(Outcome.FAILED, "no"),
 ]
 
 
@@ -82,16 +82,16 @@ async def consume(
         if chance.random() < 0.1:
             continue  # it expires
         for part in (indices[::2], indices[1::2]):
-            verdicts = [(index, chance.choice(VERDICTS)) for index in part]
+            dispositions = [(index, chance.choice(DISPOSITIONS)) for index in part]
             await asyncio.sleep(0)
             try:
-                await queue.settle(lease, verdicts)
+                await queue.settle(lease, dispositions)
             except LeaseExpired:
                 break  # its deliveries are pending again
             sent.update(
                 f"{name} {id_of(lease.deliveries[index].body)}"
-                for index, verdict in verdicts
-                if isinstance(verdict, Delivered | Unsupported)
+                for index, disposition in dispositions
+                if isinstance(disposition, Delivered | Unsupported)
             )
 
 
@@ -150,11 +150,11 @@ async def test_everything_at_once(
             pending = queue.depth("a").pending + queue.depth("b").pending
             if books == queue.books() and books.pending == pending:
                 break  # nothing was evicted between two looks
-    buried = Counter(f"{letter.connection} {letter.message_id}" for letter in letters)
+    dead_lettered = Counter(f"{letter.connection} {letter.message_id}" for letter in letters)
     assert books == audit
     assert books.is_balanced
     assert books.accepted == took.total()
-    ended = sent + left + buried
+    ended = sent + left + dead_lettered
     assert took.total() == ended.total() + pending
     assert not ended - took
     await queue.close()

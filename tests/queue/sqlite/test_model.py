@@ -14,20 +14,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from supervisor.queue import (
-    Bury,
+    DeadLettered,
     DeadLetterFilter,
     Delivered,
     Delivery,
+    Disposition,
     Lease,
     Outcome,
     Postpone,
-    Queue,
     Release,
     Route,
     Unsupported,
-    Verdict,
 )
 from supervisor.queue.sqlite import memory, payload_cache, retry_heap
+from supervisor.queue.sqlite.engine import SqliteQueue
 from tests.queue.given import SPECS, T0, SetClock, event, id_of, sqlite_queue, take
 
 ROUTES = [
@@ -37,15 +37,15 @@ ROUTES = [
     Route(pending=("b",), unsupported=("a",)),
     Route(filtered=("a", "b")),
 ]
-VERDICTS: list[Verdict] = [
+DISPOSITIONS: list[Disposition] = [
     Delivered(),
     Unsupported(),
     Postpone(0.0, "now"),
     Postpone(5.0, "later"),
     Postpone(5.0, "later, alone", alone=True),
     Release(),
-    Bury(Outcome.FAILED, "no"),
-    Bury(Outcome.QUARANTINED, "kills"),
+    DeadLettered(Outcome.FAILED, "no"),
+    DeadLettered(Outcome.QUARANTINED, "kills"),
 ]
 
 STEPS = st.one_of(
@@ -54,7 +54,7 @@ STEPS = st.one_of(
     st.tuples(
         st.just("settle"),
         st.integers(0, 5),
-        st.lists(st.tuples(st.integers(0, 8), st.sampled_from(VERDICTS)), max_size=9),
+        st.lists(st.tuples(st.integers(0, 8), st.sampled_from(DISPOSITIONS)), max_size=9),
     ),
     st.tuples(st.just("wait"), st.sampled_from([0.0, 3.0, 70.0])),
     st.tuples(st.just("replay")),
@@ -87,9 +87,9 @@ class Model:
         self.counts["filtered"] += len(route.filtered)
         return True
 
-    def decide(self, which: tuple[str, str], verdict: Verdict) -> None:
+    def decide(self, which: tuple[str, str], disposition: Disposition) -> None:
         assert self.state[which] == "leased"
-        match verdict:
+        match disposition:
             case Delivered():
                 first = which not in self.retried
                 self.counts["delivered_first_try" if first else "delivered_on_retry"] += 1
@@ -97,9 +97,9 @@ class Model:
             case Unsupported():
                 self.counts["unsupported"] += 1
                 del self.state[which]
-            case Bury():
-                self.counts[verdict.outcome.value] += 1
-                self.state[which] = verdict.outcome.value
+            case DeadLettered():
+                self.counts[disposition.outcome.value] += 1
+                self.state[which] = disposition.outcome.value
             case Postpone():
                 self.retried.add(which)
                 self.state[which] = "pending"
@@ -129,7 +129,7 @@ async def step_through(steps: list[tuple[object, ...]], state_dir: Path) -> None
     """Do the steps to queue and model, and compare them after each."""
     clock, model = SetClock(), Model()
 
-    async def opened() -> Queue:
+    async def opened() -> SqliteQueue:
         queue = sqlite_queue(state_dir, clock)
         await queue.start(SPECS, lambda connection: None)
         return queue
@@ -155,15 +155,15 @@ async def step_through(steps: list[tuple[object, ...]], state_dir: Path) -> None
                             assert (attempt > 1) == (which in model.retried) == retries
                             model.state[which] = "leased"
                         model.leases.append((lease, held))
-                case ("settle", int(number), list(verdicts)) if model.leases:
+                case ("settle", int(number), list(dispositions)) if model.leases:
                     lease, held = model.leases[number % len(model.leases)]
-                    known = [(i, v) for i, v in verdicts if i < len(lease.deliveries)]
+                    known = [(i, v) for i, v in dispositions if i < len(lease.deliveries)]
                     decided = len(held)
                     if decided:
                         await queue.settle(lease, known)
-                    for index, verdict in known:
+                    for index, disposition in known:
                         if index in held:
-                            model.decide(held.pop(index), verdict)
+                            model.decide(held.pop(index), disposition)
                 case ("wait", float(seconds)):
                     clock.now += seconds
                     if seconds > 60:
@@ -190,6 +190,7 @@ async def step_through(steps: list[tuple[object, ...]], state_dir: Path) -> None
             for connection in SPECS:
                 assert queue.depth(connection).pending == model.pending(connection)
             assert queue.books().is_balanced
+            queue._memory.check(queue._leases.undecided())
         books = await queue.audit()
         assert books == queue.books()
         assert books.pending == sum(map(model.pending, SPECS))

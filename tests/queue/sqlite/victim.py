@@ -1,7 +1,7 @@
 """A process that uses a queue until it is killed, and says what it did.
 
 Prints `taken ID` once an event's append has returned, and `sent CONNECTION ID`
-ahead of each verdict of delivery. What is printed has happened; what happened
+ahead of each disposition of delivery. What is printed has happened; what happened
 need not be printed.
 """
 
@@ -14,7 +14,16 @@ import sys
 import time
 from pathlib import Path
 
-from supervisor.queue import Bury, Delivered, NewEvent, Outcome, Postpone, Queue, Release, Verdict
+from supervisor.queue import (
+    DeadLettered,
+    Delivered,
+    Disposition,
+    NewEvent,
+    Outcome,
+    Postpone,
+    Queue,
+    Release,
+)
 from tests.queue.given import SPECS, TO_A, TO_B, TO_BOTH, event, id_of, sqlite_queue, take
 
 
@@ -41,19 +50,19 @@ async def consume(queue: Queue, connection: str, chance: random.Random) -> None:
         if lease is None:
             await asyncio.sleep(0.001)
             continue
-        verdicts: list[tuple[int, Verdict]] = []
+        dispositions: list[tuple[int, Disposition]] = []
         for index, delivery in enumerate(lease.deliveries):
             roll = chance.random()
             if roll < 0.85:
                 say(f"sent {connection} {id_of(delivery.body)}")
-                verdicts.append((index, Delivered()))
+                dispositions.append((index, Delivered()))
             elif roll < 0.92:
-                verdicts.append((index, Postpone(chance.random() / 50, "busy")))
+                dispositions.append((index, Postpone(chance.random() / 50, "busy")))
             elif roll < 0.96:
-                verdicts.append((index, Bury(Outcome.FAILED, "refused")))
+                dispositions.append((index, DeadLettered(Outcome.FAILED, "refused")))
             else:
-                verdicts.append((index, Release()))
-        await queue.settle(lease, verdicts)
+                dispositions.append((index, Release()))
+        await queue.settle(lease, dispositions)
 
 
 async def main(state_dir: Path, life: str) -> None:
