@@ -20,7 +20,7 @@ from sandbox.jail import alone, rlimits, rules
 from sandbox.output import MAX_LINE
 from supervisor.config import Config, ConfigError, load
 from supervisor.config.types import Pool
-from supervisor.core import hogs
+from supervisor.core.isolation import responsiveness
 from supervisor.delivery import connections, watchdog
 from supervisor.diagnostics.collector import Kind
 from supervisor.egress import broker
@@ -69,9 +69,9 @@ def test_the_page_of_timings_has_its_rows() -> None:
 
 def test_a_worker_that_beats_is_not_away() -> None:
     """Two beats and a look fit into the time after which a worker is unresponsive."""
-    assert T.LOOK_S <= T.BUSY_BEAT_S
-    assert 2 * T.BUSY_BEAT_S <= T.AWAY_S
-    assert T.LOOK_S < T.LATE_S < T.AWAY_S
+    assert T.ROUND_S <= T.BUSY_BEAT_S
+    assert 2 * T.BUSY_BEAT_S <= T.UNRESPONSIVE_S
+    assert T.ROUND_S < T.LATE_S < T.UNRESPONSIVE_S
 
 
 def test_beats_and_looks_are_shorter_than_any_block_timeout(tmp_path: Path) -> None:
@@ -87,19 +87,19 @@ def test_beats_and_looks_are_shorter_than_any_block_timeout(tmp_path: Path) -> N
 
 def test_a_window_of_looks_holds_enough_of_them() -> None:
     """Looks that are judged together are as many as it takes to judge."""
-    assert hogs.LEAST_LOOKS * T.LOOK_S <= T.WINDOW_S
+    assert responsiveness.LEAST_LOOKS * T.ROUND_S <= T.WINDOW_S
 
 
 def test_who_knows_more_of_a_late_batch_speaks_first() -> None:
     """The runner cancels and gives up before the supervisor kills, in a dry run too."""
     assert T.at("GRACE_S", "supervisor.delivery.dispatcher") > T.CANCEL_S
     assert importlib.import_module("supervisor.dryrun.dry_run").GRACE_S > T.CANCEL_S
-    assert T.at("GRACE_S", "supervisor.delivery.dispatcher") > T.TICK_S
+    assert T.at("GRACE_S", "supervisor.delivery.dispatcher") > T.DEADLINES_S
 
 
 def test_a_lease_outlives_its_batch() -> None:
     """A lease's term is batch timeout, grace and slack: no worker still has what is leased anew."""
-    killed_s = T.TICK_S + T.STACKS_S + T.LAST_WORDS_S
+    killed_s = T.DEADLINES_S + T.STACKS_S + T.LAST_WORDS_S
     assert killed_s < T.LEASE_SLACK_S
     assert T.LEASE_SLACK_S < T.EXTEND_S < T.HOLD_S
 

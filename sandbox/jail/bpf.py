@@ -50,7 +50,7 @@ class Test:
 
 
 @dataclass(frozen=True, slots=True)
-class SyscallVerdict:
+class SyscallAction:
     """What becomes of one call: allowed where all tests of one of the `cases` hold.
 
     No cases: allowed always, or never where `error` alone is given.
@@ -76,7 +76,7 @@ class Instruction:
 
 
 def assemble(
-    machine: Machine, verdicts: Mapping[int, SyscallVerdict], default_error: int
+    machine: Machine, verdicts: Mapping[int, SyscallAction], default_error: int
 ) -> list[Instruction]:
     """The program. `verdicts` by number; any other call ends with `default_error`.
 
@@ -101,7 +101,7 @@ def assemble(
     return program
 
 
-def _block(verdict: SyscallVerdict, default_error: int) -> Iterator[Instruction]:
+def _block(verdict: SyscallAction, default_error: int) -> Iterator[Instruction]:
     refuse = Instruction(_RET, 0, 0, RET_ERRNO | (verdict.error or default_error))
     allow = Instruction(_RET, 0, 0, RET_ALLOW)
     if not verdict.cases:

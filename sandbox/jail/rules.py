@@ -13,7 +13,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sandbox.jail.bpf import Machine, SyscallVerdict, Test
+from sandbox.jail.bpf import Machine, SyscallAction, Test
 from sandbox.jail.numbers import NUMBERS
 
 Cases = tuple[tuple[Test, ...], ...]
@@ -248,12 +248,12 @@ def _memory(*, is_relaxed: bool) -> Iterator[Rule]:
 
 def verdicts(
     machine: Machine, profile: str, *, own_pid: int, brokered: bool
-) -> dict[int, SyscallVerdict]:
+) -> dict[int, SyscallAction]:
     """The rules by number, on `machine`; calls that it does not have are left out."""
-    found: dict[int, SyscallVerdict] = {}
+    found: dict[int, SyscallAction] = {}
     for rule in rules(profile, own_pid=own_pid, brokered=brokered):
         for name in rule.calls.split():
             number = NUMBERS[name][machine.column]
             if number is not None:
-                found[number] = SyscallVerdict(rule.cases, rule.error, rule.is_allowed)
+                found[number] = SyscallAction(rule.cases, rule.error, rule.is_allowed)
     return found

@@ -182,7 +182,7 @@ async def _fuzz(seed: int, cases: int, seconds: float) -> list[str]:
             fleet.zygote = nursery  # type: ignore[assignment]  # all that is asked of a zygote
             await service.start([])
             # A fuzzer's workers do nothing but die; the service would take its time for them.
-            service.runners[LIARS]._core.policy = RestartPolicy(0.0, 0.0, sys.maxsize)
+            service.runners[LIARS].layout.policy = RestartPolicy(0.0, 0.0, sys.maxsize)
             helpers = [
                 asyncio.ensure_future(_feed(service, f"{directory}/api.sock", "liar")),
                 asyncio.ensure_future(_feed(service, f"{directory}/api.sock", "honest")),
@@ -239,7 +239,7 @@ async def _fuzz(seed: int, cases: int, seconds: float) -> list[str]:
 def _memory(process: psutil.Process) -> int:
     """Resident bytes without what SQLite has, whose page caches fill as its file grows.
 
-    These have bounds of their own: see `cache_size` in `supervisor/queue/schema.py`.
+    These have bounds of their own: see `cache_size` in `supervisor/queue/sqlite/schema.py`.
     """
     used = ctypes.CDLL(_sqlite3.__file__).sqlite3_memory_used
     used.restype = ctypes.c_int64

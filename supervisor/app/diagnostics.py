@@ -22,7 +22,7 @@ from supervisor.diagnostics.reports import Reporter, ReportFailed, ReportFormat
 from supervisor.diagnostics.snapshots import Full, Snapshot, SnapshotStore
 from supervisor.errors import EvidenceFailed, NotFound, Refused
 from supervisor.telemetry.metrics import Metrics
-from supervisor.workers.process import Worker
+from supervisor.workers.handle import WorkerHandle
 
 _log = structlog.get_logger(__name__)
 
@@ -116,7 +116,7 @@ class Diagnostics:
             "worker": worker_id,
             "pid": pool_worker.worker.pid,
             "lag_s": pool_worker.loop_lag_s,
-            "rounds": pool_worker.worker.marker_page.beats,
+            "rounds": pool_worker.worker.beats,
             "running_batches": pool_worker.running_batches,
             "inflight_batches": len(pool_worker.batches),
             "at": None if mark is None else str(mark),
@@ -134,7 +134,7 @@ class Diagnostics:
     # --- by itself ---
 
     def take_soon(
-        self, pool: str, worker: Worker, reason: str, connection: str | None
+        self, pool: str, worker: WorkerHandle, reason: str, connection: str | None
     ) -> asyncio.Task[Snapshot | None]:
         """Take a snapshot in the background, after what is being taken already, and keep it under
         `reason`; None comes of it where it could not be had, which is logged.
@@ -146,7 +146,7 @@ class Diagnostics:
         return task
 
     async def _take_by_itself(
-        self, pool: str, worker: Worker, reason: str, connection: str | None
+        self, pool: str, worker: WorkerHandle, reason: str, connection: str | None
     ) -> Snapshot | None:
         runner = self._runners.get(pool)
         if runner is None:
@@ -174,7 +174,7 @@ class Diagnostics:
         for name, runner in self._runners.items():
             if name in self._baselines:
                 continue
-            for pool_worker in runner.pool_workers().values():
+            for pool_worker in runner.serving().values():
                 if pool_worker is not None and pool_worker.worker.uptime_s >= WARM_UP_S:
                     self._baselines.add(name)
                     self.take_soon(name, pool_worker.worker, "baseline", None)
@@ -196,7 +196,7 @@ class Diagnostics:
                 f"{name}-{n}" for name, runner in self._runners.items() for n in runner.slots_wanted
             )
             raise NotFound(f"there is no worker {worker_id!r}; there are {known}")
-        pool_worker = runner.pool_workers().get(int(slot))
+        pool_worker = runner.serving().get(int(slot))
         if pool_worker is None or pool_worker.worker.state is not ProcessState.READY:
             raise Refused(f"{worker_id} has no process now: it is being started")
         return runner, pool_worker
@@ -204,7 +204,7 @@ class Diagnostics:
     async def _take(
         self,
         runner: PoolRunner,
-        worker: Worker,
+        worker: WorkerHandle,
         kind: Kind,
         reason: str,
         *,
@@ -264,7 +264,7 @@ class Diagnostics:
     async def _collect(
         self,
         collector: Collector,
-        worker: Worker,
+        worker: WorkerHandle,
         kind: Kind,
         sink: int,
         max_bytes: int,

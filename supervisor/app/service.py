@@ -41,7 +41,7 @@ from supervisor.egress.names import Resolver
 from supervisor.ingest.api import TrackingApi
 from supervisor.ingest.router import Router
 from supervisor.queue import ConnectionSpec, Queue
-from supervisor.queue.sqlite import SqliteQueue, last_seen
+from supervisor.queue.engines import last_seen, make_queue
 from supervisor.runtime import allocator, garbage, systemd
 from supervisor.runtime.clock import Clock, anchored_clock
 from supervisor.state.backoff import BackoffStore
@@ -112,7 +112,7 @@ class Service:
         self.backoff_store: BackoffStore
         self.exits: ExitStore
         self.broker: Broker
-        self.evidence: Diagnostics
+        self.diagnostics: Diagnostics
         self._redactor = redactor
         self._code = ""
         self._notifier = systemd.Notifier.from_environment()
@@ -137,7 +137,7 @@ class Service:
         self.fleet.start()
         state_dir = config.service.state_dir
         self.clock = anchored_clock(not_before=last_seen(state_dir))
-        self.queue = SqliteQueue(
+        self.queue = make_queue(
             state_dir,
             config.queue,
             self.clock,
@@ -152,7 +152,7 @@ class Service:
         self.backoff_store = BackoffStore(state_dir, self.clock)
         self.exits = ExitStore(state_dir)
         self._start_broker(sockets.values())
-        self.evidence = Diagnostics(
+        self.diagnostics = Diagnostics(
             self.runners,
             SnapshotStore(state_dir / "snapshots", max_bytes=config.service.snapshots),
             self.metrics,
@@ -292,7 +292,7 @@ class Service:
         self._redactor.follow(config.secrets)
         self._report(config, said)
         self.config, self.said, self._code = config, said, code
-        self.evidence.store.max_bytes = config.service.snapshots
+        self.diagnostics.store.max_bytes = config.service.snapshots
         # New routes first, then the queue: no event may be routed to a connection that is gone.
         router = Router(config.connections, said.by_destination, config.sources)
         if self._tracking is not None and self._admin is not None:
@@ -332,7 +332,7 @@ class Service:
                     retry=retry,
                     broker=self.broker,
                     backoff_store=self.backoff_store,
-                    take_snapshot=self.evidence.take_soon,
+                    begin_snapshot=self.diagnostics.take_soon,
                 )
                 runner.start()
                 renewed.append(name)
@@ -343,7 +343,7 @@ class Service:
             runner.set_connections(pool_connections)
             for pool_connection in pool_connections:
                 if pool_connection.name in self.paused:
-                    runner.scheduler.paused(pool_connection.name)
+                    runner.pause(pool_connection.name)
         self._pool_of = pool_of
         for name in self.runners.keys() - config.pools.keys():
             self._background(self._close_pool(self.runners.pop(name)))
@@ -352,7 +352,7 @@ class Service:
     async def _close_pool(self, runner: PoolRunner) -> None:
         runner.set_connections(())
         runner.stop_sending()
-        await runner.dispatcher.drained()
+        await runner.drained()
         runner.shut()
 
     def _report(self, config: Config, said: Declarations) -> None:
@@ -375,7 +375,7 @@ class Service:
     def _work_came(self, connection: str) -> None:
         runner = self._pool_of.get(connection)
         if runner is not None:
-            runner.dispatcher.work_came(connection)
+            runner.work_came(connection)
 
     def _summary(self) -> str:
         config = self.config
@@ -387,7 +387,7 @@ class Service:
             due = loop.time() + LAG_EVERY_S
             await asyncio.sleep(LAG_EVERY_S)
             self.metrics.loop_lag(SUPERVISOR, max(0.0, loop.time() - due))
-            self.evidence.look_for_baselines()
+            self.diagnostics.look_for_baselines()
 
     def _background(self, work: Coroutine[Any, Any, Any]) -> None:  # Any: results go nowhere
         task = asyncio.get_running_loop().create_task(work)
@@ -414,17 +414,15 @@ class Service:
         counting = asyncio.create_task(self._count_down(until))
         try:
             async with asyncio.timeout(limit_s):
-                await asyncio.gather(
-                    *(runner.dispatcher.drained() for runner in self.runners.values())
-                )
+                await asyncio.gather(*(runner.drained() for runner in self.runners.values()))
         except TimeoutError:
             _log.warning("drain_limit_reached", inflight=self._inflight(), limit_s=limit_s)
         if self._queue_is_open:
-            await self.evidence.close()
+            await self.diagnostics.close()
         for runner in self.runners.values():
             runner.shut()
         await self.fleet.stop(max(1.0, until - time.monotonic()) if not self._inflight() else 0.0)
-        await asyncio.gather(*(runner.dispatcher.drained() for runner in self.runners.values()))
+        await asyncio.gather(*(runner.drained() for runner in self.runners.values()))
         counting.cancel()
         if self._resolver is not None:
             await self._resolver.close()
@@ -442,7 +440,7 @@ class Service:
         _log.info("service_stopped")
 
     def _inflight(self) -> int:
-        return sum(runner.dispatcher.inflight for runner in self.runners.values())
+        return sum(runner.state.inflight for runner in self.runners.values())
 
     async def _count_down(self, until: float) -> None:
         while True:

@@ -28,9 +28,9 @@ from supervisor.core.effects import ExitReason
 from supervisor.diagnostics.exit_record import worker_exit
 from supervisor.diagnostics.exits import ExitRecord
 from supervisor.workers.fleet import WorkerFleet
+from supervisor.workers.handle import Exit, WorkerHandle
 from supervisor.workers.log_lines import log_printed
 from supervisor.workers.output import Printed
-from supervisor.workers.process import Exit, Worker
 from supervisor.workers.spawn import PoolSpec
 
 #: Seconds that one destination's import, or the check of one connection's settings, may take.
@@ -126,7 +126,7 @@ def _add(declarations: Declarations, declared: Declared) -> None:
 
 
 class _DeclaringWorker:
-    """One declaring worker. Implements `process.Listener`."""
+    """One declaring worker. Implements `handle.Listener`."""
 
     def __init__(
         self,
@@ -143,7 +143,7 @@ class _DeclaringWorker:
         self.validated: dict[str, list[str]] = {}
         self.layers: dict[str, str] = {}
         self.ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
-        self._worker: Worker | None = None
+        self._worker: WorkerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         #: Checks of destinations that are declared, as of so many declarations
         self._possible_checks: tuple[int, list[SettingsCheck]] | None = None
@@ -178,14 +178,14 @@ class _DeclaringWorker:
             self._possible_checks = (len(self.declared), checks)
         return self._possible_checks[1]
 
-    def ready(self, worker: Worker, credits: int, layers: dict[str, str]) -> None:
+    def ready(self, worker: WorkerHandle, credits: int, layers: dict[str, str]) -> None:
         """Its jail is up, and the first import begins."""
         self._worker, self.layers = worker, layers
         self._restart_timer()
         if self.undeclared is None:  # there was nothing to declare: it came for its layers
             self._next_check(worker)
 
-    def said(self, worker: Worker, message: FromWorker) -> None:
+    def said(self, worker: WorkerHandle, message: FromWorker) -> None:
         """`Declared` and `Validated`, each in its turn."""
         match message:
             case Declared():
@@ -204,18 +204,18 @@ class _DeclaringWorker:
             case _:
                 raise ProtocolError(f"{type(message).__name__} from a worker that declares")
 
-    def asked(self, worker: Worker, message: FromWorkerChannel) -> None:
+    def asked(self, worker: WorkerHandle, message: FromWorkerChannel) -> None:
         """A declaring worker has no connections, and so nothing to connect to."""
         raise ProtocolError(f"{type(message).__name__} from a worker that declares")
 
-    def printed(self, worker: Worker, printed: Printed) -> None:
+    def printed(self, worker: WorkerHandle, printed: Printed) -> None:
         """What an import prints is in the log, under the worker's name."""
         log_printed(worker, printed, None)
 
-    def vacated(self, worker: Worker) -> None:
+    def vacated(self, worker: WorkerHandle) -> None:
         """A further worker is started only once it is known why this one ended."""
 
-    def gone(self, worker: Worker, end: Exit) -> None:
+    def gone(self, worker: WorkerHandle, end: Exit) -> None:
         """The worker has ended."""
         if self._timer is not None:
             self._timer.cancel()
@@ -231,7 +231,7 @@ class _DeclaringWorker:
         if not self.ended.done():
             self.ended.set_result(end)
 
-    def _next_check(self, worker: Worker) -> None:
+    def _next_check(self, worker: WorkerHandle) -> None:
         self._restart_timer()
         check = self.unvalidated
         if check is None:

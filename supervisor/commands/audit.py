@@ -95,10 +95,10 @@ def _offline(state_dir: Path) -> Audit:
     if not state_dir.is_dir():
         raise CommandError(f"{state_dir}: there is no such state directory (service.state_dir)")
     # Imported here: the online way needs no engine.
-    from supervisor.queue import offline
+    from supervisor.queue import engines
 
     try:
-        connections = offline.audit(state_dir)
+        connections = engines.audit(state_dir)
     except QueueUnavailable as error:
         raise CommandError(str(error)) from error
     total = Books(

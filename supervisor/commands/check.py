@@ -114,9 +114,9 @@ def _queued(state_dir: Path) -> Mapping[str, int] | None:
     if not state_dir.is_dir():
         return None
     # Imported here, as above.
-    from supervisor.queue import offline
+    from supervisor.queue import engines
 
     try:
-        return {name: books.pending for name, books in offline.audit(state_dir).items()}
+        return {name: books.pending for name, books in engines.audit(state_dir).items()}
     except QueueUnavailable as error:
         raise CommandError(str(error)) from error

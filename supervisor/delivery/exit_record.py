@@ -11,11 +11,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from supervisor.delivery.records import PoolWorker
-from supervisor.delivery.settlement import InflightBatch
+from supervisor.delivery.records import InflightBatch, PoolWorker
 from supervisor.diagnostics.exit_record import worker_exit
 from supervisor.diagnostics.exits import MAX_EVENTS, ExitRecord
-from supervisor.workers.process import Exit
+from supervisor.workers.handle import Exit
 
 #: Longest message id in a record, in characters.
 _MAX_ID = 200
@@ -25,14 +24,17 @@ class _Named(msgspec.Struct, frozen=True):
     messageId: str = ""
 
 
-def exit_record(pool: str, pool_worker: PoolWorker, end: Exit) -> ExitRecord:
-    """The record of a worker; it may have reported on some of the batches that it had."""
+def exit_record(pool: str, pool_worker: PoolWorker, owner: str | None, end: Exit) -> ExitRecord:
+    """The record of a worker; it may have reported on some of the batches that it had.
+
+    `owner` is the connection that it was dedicated to.
+    """
     worker, batches = pool_worker.worker, list(pool_worker.batches.values())
     connections = sorted({batch.connection for batch in batches})
     marked = marked_event(end, batches)
     blamed = end.connection
     if blamed is None:
-        blamed = connections[0] if len(connections) == 1 else pool_worker.only
+        blamed = connections[0] if len(connections) == 1 else owner
     pool_connection = None if blamed is None else pool_worker.configured.get(blamed)
     event = None if marked is None else _message_id(*marked)
     events = [] if event is None else [event]

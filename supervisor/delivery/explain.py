@@ -1,12 +1,12 @@
 """Why something is not delivered yet, in words: of a connection, and of one delivery.
 
 Owns the texts, and which state of `/status` a rule of the scheduler is. Pure:
-the scheduler and the time are arguments.
+what the scheduler says and the time are arguments.
 """
 
 from __future__ import annotations
 
-from supervisor.core.scheduling.scheduler import Blocked, BlockReason, Scheduler
+from supervisor.core.scheduling.scheduler import Blocked, BlockReason, ScheduleStatus
 from supervisor.queue import DeliveryRecord, Depth
 from supervisor.runtime.rfc3339 import rfc3339
 from supervisor.telemetry.status import QueueState
@@ -35,35 +35,32 @@ _STATES = {
 }
 
 
-def queue_state(
-    scheduler: Scheduler, connection: str, depth: Depth, now: float
-) -> tuple[QueueState, str, Blocked]:
-    """A connection's state, the reason for it ("" where it is open), and the rule behind both."""
-    hold = scheduler.waits_for(connection, now)
-    state = _STATES[hold.rule]
-    breaker = scheduler.schedules[connection].breaker
-    if not breaker.is_closed and (
-        state is QueueState.OPEN or hold.rule in (BlockReason.PROBATION, BlockReason.APART)
+def queue_state(status: ScheduleStatus, depth: Depth) -> tuple[QueueState, str]:
+    """A connection's state, and the reason for it ("" where it is open)."""
+    blocked = status.blocked
+    state = _STATES[blocked.rule]
+    if not status.is_breaker_closed and (
+        state is QueueState.OPEN or blocked.rule in (BlockReason.PROBATION, BlockReason.APART)
     ):
         state = QueueState.TRIPPED
     if state is QueueState.OPEN:
-        if hold.rule is BlockReason.RETRY and depth.retrying and not depth.fresh:
+        if blocked.rule is BlockReason.RETRY and depth.retrying and not depth.fresh:
             # All that it has failed and waits for its time: not a healthy queue either.
-            return QueueState.BACKING_OFF, "waiting for the next attempts of what failed", hold
-        return state, "", hold
-    if state is QueueState.TRIPPED and breaker.since is not None:
-        return state, f"tripped since {rfc3339(breaker.since)}: {breaker.reason}", hold
-    return state, f"waiting for {text_of(hold)}", hold
+            return QueueState.BACKING_OFF, "waiting for the next attempts of what failed"
+        return state, ""
+    if state is QueueState.TRIPPED and status.tripped_since is not None:
+        return state, f"tripped since {rfc3339(status.tripped_since)}: {status.tripped_for}"
+    return state, f"waiting for {text_of(blocked)}"
 
 
-def text_of(hold: Blocked) -> str:
+def text_of(blocked: Blocked) -> str:
     """A rule in words that follow "waiting for"."""
-    text = f"{hold.rule}: {hold.why}" if hold.why else str(hold.rule)
-    return text if hold.until is None else f"{text}, until {rfc3339(hold.until)}"
+    text = f"{blocked.rule}: {blocked.why}" if blocked.why else str(blocked.rule)
+    return text if blocked.until is None else f"{text}, until {rfc3339(blocked.until)}"
 
 
 def waiting_for(
-    scheduler: Scheduler, connection: str, record: DeliveryRecord, now: float, *, no_workers: str
+    status: ScheduleStatus, record: DeliveryRecord, now: float, *, no_workers: str
 ) -> str:
     """What a pending delivery waits for; `no_workers` names a pool that has none, else ""."""
     if record.is_leased:
@@ -71,21 +68,25 @@ def waiting_for(
     if record.held_since is not None:
         for_s = max(0.0, now - record.held_since)
         return f"an earlier event of this user, which holds it back for {for_s:.1f} s so far"
-    hold = scheduler.waits_for(connection, now)
-    breaker = scheduler.schedules[connection].breaker
+    blocked = status.blocked
     if record.next_attempt_at is not None and record.next_attempt_at > now:
         text = f"back-off until {rfc3339(record.next_attempt_at)}"
         # Where the connection is shut for longer than that, its own time does not help it.
-        if hold.until is None or hold.until <= record.next_attempt_at:
+        if blocked.until is None or blocked.until <= record.next_attempt_at:
             return text
-    if _STATES[hold.rule] is QueueState.OPEN and no_workers:
+    if _STATES[blocked.rule] is QueueState.OPEN and no_workers:
         return f"a worker: {no_workers}"
-    if hold.rule in (BlockReason.TRIPPED, BlockReason.PROBES) and breaker.since is not None:
+    if (
+        blocked.rule in (BlockReason.TRIPPED, BlockReason.PROBES)
+        and status.tripped_since is not None
+    ):
         probe = (
-            "a probe is under way" if hold.until is None else f"next probe at {rfc3339(hold.until)}"
+            "a probe is under way"
+            if blocked.until is None
+            else f"next probe at {rfc3339(blocked.until)}"
         )
-        since = rfc3339(breaker.since)
-        text = f"its circuit breaker, tripped since {since} ({breaker.reason}); {probe}"
+        since = rfc3339(status.tripped_since)
+        text = f"its circuit breaker, tripped since {since} ({status.tripped_for}); {probe}"
     else:
-        text = text_of(hold)
+        text = text_of(blocked)
     return f"{text}; {record.ahead} before it" if record.ahead else text

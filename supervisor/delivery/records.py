@@ -1,7 +1,6 @@
-"""A pool's connections and workers as its shell keeps them: who has what.
+"""What a pool knows of one connection, one batch, one worker and one slot.
 
-Owns the records alone; what is done with them is `pool.py`'s,
-`dispatcher.py`'s and `isolation.py`'s.
+Owns the records and what may be read off each alone. `state.py` keeps them together and right.
 """
 
 from __future__ import annotations
@@ -11,14 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from supervisor.core.attention import Attention
+import msgspec
+
 from supervisor.core.scheduling.scheduler import BlockReason, Terms
-from supervisor.delivery.settlement import InflightBatch
 from supervisor.diagnostics.exits import ExitRecord
 from supervisor.diagnostics.snapshots import Snapshot
 from supervisor.egress.broker import EgressSession
 from supervisor.egress.policy import EgressPolicy
-from supervisor.workers.process import Worker
+from supervisor.queue import Lease
+from supervisor.workers.handle import WorkerHandle
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,64 @@ class PoolConnection:
 
 
 @dataclass(slots=True)
-class PoolWorker:
-    """A worker, as this pool sees it. `only` is the connection that it serves apart."""
+class InflightBatch:
+    """A batch that a worker has. Times are seconds of the service's clock.
 
-    worker: Worker
+    `reported` holds 1 for each delivery that has its outcome. `places` are the indices of its
+    deliveries in what was leased where the batch is but a part of it: a probe.
+    """
+
+    id: int
+    connection: str
+    destination: str
+    worker: int
+    lease: Lease
+    started: float
+    deadline: float
+    reported: bytearray
+    retries: bool = False
+    delivered: int = 0
+    failed: int = 0
+    retried: int = 0
+    congested: int = 0
+    spoiled: int = 0
+    why: str = ""
+    places: tuple[int, ...] | None = None
+
+    @property
+    def unreported(self) -> int:
+        """Deliveries without an outcome so far."""
+        return self.reported.count(0)
+
+    def place(self, index: int) -> int:
+        """Where a delivery of this batch stands in what was leased."""
+        return index if self.places is None else self.places[index]
+
+    def part(
+        self, id: int, worker: int, indices: tuple[int, ...], started: float, deadline: float
+    ) -> InflightBatch:
+        """Some of its deliveries once more, as a batch of their own."""
+        lease = self.lease
+        return InflightBatch(
+            id,
+            self.connection,
+            self.destination,
+            worker,
+            msgspec.structs.replace(lease, deliveries=[lease.deliveries[i] for i in indices]),
+            started,
+            deadline,
+            bytearray(len(indices)),
+            places=tuple(map(self.place, indices)),
+        )
+
+
+@dataclass(slots=True)
+class PoolWorker:
+    """A worker, as this pool sees it."""
+
+    worker: WorkerHandle
     egress_session: EgressSession
     slot: int | None = None
-    only: str | None = None
     batches: dict[int, InflightBatch] = field(default_factory=dict)
     configured: dict[str, PoolConnection] = field(default_factory=dict)
     credits: int = 0
@@ -49,20 +100,15 @@ class PoolWorker:
     loop_lag_s: float = 0.0
     running_batches: int = 0
     is_leaving: bool = False
-    #: it gets one batch at a time
-    is_narrow: bool = False
-    #: it gets nothing, since it has batches of a connection that is to run apart
-    is_taken: bool = False
-    attention: Attention = field(default_factory=Attention)
     #: a snapshot that was begun by itself, and its name once there is one
     evidence: asyncio.Task[Snapshot | None] | None = None
     #: batches past their deadline when it was killed for that
     overdue: tuple[int, ...] = ()
 
     @property
-    def granted(self) -> int:
-        """Batches that it may have at once, while it comes round to them."""
-        return 1 if self.is_narrow else self.credits
+    def number(self) -> int:
+        """What the pool's layout and the scheduler know it by."""
+        return self.worker.number
 
     @property
     def is_giving_evidence(self) -> bool:

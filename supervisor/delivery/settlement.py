@@ -11,16 +11,16 @@ import asyncio
 import random
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, Protocol
 
-import msgspec
 import structlog
 
 from sandbox import protocol
 from sandbox.protocol import OutcomeCode, Outcomes, ProtocolError
 from supervisor.core.scheduling.retry import RetryPolicy, next_attempt_s
+from supervisor.delivery.activity import Activity
+from supervisor.delivery.records import InflightBatch
 from supervisor.queue import (
     Bury,
     Delivered,
@@ -48,56 +48,11 @@ _CONGESTED = frozenset({OutcomeCode.THROTTLED, OutcomeCode.TIMEOUT, OutcomeCode.
 _DELIVERED, _UNSUPPORTED, _RELEASE = Delivered(), Unsupported(), Release()
 
 
-@dataclass(slots=True)
-class InflightBatch:
-    """A batch that a worker has. Times are seconds of the service's clock.
+class RetryAfter(Protocol):
+    """Hears of a destination's wish to be let alone."""
 
-    `places` are the indices of its deliveries in the lease where it is but a part
-    of what was leased: a trial.
-    """
-
-    id: int
-    connection: str
-    destination: str
-    worker: int
-    lease: Lease
-    started: float
-    deadline: float
-    reported: bytearray
-    retries: bool = False
-    delivered: int = 0
-    failed: int = 0
-    retried: int = 0
-    congested: int = 0
-    spoiled: int = 0
-    why: str = ""
-    places: tuple[int, ...] | None = None
-
-    @property
-    def unreported(self) -> int:
-        """Deliveries of which nothing was said yet."""
-        return self.reported.count(0)
-
-    def place(self, index: int) -> int:
-        """Where a delivery of this batch stands in what was leased."""
-        return index if self.places is None else self.places[index]
-
-    def part(
-        self, id: int, worker: int, indices: tuple[int, ...], started: float, deadline: float
-    ) -> InflightBatch:
-        """Some of its deliveries once more, as a batch of their own."""
-        lease = self.lease
-        return InflightBatch(
-            id,
-            self.connection,
-            self.destination,
-            worker,
-            msgspec.structs.replace(lease, deliveries=[lease.deliveries[i] for i in indices]),
-            started,
-            deadline,
-            bytearray(len(indices)),
-            places=indices,
-        )
+    def __call__(self, connection: str, until: float) -> None:
+        """Nothing of this connection is to go before `until`, of the service's clock."""
 
 
 class Settlement:
@@ -114,22 +69,17 @@ class Settlement:
         metrics: Metrics,
         clock: Clock,
         retry: RetryPolicy,
-        retry_after: Callable[[str, float], None],
-        on_settled: Callable[[], None],
+        retry_after: RetryAfter,
+        activity: Activity,
     ) -> None:
         self.retry = retry
         self._queue = queue
         self._metrics = metrics
         self._clock = clock
         self._retry_after = retry_after
-        self._on_settled = on_settled
+        self._activity = activity
         self._waiting: deque[tuple[Lease, list[tuple[int, Verdict]]]] = deque()
         self._settling: asyncio.Task[None] | None = None
-
-    @property
-    def is_settled(self) -> bool:
-        """The queue has taken every verdict."""
-        return self._settling is None and not self._waiting
 
     def outcomes(self, batch: InflightBatch, message: Outcomes) -> None:
         """Take what a worker says. Raises ProtocolError for nonsense; what came before it holds."""
@@ -300,6 +250,7 @@ class Settlement:
     def _settle(self, lease: Lease, verdicts: list[tuple[int, Verdict]]) -> None:
         self._waiting.append((lease, verdicts))
         if self._settling is None:
+            self._activity.began()
             self._settling = asyncio.get_running_loop().create_task(self._settle_all())
 
     async def _settle_all(self) -> None:
@@ -313,4 +264,4 @@ class Settlement:
                     _log.warning("lease_expired", connection=lease.connection, n=len(verdicts))
         finally:
             self._settling = None
-            self._on_settled()
+            self._activity.ended()

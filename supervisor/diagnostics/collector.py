@@ -29,7 +29,7 @@ from sandbox.protocol import (
     ProtocolError,
 )
 from supervisor.core.lifecycle.worker_state import ProcessState
-from supervisor.workers.process import Worker
+from supervisor.workers.handle import WorkerHandle
 
 Kind = Literal["heapsnapshot", "summary", "hpy", "tasks", "speedscope", "collapsed"]
 
@@ -58,7 +58,7 @@ class _Pending:
     """What is asked of one worker. `copy` is the process that works on it, where there is one."""
 
     id: int
-    worker: Worker
+    worker: WorkerHandle
     kind: Kind
     begun: asyncio.Future[None]
     ended: asyncio.Future[Collected]
@@ -75,13 +75,13 @@ class Collector:
         self._free = asyncio.Event()
         self._free.set()
 
-    def is_asking(self, worker: Worker) -> bool:
+    def is_asking(self, worker: WorkerHandle) -> bool:
         """Whether this worker gives evidence now."""
         return self._pending is not None and self._pending.worker is worker
 
     async def collect(
         self,
-        worker: Worker,
+        worker: WorkerHandle,
         kind: Kind,
         sink: int,
         *,
@@ -152,7 +152,7 @@ class Collector:
 
     # --- what workers say ---
 
-    def said(self, worker: Worker, message: CollectionStarted | Collected) -> None:
+    def said(self, worker: WorkerHandle, message: CollectionStarted | Collected) -> None:
         """Take a frame. Raises ProtocolError where it is out of turn."""
         pending = self._pending
         if pending is None or pending.worker is not worker or pending.id != message.id:
@@ -175,7 +175,7 @@ class Collector:
                 if not pending.ended.done():
                     pending.ended.set_result(message)
 
-    def gone(self, worker: Worker) -> None:
+    def gone(self, worker: WorkerHandle) -> None:
         """A worker is dead, and its copy with it."""
         pending = self._pending
         if pending is not None and pending.worker is worker:
@@ -222,7 +222,7 @@ def _pieces(readable: int, sink: int, until: float, pending: _Pending) -> Iterat
     raise CollectFailed("it did not come to its end")
 
 
-def _is_child(pid: int, worker: Worker) -> bool:
+def _is_child(pid: int, worker: WorkerHandle) -> bool:
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -230,7 +230,7 @@ def _is_child(pid: int, worker: Worker) -> bool:
     return int(stat.rpartition(")")[2].split()[1]) == worker.pid
 
 
-def _end(copy: int, worker: Worker) -> None:
+def _end(copy: int, worker: WorkerHandle) -> None:
     """Kill it; not where it has ended, and its number may be another's."""
     if _is_child(copy, worker):
         with contextlib.suppress(ProcessLookupError):

@@ -9,12 +9,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from supervisor.diagnostics.exits import ExitRecord, Usage
-from supervisor.workers.process import Exit, Worker
+from supervisor.workers.handle import Exit, WorkerHandle
 
 
 def worker_exit(
     pool: str,
-    worker: Worker,
+    worker: WorkerHandle,
     end: Exit,
     *,
     connection: str | None,
@@ -46,7 +46,7 @@ def worker_exit(
     )
 
 
-def _exit_id(pool: str, worker: Worker, end: Exit) -> str:
+def _exit_id(pool: str, worker: WorkerHandle, end: Exit) -> str:
     """Sorts by time, can stand in a path, and is unique: a number is given once in a run."""
     when = datetime.fromtimestamp(end.at, UTC)
     return f"{when:%Y%m%dT%H%M%S}.{when.microsecond // 1000:03d}Z-{pool}-{worker.number}"

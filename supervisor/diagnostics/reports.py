@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from supervisor import PACKAGES
+
 ReportFormat = Literal["text", "json", "html"]
 
 #: Seconds that a report may take; the process ends itself earlier.
@@ -45,7 +47,7 @@ def report_command(
 def report_environment() -> Mapping[str, str]:
     """The environment of that process."""
     environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
-    environment["PYTHONPATH"] = str(Path(__file__).resolve().parent.parent)
+    environment["PYTHONPATH"] = str(PACKAGES)
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
     return environment
 

@@ -59,8 +59,8 @@ from supervisor.tapes.authority import Authority
 from supervisor.tapes.server import Responder, Server
 from supervisor.tapes.upstream import Assumed, Keeping, Kept, Upstream
 from supervisor.workers.fleet import WorkerFleet
+from supervisor.workers.handle import Exit, WorkerHandle
 from supervisor.workers.output import Printed
-from supervisor.workers.process import Exit, Worker
 from supervisor.workers.resources.provision import WorkerResources
 from supervisor.workers.spawn import PoolSpec, pool_spec_of
 from supervisor.workers.zygote import become_subreaper
@@ -244,7 +244,7 @@ def _pair() -> tuple[socket.socket, socket.socket]:
 
 
 class _DryRunListener:
-    """The worker of a dry run. Implements `process.Listener`."""
+    """The worker of a dry run. Implements `handle.Listener`."""
 
     def __init__(
         self,
@@ -267,14 +267,14 @@ class _DryRunListener:
         self._timer: asyncio.TimerHandle | None = None
         self._reported: set[int] = set()
 
-    def ready(self, worker: Worker, credits: int, layers: dict[str, str]) -> None:
+    def ready(self, worker: WorkerHandle, credits: int, layers: dict[str, str]) -> None:
         """The worker is given one batch after the other."""
         self._dry_run.layers = layers
         connection = self._connection
         worker.configure(connection.name, connection.destination, dict(connection.settings))
         self._next(worker)
 
-    def _next(self, worker: Worker) -> None:
+    def _next(self, worker: WorkerHandle) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._at += 1
@@ -288,7 +288,7 @@ class _DryRunListener:
             timeout_s + GRACE_S, worker.kill, ExitReason.TIMEOUT, f"longer than {timeout_s:g} s"
         )
 
-    def said(self, worker: Worker, message: FromWorker) -> None:
+    def said(self, worker: WorkerHandle, message: FromWorker) -> None:
         """Outcomes, tracebacks and log lines."""
         match message:
             case Outcomes():
@@ -318,12 +318,12 @@ class _DryRunListener:
             ):
                 raise ProtocolError(f"{type(message).__name__} from a worker of a dry run")
 
-    def asked(self, worker: Worker, message: FromWorkerChannel) -> None:
+    def asked(self, worker: WorkerHandle, message: FromWorkerChannel) -> None:
         """The worker asks for a connection."""
         if self.egress_session is not None:
             self.egress_session.said(message)
 
-    def printed(self, worker: Worker, printed: Printed) -> None:
+    def printed(self, worker: WorkerHandle, printed: Printed) -> None:
         """Lines that the worker wrote past Python."""
         for line in printed.lines:
             self._note(line)
@@ -332,10 +332,10 @@ class _DryRunListener:
         if len(self._dry_run.log) < MOST_KEPT:
             self._dry_run.log.append(text[:MAX_DETAIL])
 
-    def vacated(self, worker: Worker) -> None:
+    def vacated(self, worker: WorkerHandle) -> None:
         """A dry run has no second worker."""
 
-    def gone(self, worker: Worker, end: Exit) -> None:
+    def gone(self, worker: WorkerHandle, end: Exit) -> None:
         """What has no outcome yet gets one from how the worker ended."""
         if self.egress_session is not None:
             self.egress_session.close()

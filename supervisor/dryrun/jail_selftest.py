@@ -18,8 +18,8 @@ import msgspec
 from sandbox.protocol import FromWorker, FromWorkerChannel, ProtocolError, RunSelftest, SelftestRan
 from supervisor.core.effects import ExitReason
 from supervisor.workers.fleet import WorkerFleet
+from supervisor.workers.handle import Exit, WorkerHandle
 from supervisor.workers.output import Printed
-from supervisor.workers.process import Exit, Worker
 from supervisor.workers.spawn import PoolSpec
 
 #: Seconds that all attempts together may take.
@@ -90,7 +90,7 @@ def _text(code: int) -> str:
 
 @dataclass(slots=True)
 class _SelftestListener:
-    """The worker of the self-test. Implements `process.Listener`."""
+    """The worker of the self-test. Implements `handle.Listener`."""
 
     request: RunSelftest
     answer: SelftestRan | None = None
@@ -98,28 +98,28 @@ class _SelftestListener:
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
 
-    def ready(self, worker: Worker, credits: int, layers: dict[str, str]) -> None:
+    def ready(self, worker: WorkerHandle, credits: int, layers: dict[str, str]) -> None:
         """The jail of the worker is up."""
         worker.send(self.request)
 
-    def said(self, worker: Worker, message: FromWorker) -> None:
+    def said(self, worker: WorkerHandle, message: FromWorker) -> None:
         """`SelftestRan`, once."""
         if not isinstance(message, SelftestRan) or self.answer is not None:
             raise ProtocolError(f"{type(message).__name__} from a worker of the self-test")
         self.answer = message
         worker.retire(ExitReason.DRAIN)
 
-    def asked(self, worker: Worker, message: FromWorkerChannel) -> None:
+    def asked(self, worker: WorkerHandle, message: FromWorkerChannel) -> None:
         """The worker of the self-test has no connections."""
         raise ProtocolError(f"{type(message).__name__} from a worker of the self-test")
 
-    def printed(self, worker: Worker, printed: Printed) -> None:
+    def printed(self, worker: WorkerHandle, printed: Printed) -> None:
         """What an attempt prints is no result."""
 
-    def vacated(self, worker: Worker) -> None:
+    def vacated(self, worker: WorkerHandle) -> None:
         """A self-test has no second worker."""
 
-    def gone(self, worker: Worker, end: Exit) -> None:
+    def gone(self, worker: WorkerHandle, end: Exit) -> None:
         """The worker has ended."""
         if not self.ended.done():
             self.ended.set_result(end)

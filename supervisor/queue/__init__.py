@@ -1,8 +1,9 @@
 """The durable queue, as the rest of the supervisor sees it.
 
 Owns the `Queue` protocol and its values. It speaks of events, deliveries and
-connections, never of chunks, tables or files: `sqlite.py` is one engine behind
-it, and nothing outside this package may know which one is in use.
+connections, never of chunks, tables or files: `sqlite/` is one engine behind
+it, `engines.py` builds the one that the config names, and nothing outside this
+package may know which one is in use.
 
 A *delivery* is one event on its way through one connection. From `append` on
 it is in exactly one place: pending (leased or not), finished, or a dead

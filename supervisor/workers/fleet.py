@@ -17,8 +17,9 @@ import structlog
 
 from sandbox.protocol import Spawn
 from supervisor.core.effects import ExitReason
+from supervisor.workers.handle import Listener
 from supervisor.workers.marker_page import MarkerPage
-from supervisor.workers.process import Listener, Worker
+from supervisor.workers.process import Worker
 from supervisor.workers.resources.procfs import can_hasten, children, end, own_bytes
 from supervisor.workers.resources.provision import WorkerResources
 from supervisor.workers.zygote import Zygote

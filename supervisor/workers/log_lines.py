@@ -12,19 +12,21 @@ import structlog
 
 from sandbox.protocol import Log, UnhandledException
 from supervisor.telemetry.metrics import Metrics
+from supervisor.workers.handle import WorkerHandle
 from supervisor.workers.output import Printed
-from supervisor.workers.process import Worker
 
 _log = structlog.get_logger(__name__)
 
 
-def log_printed(worker: Worker, printed: Printed, connection: str | None) -> None:
+def log_printed(worker: WorkerHandle, printed: Printed, connection: str | None) -> None:
     """Its lines, one a line; `connection` is whose step ran when they were read: a guess."""
     for line in printed.lines:
         _log.info("worker_printed", worker=worker.label, connection=connection, text=line)
 
 
-def log_unhandled(pool: str, worker: Worker, message: UnhandledException, metrics: Metrics) -> None:
+def log_unhandled(
+    pool: str, worker: WorkerHandle, message: UnhandledException, metrics: Metrics
+) -> None:
     """An exception that nobody caught."""
     metrics.stray_exceptions(message.connection, 1 + max(0, message.dropped))
     _log.error(
@@ -38,7 +40,7 @@ def log_unhandled(pool: str, worker: Worker, message: UnhandledException, metric
 
 
 def log_line(
-    pool: str, worker: Worker, message: Log, known: Container[str], metrics: Metrics
+    pool: str, worker: WorkerHandle, message: Log, known: Container[str], metrics: Metrics
 ) -> None:
     """A log line of a destination; it is counted for its connection where that is `known`."""
     name = message.connection if message.connection in known else ""

@@ -3,7 +3,7 @@
 Carries out what `core/lifecycle/worker_state.py` decides for it. Whatever a worker says is
 hostile input: a frame that is none, or too many of them, costs that worker its
 life. Must not know queues, leases or outcomes, nor the other workers, which are
-`fleet.py`'s: those who asked for a worker hear of it through `Listener`.
+`fleet.py`'s: those who asked for a worker hear of it through `handle.Listener`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -43,8 +42,9 @@ from supervisor.core.effects import Announce, ExitReason, Kill, Reap, SendDrain,
 from supervisor.core.lifecycle import worker_state as core
 from supervisor.core.lifecycle.wire_budget import WireBudget
 from supervisor.workers.channel import Channel
+from supervisor.workers.handle import Exit, Listener, Mark
 from supervisor.workers.marker_page import MarkerPage
-from supervisor.workers.output import Output, Printed
+from supervisor.workers.output import Output
 from supervisor.workers.resources import headroom
 from supervisor.workers.resources.procfs import descendants, own_bytes
 from supervisor.workers.resources.provision import WorkerResources
@@ -69,66 +69,6 @@ STACKS_LOOK_S = 0.005
 #: Reasons to kill a worker that leave time to ask it where it stands.
 _WITH_STACKS = frozenset({ExitReason.TIMEOUT, ExitReason.OOM, ExitReason.LEAK, ExitReason.LIMIT})
 _PAGE_BYTES = resource.getpagesize()
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """What a worker was at, as its marker page says: a hint, since its code can write there.
-
-    `batch` is the low 32 bits of its id, `event` an index in the
-    batch where its destination said so. Not `is_running`: the last step was
-    over, so that something else (a callback, a thread) or nothing ran.
-    """
-
-    connection: str
-    batch: int
-    event: int | None
-    is_running: bool
-
-    def __str__(self) -> str:
-        place = f"batch {self.batch}" if self.event is None else f"event {self.event} of its batch"
-        return f"{'in' if self.is_running else 'after'} a step of {self.connection}, {place}"
-
-
-@dataclass(frozen=True, slots=True)
-class Exit:
-    """How a worker ended; `at` is epoch seconds of wall time.
-
-    `usage` is the kernel's account of it, None where it never ran; `connection`
-    is the one to blame where one is known: that whose step ran, or whose name was given with
-    the reason that it was retired for. `stacks` is what faulthandler wrote, "" where it did not.
-    """
-
-    reason: ExitReason
-    detail: str
-    was_ready: bool
-    at: float
-    usage: resource.struct_rusage | None
-    mark: Mark | None = None
-    stacks: str = ""
-    connection: str | None = None
-
-
-class Listener(Protocol):
-    """Who asked for a worker hears of its life; `gone` is the last word."""
-
-    def ready(self, worker: Worker, credits: int, layers: dict[str, str]) -> None:
-        """It takes batches."""
-
-    def said(self, worker: Worker, message: FromWorker) -> None:
-        """Any other frame. Raises ProtocolError where it is out of turn."""
-
-    def asked(self, worker: Worker, message: FromWorkerChannel) -> None:
-        """What came on its channel. Raises ProtocolError where it is out of turn."""
-
-    def printed(self, worker: Worker, printed: Printed) -> None:
-        """It, or a child of it, wrote to standard output or error, past Python."""
-
-    def vacated(self, worker: Worker) -> None:
-        """It will do no more work: dead, dying or about to be killed. Comes once, before `gone`."""
-
-    def gone(self, worker: Worker, end: Exit) -> None:
-        """It is reaped, and every frame that it had sent was heard."""
 
 
 class Fleet(Protocol):
@@ -248,6 +188,11 @@ class Worker(asyncio.Protocol):
     def blame(self, detail: str, connection: str | None) -> None:
         """What its certificate is to say where it is retired, and whose name it bears."""
         self._blamed = detail, connection
+
+    @property
+    def beats(self) -> int:
+        """How often its event loop came round, as its marker page says."""
+        return self.marker_page.beats
 
     @property
     def waited_s(self) -> float:

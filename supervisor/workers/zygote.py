@@ -18,7 +18,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import msgpack
 import msgspec
@@ -33,6 +32,7 @@ from sandbox.protocol import (
     Warm,
     encode,
 )
+from supervisor import PACKAGES
 
 _log = structlog.get_logger(__name__)
 
@@ -105,8 +105,7 @@ class Zygote:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
-        # Where the packages are found, wherever the service was started.
-        environment["PYTHONPATH"] = str(Path(__file__).resolve().parent.parent)
+        environment["PYTHONPATH"] = str(PACKAGES)
         environment["PYTHONDONTWRITEBYTECODE"] = "1"
         with theirs:
             # Not asyncio's: its child watcher would reap processes that are ours to reap.

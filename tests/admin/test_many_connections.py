@@ -17,7 +17,9 @@ from supervisor.admin.access import Access
 from supervisor.admin.routes import AdminApi
 from supervisor.app.operator import Operator
 from supervisor.config import Address
+from supervisor.core.isolation.machine import Isolation
 from supervisor.core.scheduling.scheduler import Ready, Scheduler, Terms
+from supervisor.delivery.watchdog.leaks import LeakMonitor
 from supervisor.queue import Books, DedupeStats, Depth, QueueStats
 from supervisor.telemetry.metrics import Metrics
 from supervisor.telemetry.status import ServiceState, Status
@@ -67,10 +69,12 @@ class Service:
             self.scheduler.opened(name, TERMS)
         self.runner = SimpleNamespace(
             scheduler=self.scheduler,
-            pool_connections={n: SimpleNamespace(destination="d", terms=TERMS) for n in names},
-            watchdog=SimpleNamespace(leaks={}, in_question={}),
-            suspects=SimpleNamespace(has_record=lambda name: False),
-            pool_spec=SimpleNamespace(name="default"),
+            state=SimpleNamespace(
+                connections={n: SimpleNamespace(name=n, destination="d") for n in names}
+            ),
+            watchdog=SimpleNamespace(leaks=LeakMonitor("default")),
+            isolation=Isolation(),
+            name="default",
         )
         self.broker = SimpleNamespace(refusals={})
         self.said = SimpleNamespace(layers={}, broken={})
@@ -83,7 +87,7 @@ class Service:
         return 1000.0
 
     def pool_of(self, connection: str) -> SimpleNamespace | None:
-        return self.runner if connection in self.runner.pool_connections else None
+        return self.runner if connection in self.runner.state.connections else None
 
     def depth(self, connection: str) -> Depth:
         self.turns.did(connection)
@@ -129,7 +133,7 @@ async def test_connection_that_leaves_meanwhile_is_left_out(
     """A reload between two steps is no error."""
     gathering = asyncio.ensure_future(look())
     await asyncio.sleep(0)
-    del service.runner.pool_connections[f"c{MANY - 1}"]
+    del service.runner.state.connections[f"c{MANY - 1}"]
     assert len((await gathering).queues) == MANY - 1
 
 

@@ -39,7 +39,6 @@ Step = tuple[object, ...]
 
 async def do(world: World, step: Step) -> None:
     """One thing happens."""
-    scheduler = world.runner.scheduler
     match step:
         case ("accept", tuple(connections), int(n)):
             await world.accept(connections, n)
@@ -58,11 +57,11 @@ async def do(world: World, step: Step) -> None:
         case ("wait", float(seconds)):
             world.wait(seconds)
         case ("pause", str(name)):
-            scheduler.paused(name)
+            world.runner.pause(name)
         case ("resume", str(name)):
-            scheduler.resumed(name)
+            world.runner.resume(name)
         case ("probe", str(name)):
-            scheduler.probed(name, world.clock.now)
+            world.runner.probe(name)
         case ("recycle", int(slot)):
             world.runner.recycle(slot)
         case ("down", bool(is_down)):
@@ -73,7 +72,7 @@ async def do(world: World, step: Step) -> None:
             world.restarts += 1
         case _:
             pass  # there is nobody to whom it could happen
-    world.runner.dispatcher.pump_soon()
+    world.runner.pump_soon()
     await world.calm()
 
 
@@ -81,7 +80,7 @@ async def settle(world: World) -> None:
     """Let everything go its way until nothing is pending."""
     world.is_down = False
     for name in SPECS:
-        world.runner.scheduler.resumed(name)
+        world.runner.resume(name)
     for _ in range(3000):
         for worker in world.starting():
             world.ready(worker)

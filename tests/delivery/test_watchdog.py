@@ -1,64 +1,52 @@
-"""One batch at a time shows whose memory grows, where that is enough for what there is to do."""
+"""What the watchdog makes of what it sees: of memory that grows, of limits, of what is late."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any, cast
 
+from supervisor.core.isolation.grants import SERIAL_S
 from supervisor.core.isolation.leaks import Together
-from supervisor.core.lifecycle.worker_state import ProcessState
-from supervisor.delivery.watchdog import BUSY_LOOKS, NARROW_S, WIDE_S, Watchdog
+from supervisor.delivery.watchdog.effects import MakeSerial
+from supervisor.delivery.watchdog.leaks import LEAKS_S, LeakMonitor
 
 
-class _Pool:
-    """A pool of one worker, and what its guard asks of it. Any: a stand-in for a `Worker`."""
-
-    def __init__(self) -> None:
-        self.worker: Any = SimpleNamespace(
-            number=1, state=ProcessState.READY, private_bytes=1, running=Counter[str]()
-        )
-        self.asked: list[bool] = []
-
-    def living(self) -> Iterable[Any]:
-        return [self.worker]
-
-    def narrow(self, worker: Any, *, is_narrow: bool) -> None:
-        self.asked.append(is_narrow)
+def a_worker(number: int, private_bytes: int) -> Any:  # Any: as much of a worker as is looked at
+    return SimpleNamespace(number=number, private_bytes=private_bytes, running=Counter[str]())
 
 
-def a_guard() -> tuple[Watchdog, _Pool]:
-    """One that does not know which of two connections leaks, and has begun to find out."""
-    pool = _Pool()
-    watchdog = Watchdog(cast(Any, pool))  # Any: no more of a pool is asked for here
-    watchdog.together = (Together(("a", "b"), 1000.0),)
-    watchdog._look_closer(100.0)
-    assert pool.asked == [True]
-    return watchdog, pool
+def a_judge_in_doubt() -> LeakMonitor:
+    """One that knows of two connections that one of them leaks."""
+    judge = LeakMonitor("p")
+    judge.soft_limit = 1 << 20
+    judge.together = (Together(("a", "b"), 1000.0),)
+    # Nothing is sampled here: what is in doubt stays so.
+    cast(Any, judge).judge = lambda: None  # Any: a method is replaced
+    return judge
 
 
-def test_narrow_worker_that_rests_stays_so_for_its_time() -> None:
-    """And is so again after a while."""
-    watchdog, pool = a_guard()
-    for _ in range(10):
-        pool.worker.running["a"] = 1
-        assert not watchdog._is_wanted(pool.worker)
-        pool.worker.running["a"] = 0
-        assert not watchdog._is_wanted(pool.worker)
-    watchdog._look_closer(99.0 + NARROW_S)
-    assert pool.asked == [True]
-    watchdog._look_closer(100.0 + NARROW_S)
-    assert pool.asked == [True, False]
-    watchdog._look_closer(100.0 + NARROW_S + WIDE_S)
-    assert pool.asked == [True, False, True]
+def test_largest_worker_is_serial_while_nobody_knows_which_connection_leaks() -> None:
+    """One at a time, for a while, and then the others have their full share of it again."""
+    judge = a_judge_in_doubt()
+    workers = [a_worker(1, 10), a_worker(2, 20)]
+    assert judge.look(workers, 100.0) == [MakeSerial(2)]
+    assert judge.look(workers, 100.0 + LEAKS_S) == []
+    assert judge.look(workers, 100.0 + SERIAL_S) == [MakeSerial(None)]
 
 
-def test_narrow_worker_that_has_no_rest_is_given_up() -> None:
-    """What others wait for shall not wait for that."""
-    watchdog, pool = a_guard()
-    pool.worker.running["a"] = 1
-    assert [watchdog._is_wanted(pool.worker) for _ in range(BUSY_LOOKS)][-1]
-    watchdog._look_closer(101.0)
-    watchdog._look_closer(102.0)
-    assert pool.asked == [True, False]
+def test_serial_worker_that_has_no_rest_is_given_up() -> None:
+    """There is more to do than one batch at a time allows, and others wait."""
+    judge = a_judge_in_doubt()
+    worker = a_worker(1, 10)
+    assert judge.look([worker], 100.0) == [MakeSerial(1)]
+    worker.running["a"] = 1
+    assert judge.look([worker], 100.1) == []
+    assert judge.look([worker], 100.2) == [MakeSerial(None)]
+
+
+def test_no_worker_is_serial_where_nothing_is_in_doubt() -> None:
+    """It would cost throughput, and show nothing."""
+    judge = a_judge_in_doubt()
+    judge.together = ()
+    assert judge.look([a_worker(1, 10)], 100.0) == []

@@ -22,7 +22,7 @@ from typing import Any, cast
 from prometheus_client.parser import text_string_to_metric_families
 
 from sandbox import protocol
-from sandbox.protocol import Batch, BatchDone, Limits, Outcomes
+from sandbox.protocol import Batch, BatchDone, Limits, Message, Outcomes, ToWorkerChannel
 from supervisor.core.effects import ExitReason
 from supervisor.core.lifecycle.pool_layout import RestartPolicy
 from supervisor.core.lifecycle.worker_state import ProcessState
@@ -32,10 +32,11 @@ from supervisor.delivery.pool import PoolRunner
 from supervisor.delivery.records import PoolConnection, PoolWorker
 from supervisor.diagnostics.exits import ExitStore
 from supervisor.queue import NewEvent, Route
-from supervisor.queue.sqlite import SqliteQueue
+from supervisor.queue.sqlite.engine import SqliteQueue
 from supervisor.state.backoff import BackoffStore
 from supervisor.telemetry.metrics import Metrics
-from supervisor.workers.process import Exit
+from supervisor.workers.channel import Descriptor
+from supervisor.workers.handle import Exit, Listener
 from supervisor.workers.resources.headroom import Headroom
 from supervisor.workers.spawn import PoolSpec
 from tests.queue.given import SPECS, SetClock, event, id_of, sqlite_queue
@@ -50,13 +51,17 @@ _LIMITS = Limits(1 << 30, 1 << 30, 256, EVER_S)
 Which = tuple[str, str]
 
 
+class _Channel:
+    def send(self, message: ToWorkerChannel, descriptor: Descriptor | None = None) -> None:
+        """Nobody connects here."""
+
+
 @dataclass(eq=False)
 class Worker:
-    """Stands where the shell expects one of its `workers.Worker`."""
+    """Stands where a pool expects a `WorkerHandle`."""
 
     world: World
     number: int
-    listener: Any  # Any: the shell, which takes it for a real one
     label: str = ""
     pid: int = 1
     state: ProcessState = ProcessState.STARTING
@@ -72,8 +77,8 @@ class Worker:
         self.excess = ""
         self.rss_bytes = self.private_bytes = self.descendants = 0
         self.uptime_s = self.waited_s = 0.0
-        self.marker_page = SimpleNamespace(beats=0)
-        self.channel = SimpleNamespace(send=lambda *_: None)
+        self.beats = 0
+        self.channel = _Channel()
 
     def configure(self, *_: object) -> None:
         """It knows its destinations."""
@@ -87,6 +92,20 @@ class Worker:
     def marked(self) -> None:
         """It has left no mark."""
 
+    async def take_stacks(self) -> str:
+        """It runs nothing that could be seen."""
+        return ""
+
+    def raise_soft_limit(self) -> bool:
+        """It has no memory of its own."""
+        return False
+
+    def blame(self, detail: str, connection: str | None) -> None:
+        """Nobody reads its exit record."""
+
+    def send(self, message: Message) -> None:
+        """It listens to batches alone."""
+
     def send_batch(self, batch: Batch) -> None:
         """Take a batch."""
         self.batches[batch.id] = batch
@@ -98,6 +117,9 @@ class Worker:
 
     def kill(self, reason: ExitReason, detail: str) -> None:
         raise AssertionError(f"nobody gave a reason for that: {reason} ({detail})")
+
+    def kill_late(self, detail: str) -> None:
+        raise AssertionError(f"nobody is late here: {detail}")
 
 
 class World:
@@ -140,11 +162,11 @@ class World:
             retry=RetryPolicy(EVER_S, 1.0, 10.0),
             broker=cast(Any, None),  # Any: nobody connects here
             backoff_store=BackoffStore(self.directory, self.clock),
-            take_snapshot=cast(Any, None),  # Any: nobody runs out of memory here
+            begin_snapshot=cast(Any, None),  # Any: nobody runs out of memory here
         )
         # Deaths are what this is about: the pool shall not wait after them.
-        self.runner._core.policy = RestartPolicy(0.0, 0.0, sys.maxsize)
-        await self.queue.start(SPECS, lambda name: self.runner.dispatcher.work_came(name))
+        self.runner.layout.policy = RestartPolicy(0.0, 0.0, sys.maxsize)
+        await self.queue.start(SPECS, lambda name: self.runner.work_came(name))
         self.runner.start()
         egress_policy = cast(Any, None)  # Any: see above
         self.runner.set_connections(
@@ -162,30 +184,31 @@ class World:
         self.runner.shut()
         for worker in list(self.workers.values()):
             self.die(worker, ExitReason.DRAIN, "still running", is_luck=True)
-        await self.runner.dispatcher.drained()
+        await self.runner.drained()
         await self.queue.close()
         self.is_stopping = False
 
     async def calm(self) -> None:
         """Return when nothing is on its way between queue, shell and workers."""
-        dispatcher, settlement = self.runner.dispatcher, self.runner._settlement
         async with asyncio.timeout(30):
-            quiet = 0
-            while quiet < 3:
-                await asyncio.sleep(0.0005)
-                for worker in list(self.workers.values()):
-                    if worker.state is ProcessState.DRAINING and not worker.batches:
-                        assert worker.reason is not None
-                        self.die(worker, worker.reason, "", is_luck=True)
-                is_quiet = (
-                    not dispatcher._leasing and settlement.is_settled and not dispatcher._pump_due
-                )
-                quiet = quiet + 1 if is_quiet else 0
+            while True:
+                await self.runner.idle()
+                over = [
+                    worker
+                    for worker in self.workers.values()
+                    if worker.state is ProcessState.DRAINING and not worker.batches
+                ]
+                if not over:
+                    return
+                for worker in over:
+                    assert worker.reason is not None
+                    self.die(worker, worker.reason, "", is_luck=True)
 
     # --- workers ---
 
-    def _spawn(self, order: protocol.Spawn, listener: PoolRunner) -> Worker:
-        worker = self.workers[order.child] = Worker(self, order.child, listener)
+    def _spawn(self, order: protocol.Spawn, listener: Listener) -> Worker:
+        self.listener = listener
+        worker = self.workers[order.child] = Worker(self, order.child)
         return worker
 
     def starting(self) -> list[Worker]:
@@ -199,7 +222,7 @@ class World:
     def ready(self, worker: Worker) -> None:
         """It takes batches."""
         worker.state, worker.ready_at = ProcessState.READY, time.monotonic()
-        self.runner.ready(cast(Any, worker), CREDITS, {})
+        self.listener.ready(worker, CREDITS, {})
 
     def was_sent(self, worker: Worker, batch: Batch) -> None:
         """Every send comes by here."""
@@ -228,7 +251,7 @@ class World:
             return
         self._answer(worker, batch, range(len(named)))
         del worker.batches[batch.id]
-        self.runner.said(cast(Any, worker), BatchDone(batch.id))
+        self.listener.said(worker, BatchDone(batch.id))
 
     def raise_error(self, worker: Worker) -> None:
         """The destination raises: each event of the batch is to be tried alone."""
@@ -238,9 +261,9 @@ class World:
         outcomes: list[tuple[int, protocol.OutcomeCode, str, float | None]] = [
             (n, protocol.OutcomeCode.RETRY_ALONE, "Oops", None) for n in range(len(batch.events))
         ]
-        self.runner.said(cast(Any, worker), Outcomes(batch.id, outcomes))
+        self.listener.said(worker, Outcomes(batch.id, outcomes))
         del worker.batches[batch.id]
-        self.runner.said(cast(Any, worker), BatchDone(batch.id))
+        self.listener.said(worker, BatchDone(batch.id))
 
     def _answer(self, worker: Worker, batch: Batch, indices: Iterable[int]) -> None:
         outcomes: list[tuple[int, protocol.OutcomeCode, str, float | None]] = []
@@ -256,7 +279,7 @@ class World:
                 self.done.add(which)
             self.answered[which] += 1
         if outcomes:
-            self.runner.said(cast(Any, worker), Outcomes(batch.id, outcomes))
+            self.listener.said(worker, Outcomes(batch.id, outcomes))
 
     def die(
         self, worker: Worker, reason: ExitReason, detail: str, *, is_luck: bool = False
@@ -271,13 +294,15 @@ class World:
                     self.silent[which] += 1
                     self.bad_luck[which] += is_luck or self.is_stopping
         worker.state = ProcessState.GONE
-        self.runner.vacated(cast(Any, worker))
+        self.listener.vacated(worker)
         del self.workers[worker.number]
         end = Exit(reason, detail, worker.ready_at is not None, self.clock.now, None)
-        self.runner.gone(cast(Any, worker), end)
+        self.listener.gone(worker, end)
 
     def _pool_worker(self, worker: Worker) -> PoolWorker:
-        return self.runner._pool_workers[worker.number]
+        found = self.runner.state.worker(worker.number)
+        assert found is not None
+        return found
 
     # --- what else happens ---
 
@@ -292,8 +317,8 @@ class World:
     def wait(self, seconds: float) -> None:
         """Time passes."""
         self.clock.now += seconds
-        self.runner.suspects.tick()
-        self.runner.dispatcher.pump_soon()
+        self.runner.tick()
+        self.runner.pump_soon()
 
     # --- what came of it ---
 

@@ -11,8 +11,8 @@ import uvloop
 
 from sandbox.protocol import FromWorker, FromWorkerChannel, Limits, Spawn, Withheld
 from supervisor.workers.fleet import WorkerFleet
+from supervisor.workers.handle import Exit, WorkerHandle
 from supervisor.workers.output import Printed
-from supervisor.workers.process import Exit, Worker
 from supervisor.workers.resources.procfs import children
 from supervisor.workers.resources.provision import WorkerResources
 from supervisor.workers.zygote import Zygote
@@ -37,22 +37,22 @@ class Bereaved:
     def __init__(self) -> None:
         self.ends: list[Exit] = []
 
-    def ready(self, worker: Worker, credits: int, layers: dict[str, str]) -> None:
+    def ready(self, worker: WorkerHandle, credits: int, layers: dict[str, str]) -> None:
         """It never is."""
 
-    def said(self, worker: Worker, message: FromWorker) -> None:
+    def said(self, worker: WorkerHandle, message: FromWorker) -> None:
         """It says nothing."""
 
-    def asked(self, worker: Worker, message: FromWorkerChannel) -> None:
+    def asked(self, worker: WorkerHandle, message: FromWorkerChannel) -> None:
         """It asks nothing."""
 
-    def printed(self, worker: Worker, printed: Printed) -> None:
+    def printed(self, worker: WorkerHandle, printed: Printed) -> None:
         """It prints nothing."""
 
-    def vacated(self, worker: Worker) -> None:
+    def vacated(self, worker: WorkerHandle) -> None:
         """Nobody takes its place."""
 
-    def gone(self, worker: Worker, end: Exit) -> None:
+    def gone(self, worker: WorkerHandle, end: Exit) -> None:
         """How it ended."""
         self.ends.append(end)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from supervisor.config import QueueConfig
 from supervisor.queue import ConnectionSpec, Queue
-from tests.queue.given import SPECS, SetClock, sqlite_queue
-
-ENGINES = {"sqlite": sqlite_queue}
+from supervisor.queue.engines import ENGINES, make_queue
+from tests.queue.given import MAX_RETRY_DELAY_S, SPECS, SetClock
 
 #: Opens a queue on the test's state directory: config, connections.
 OpenQueue = Callable[..., Awaitable[Queue]]
@@ -43,7 +43,8 @@ async def open_queue(
         for queue in opened:
             await queue.close()
         opened.clear()
-        queue = ENGINES[request.param](tmp_path / "state", clock, config)
+        chosen = msgspec.structs.replace(config or QueueConfig(), engine=request.param)
+        queue = make_queue(tmp_path / "state", chosen, clock, max_retry_delay_s=MAX_RETRY_DELAY_S)
         await queue.start(connections, work.append)
         opened.append(queue)
         return queue

@@ -20,12 +20,15 @@ from supervisor.queue import (
     Route,
     Verdict,
 )
-from supervisor.queue.sqlite import SqliteQueue
+from supervisor.queue.sqlite.engine import SqliteQueue
 
 TO_A = Route(pending=("a",))
 TO_B = Route(pending=("b",))
 TO_BOTH = Route(pending=("a", "b"))
 SPECS = {"a": ConnectionSpec("web"), "b": ConnectionSpec("web")}
+
+#: How far ahead a retry may lie after a restart, seconds.
+MAX_RETRY_DELAY_S = 600.0
 
 #: Where the clock of the tests starts, epoch seconds.
 T0 = 1_800_000_000.0
@@ -70,7 +73,9 @@ def sqlite_queue(
     state_dir: Path, clock: Callable[[], float], config: QueueConfig | None = None
 ) -> SqliteQueue:
     """The engine, with its defaults."""
-    return SqliteQueue(state_dir, config or QueueConfig(), clock)
+    return SqliteQueue(
+        state_dir, config or QueueConfig(), clock, max_retry_delay_s=MAX_RETRY_DELAY_S
+    )
 
 
 async def take(

@@ -21,10 +21,13 @@ PROBES = 4
 
 @dataclass(slots=True)
 class Capacity:
-    """`credits` are batches that each worker still takes, those of reserved workers included."""
+    """`credits` are batches that each worker still takes, those of dedicated workers included.
+
+    `dedicated` are workers that one connection has for itself, with its name.
+    """
 
     credits: dict[int, int] = field(default_factory=dict)
-    homes: dict[int, str] = field(default_factory=dict)
+    dedicated: dict[int, str] = field(default_factory=dict)
     #: of the workers that all connections share: credits granted, and left
     total: int = 0
     free: int = 0
@@ -37,7 +40,7 @@ class Capacity:
         self.left(worker)
         self.credits[worker] = self._granted[worker] = credits
         self._used[worker] = 0
-        if worker not in self.homes:
+        if worker not in self.dedicated:
             self.total += credits
             self.free += credits
 
@@ -50,34 +53,31 @@ class Capacity:
             self._share_out(worker, 1)
 
     def left(self, worker: int) -> None:
-        """It takes no more batches. It stays reserved for whom it was, until that is undone."""
+        """It takes no more batches. It stays dedicated until that is undone."""
         if worker in self.credits:
             self._share_out(worker, -1)
             del self.credits[worker], self._granted[worker], self._used[worker]
 
-    def reserve(self, worker: int, connection: str) -> bool:
-        """Give a worker to one connection; False where it is the last one that all share."""
-        if worker in self.credits and self.total == self._granted[worker]:
-            return False
+    def dedicate(self, worker: int, connection: str) -> None:
+        """Give a worker to one connection."""
         if worker in self.credits:
             self._share_out(worker, -1)
-        self.homes[worker] = connection
-        return True
+        self.dedicated[worker] = connection
 
-    def unreserve(self, worker: int) -> None:
-        """All may use it again."""
-        if self.homes.pop(worker, None) is not None and worker in self.credits:
+    def give_to_all(self, worker: int) -> None:
+        """All connections may use it again."""
+        if self.dedicated.pop(worker, None) is not None and worker in self.credits:
             self._share_out(worker, 1)
 
     def _share_out(self, worker: int, sign: int) -> None:
-        if worker not in self.homes:
+        if worker not in self.dedicated:
             self.total += sign * self._granted[worker]
             self.free += sign * max(0, self.credits[worker])
 
     def take(self, worker: int) -> None:
         """A batch goes to a worker."""
         # One that has more than it is granted has nothing left, and takes nothing from the others.
-        if worker not in self.homes and self.credits[worker] > 0:
+        if worker not in self.dedicated and self.credits[worker] > 0:
             self.free -= 1
         self.credits[worker] -= 1
         self._turn += 1
@@ -87,7 +87,7 @@ class Capacity:
         """A batch is over; of a worker that has left it means nothing."""
         if worker in self.credits:
             self.credits[worker] += 1
-            if worker not in self.homes and self.credits[worker] > 0:
+            if worker not in self.dedicated and self.credits[worker] > 0:
                 self.free += 1
 
     def freest(self) -> int | None:
@@ -97,9 +97,9 @@ class Capacity:
         """
         if self.free <= 0:
             return None
-        used, homes = self._used, self.homes
+        used, dedicated = self._used, self.dedicated
         worker = max(
-            (number for number in self.credits if number not in homes),
+            (number for number in self.credits if number not in dedicated),
             key=lambda number: (self.credits[number], -used[number]),
             default=None,
         )
@@ -107,7 +107,7 @@ class Capacity:
 
     def has_place(self, worker: int) -> bool:
         """Whether a worker that all connections share takes another batch."""
-        return worker not in self.homes and self.credits.get(worker, 0) > 0
+        return worker not in self.dedicated and self.credits.get(worker, 0) > 0
 
     @property
     def kept(self) -> int:

@@ -9,6 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from supervisor.core.placement import (
+    SHARED,
+    Dedicated,
+    Placement,
+    Shared,
+    Waiting,
+    WaitReason,
+    worker_of,
+)
 from supervisor.core.scheduling.batch_size import BatchSizer
 from supervisor.core.scheduling.breaker import Breaker, BreakerPolicy
 from supervisor.core.scheduling.concurrency import Concurrency
@@ -51,6 +60,23 @@ class BlockReason(StrEnum):
     UNKNOWN = "its destination, which could not be loaded"
     PROBATION = "its suspects: a worker died with them, and they are tried apart"
     APART = "a worker of its own: until it is proven, it runs apart from the others"
+
+
+_WAITING = {
+    WaitReason.PROBATION: BlockReason.PROBATION,
+    WaitReason.DEDICATED_WORKER: BlockReason.APART,
+}
+
+
+def blocked_by(placement: Placement) -> BlockReason | None:
+    """The rule by which nothing is leased for a connection that is placed there, if any."""
+    match placement:
+        case Shared():
+            return None
+        case Waiting(reason=reason):
+            return _WAITING[reason]
+        case Dedicated(is_probed=is_probed):
+            return BlockReason.PROBATION if is_probed else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +123,7 @@ class Offer:
 
 @dataclass(slots=True, eq=False)
 class ConnectionSchedule:
-    """One connection. `home` is the worker that it has for itself."""
+    """One connection. `placement` is where it runs, which is decided elsewhere."""
 
     name: str
     terms: Terms
@@ -109,13 +135,12 @@ class ConnectionSchedule:
     #: of those, batches with workers that do not read what they are sent: they wait for a worker
     #: and not for the destination
     stuck: int = 0
-    home: int | None = None
+    placement: Placement = SHARED
     #: the worker of its last batch; and events that ended, up to what proves it
     where: int | None = None
     proven: int = 0
     is_paused: bool = False
     closed: BlockReason | None = None
-    held: BlockReason | None = None
     wait_until: float = 0.0
     #: its place among those that wait for a turn: when it begins, and which entry is its own
     turn: float = 0.0
@@ -128,6 +153,11 @@ class ConnectionSchedule:
     _fresh_turns: int = 0
     _linger_until: float | None = None
     _rate: TokenBucket = field(default_factory=TokenBucket)
+
+    @property
+    def dedicated_worker(self) -> int | None:
+        """The worker that it has for itself."""
+        return worker_of(self.placement)
 
     @property
     def moving(self) -> int:
@@ -176,8 +206,8 @@ class ConnectionSchedule:
             return Blocked(BlockReason.PAUSED)
         if self.breaker.is_open(now):
             return Blocked(BlockReason.TRIPPED, self.breaker.probe_at, self.breaker.reason)
-        if self.held is not None:
-            return Blocked(self.held)
+        if (rule := blocked_by(self.placement)) is not None:
+            return Blocked(rule)
         if self.wait_until > now:
             return Blocked(BlockReason.BACKOFF, self.wait_until)
         return None

@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from supervisor.core.placement import SHARED, Placement
+from supervisor.core.scheduling.batches import BatchResult, ScheduleStatus, Take
 from supervisor.core.scheduling.breaker import BreakerState
 from supervisor.core.scheduling.capacity import Capacity
 from supervisor.core.scheduling.connection import (
@@ -23,6 +25,7 @@ from supervisor.core.scheduling.connection import (
     Offer,
     Ready,
     Terms,
+    blocked_by,
 )
 from supervisor.core.scheduling.fair_queue import FairQueue
 
@@ -31,38 +34,16 @@ EMPTY_S = 0.05
 #: Seconds after which a connection whose batches do not end is passed over by those behind it.
 STUCK_S = 0.5
 
-__all__ = ["BatchResult", "BlockReason", "Blocked", "Ready", "Scheduler", "Take", "Terms"]
-
-
-@dataclass(frozen=True, slots=True)
-class Take:
-    """Lease up to `max_events` for `connection` and send them to `worker`."""
-
-    connection: str
-    worker: int
-    retries: bool
-    max_events: int
-    max_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class BatchResult:
-    """What became of a batch that was `started` then; the counts are of deliveries.
-
-    `failed` are answers too, only final ones. `congested` are those of the
-    `retried` that met a limit of the destination: 429, a timeout, no connection;
-    `spoiled` those that go again singly, since one of them may have spoiled it for all.
-    `why` is the error of one of them.
-    """
-
-    delivered: int = 0
-    failed: int = 0
-    retried: int = 0
-    congested: int = 0
-    spoiled: int = 0
-    retries: bool = False
-    started: float = 0.0
-    why: str = ""
+__all__ = [
+    "BatchResult",
+    "BlockReason",
+    "Blocked",
+    "Ready",
+    "ScheduleStatus",
+    "Scheduler",
+    "Take",
+    "Terms",
+]
 
 
 @dataclass(slots=True)
@@ -73,7 +54,7 @@ class Scheduler:
     schedules: dict[str, ConnectionSchedule] = field(default_factory=dict)
     capacity: Capacity = field(default_factory=Capacity)
     _fair_queue: FairQueue = field(default_factory=FairQueue)
-    _at_home: deque[ConnectionSchedule] = field(default_factory=deque)
+    _at_own_worker: deque[ConnectionSchedule] = field(default_factory=deque)
     #: those that hold their share, each with a batch in flight; and those that may probe next
     _crowded: deque[ConnectionSchedule] = field(default_factory=deque)
     _probers: dict[str, None] = field(default_factory=dict)
@@ -101,14 +82,14 @@ class Scheduler:
         schedule = self.schedules.pop(connection, None)
         if schedule is None:
             return
-        self._fair_queue.leave(schedule)
+        self._leave(schedule)
         for stuck in self._stuck.values():
             stuck.pop(connection, None)
+        self._probing -= self._is_probe(schedule)
         if schedule.inflight:
             self._busy_weight -= schedule.terms.weight
-            self._probing -= not schedule.breaker.is_closed and schedule.home is None
-        if schedule.home is not None:
-            self.capacity.unreserve(schedule.home)
+        if schedule.dedicated_worker is not None:
+            self.capacity.give_to_all(schedule.dedicated_worker)
 
     def paused(self, connection: str) -> None:
         """An operator stops it; what is in flight finishes."""
@@ -151,14 +132,29 @@ class Scheduler:
         self._enter(schedule)
         return has_opened
 
-    def held(self, connection: str, rule: BlockReason | None) -> None:
-        """Lease nothing for a connection, for the reason that `rule` gives; None lets it go on."""
+    def place(self, connection: str, placement: Placement) -> None:
+        """Run a connection there from now on: among the others, nowhere, or in a worker of its own.
+
+        That worker takes nothing else, and one batch at a time. What the connection had proven is
+        void, but where it has a worker of its own in full.
+        """
         schedule = self.schedules.get(connection)
-        if schedule is not None:
-            schedule.held = rule
-            if rule is not None:
-                schedule.proven = 0
-            self._enter(schedule)
+        if schedule is None:
+            return
+        was_probe, before = self._is_probe(schedule), schedule.dedicated_worker
+        self._leave(schedule)
+        schedule.placement = placement
+        if blocked_by(placement) is not None or placement == SHARED:
+            schedule.proven = 0
+        worker = schedule.dedicated_worker
+        if before is not None and before != worker:
+            self.capacity.give_to_all(before)
+        if worker is not None and before != worker:
+            self.capacity.dedicate(worker, connection)
+            self.capacity.came(worker, 1)
+        self._probing += self._is_probe(schedule) - was_probe
+        self._enter(schedule)
+        self._uncrowd()
 
     # --- workers ---
 
@@ -166,7 +162,7 @@ class Scheduler:
         """A worker serves, and takes `credits` batches at once."""
         self.capacity.came(worker, credits)
         self._uncrowd()
-        if (name := self.capacity.homes.get(worker)) is not None:
+        if (name := self.capacity.dedicated.get(worker)) is not None:
             self.work_came(name)
 
     def worker_granted(self, worker: int, credits: int) -> None:
@@ -174,7 +170,7 @@ class Scheduler:
         self._unstick(worker)
         self.capacity.granted(worker, credits)
         self._uncrowd()
-        if (name := self.capacity.homes.get(worker)) is not None:
+        if (name := self.capacity.dedicated.get(worker)) is not None:
             self.work_came(name)
 
     def worker_away(self, worker: int, batches: Mapping[str, int], suspect: str | None) -> None:
@@ -201,50 +197,23 @@ class Scheduler:
     def worker_left(self, worker: int) -> None:
         """It takes no more batches; those in flight are reported by `finished` as ever.
 
-        A connection that it was reserved for waits until it is given another
-        one, or is let back among the others.
+        A connection that has it for itself waits until it is placed elsewhere.
         """
         self.capacity.left(worker)
-
-    def reserve(self, worker: int, connection: str) -> bool:
-        """From now on `worker` takes only this connection, and the connection goes only there.
-
-        What it runs of others finishes. False where it is the last worker that
-        the others have; then nothing changes.
-        """
-        schedule = self.schedules.get(connection)
-        if schedule is None or not self.capacity.reserve(worker, connection):
-            return False
-        if schedule.home is not None and schedule.home != worker:
-            self.capacity.unreserve(schedule.home)
-        self._fair_queue.leave(schedule)
-        schedule.home = worker
-        self._enter(schedule)
-        return True
-
-    def unreserve(self, connection: str) -> None:
-        """The connection runs where all others do, and its worker takes all others again."""
-        schedule = self.schedules.get(connection)
-        if schedule is not None and schedule.home is not None:
-            self.capacity.unreserve(schedule.home)
-            schedule.home, schedule.ticket = None, None
-            if schedule in self._at_home:
-                self._at_home.remove(schedule)
-            self._enter(schedule)
-            self._uncrowd()
 
     # --- batches ---
 
     def next(self, now: float) -> Take | None:
         """The next batch to send, which counts as in flight from here on; None: nothing can go."""
         self._ring_alarms(now)
-        while self._at_home:
-            schedule = self._at_home.popleft()
+        while self._at_own_worker:
+            schedule = self._at_own_worker.popleft()
             schedule.ticket = None
-            if schedule.home is not None and self.capacity.credits.get(schedule.home, 0) > 0:
+            own = schedule.dedicated_worker
+            if own is not None and self.capacity.credits.get(own, 0) > 0:
                 offer = self._ask(schedule, now)
                 if offer is not None:
-                    return self._begin(schedule, schedule.home, offer, now)
+                    return self._begin(schedule, own, offer, now)
         while (worker := self.capacity.freest()) is not None:
             waiting = self._fair_queue.take() or self._next_prober()
             if waiting is None:
@@ -273,7 +242,11 @@ class Scheduler:
             name = next(iter(self._probers))
             del self._probers[name]
             schedule = self.schedules.get(name)
-            if schedule is not None and schedule.ticket is None and schedule.home is None:
+            if (
+                schedule is not None
+                and schedule.ticket is None
+                and schedule.dedicated_worker is None
+            ):
                 return schedule
         return None
 
@@ -400,8 +373,9 @@ class Scheduler:
         found = schedule.offer(self.look(connection), now)
         if isinstance(found, Blocked):
             return found
-        if schedule.home is not None:
-            is_free = self.capacity.credits.get(schedule.home, 0) > 0
+        own = schedule.dedicated_worker
+        if own is not None:
+            is_free = self.capacity.credits.get(own, 0) > 0
             return Blocked(BlockReason.NOTHING if is_free else BlockReason.HOME)
         rule = self._crowds(schedule)
         if rule is not None:
@@ -410,14 +384,30 @@ class Scheduler:
             return Blocked(BlockReason.CREDIT)
         return Blocked(BlockReason.NOTHING)
 
+    def status(self, connection: str, now: float) -> ScheduleStatus:
+        """What a connection may do now, as operators see it."""
+        schedule = self.schedules[connection]
+        terms = schedule.terms
+        return ScheduleStatus(
+            blocked=self.waits_for(connection, now),
+            is_breaker_closed=schedule.breaker.is_closed,
+            tripped_since=schedule.breaker.since,
+            tripped_for=schedule.breaker.reason,
+            trips=schedule.breaker.trips,
+            concurrency=min(int(schedule.concurrency.limit), terms.max_concurrency),
+            batch_events=schedule.batch_sizer.most(terms.batch_events),
+            proven_per_s=schedule.governor.proven(now),
+            retries_per_s=schedule.governor.rate(now),
+        )
+
     def would_send(self, connection: str, now: float) -> bool:
-        """Whether a connection that is held would have something to send now if it were not."""
+        """Whether a connection would have something to send now if it ran among the others."""
         schedule = self.schedules.get(connection)
         if schedule is None:
             return False
-        held, schedule.held = schedule.held, None
+        placement, schedule.placement = schedule.placement, SHARED
         offer = schedule.offer(self.look(connection), now)
-        schedule.held = held
+        schedule.placement = placement
         return isinstance(offer, Offer)
 
     def inflight(self, connection: str) -> int:
@@ -431,7 +421,7 @@ class Scheduler:
         """Whether what it has in flight counts among the probes."""
         return (
             bool(schedule.inflight)
-            and schedule.home is None
+            and schedule.dedicated_worker is None
             and schedule.breaker.state is not BreakerState.CLOSED
         )
 
@@ -472,18 +462,18 @@ class Scheduler:
     def _enter(self, schedule: ConnectionSchedule) -> None:
         if schedule.ticket is not None:
             return
-        if schedule.home is None:
+        if schedule.dedicated_worker is None:
             self._fair_queue.enter(schedule)
         else:
             schedule.ticket = 0
-            self._at_home.append(schedule)
+            self._at_own_worker.append(schedule)
 
     def _leave(self, schedule: ConnectionSchedule) -> None:
-        if schedule.home is None:
+        if schedule.dedicated_worker is None:
             self._fair_queue.leave(schedule)
         elif schedule.ticket is not None:
             schedule.ticket = None
-            self._at_home.remove(schedule)
+            self._at_own_worker.remove(schedule)
 
     def _set_alarm(self, schedule: ConnectionSchedule, at: float | None) -> None:
         # An earlier one rings first, and whoever finds nothing then sets the next.

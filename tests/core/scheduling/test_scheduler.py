@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from supervisor.core.placement import SHARED, Dedicated, Placement, Waiting, WaitReason
 from supervisor.core.scheduling.connection import PROBE_EVENTS, PROVEN_EVENTS
 from supervisor.core.scheduling.scheduler import (
     BatchResult,
@@ -460,7 +462,7 @@ def test_connection_is_proven_by_events_that_end_and_no_more_after_an_accusation
     assert b.s.schedules["a"].proven == PROVEN_EVENTS
     workers = {take.worker for _ in range(2) if (take := b.take())}
     assert workers == {1, 2}
-    b.s.held("a", BlockReason.PROBATION)
+    b.s.place("a", Waiting(WaitReason.PROBATION))
     assert b.s.schedules["a"].proven == 0
 
 
@@ -558,29 +560,60 @@ def test_probes_of_many_sick_connections_hold_a_quarter_of_the_pool() -> None:
     assert following.connection not in {take.connection for take in probes}
 
 
-def test_reserved_worker_and_its_connection_have_only_each_other() -> None:
-    """`reserve` keeps a connection apart, and `unreserve` lets it back among the others."""
+def test_dedicated_worker_and_its_connection_have_only_each_other() -> None:
+    """`place` keeps a connection apart, one batch at a time, and lets it back among the others."""
     b = bench(credits=2, a=10**6, b=10**6)
-    b.s.worker_came(2, 2)
-    assert b.s.reserve(2, "a")
+    b.s.place("a", Dedicated(2))
     takes = [take for _ in range(9) if (take := b.take())]
     assert {(take.connection, take.worker) for take in takes} == {("a", 2), ("b", 1)}
-    assert b.s.waits_for("a", 0.0).rule is BlockReason.CONCURRENCY
+    assert sum(take.connection == "a" for take in takes) == 1
+    assert b.s.waits_for("a", 0.0).rule is BlockReason.HOME
     for take in takes:
         b.finish(take)
     b.s.worker_left(2)
     served = {take.connection for _ in range(9) if (take := b.take())}
     assert served == {"b"}
     assert b.s.waits_for("a", 0.0).rule is BlockReason.HOME
-    b.s.unreserve("a")
+    b.s.place("a", SHARED)
     assert b.s.waits_for("a", 0.0).rule is not BlockReason.HOME
 
 
-def test_last_worker_of_all_is_not_given_to_one() -> None:
-    """A pool whose workers are all reserved would leave everybody else without one."""
-    b = bench(a=1, b=1)
-    assert not b.s.reserve(1, "a")
-    assert b.take() is not None
+@pytest.mark.parametrize(
+    ("placement", "rule"),
+    [
+        (Waiting(WaitReason.PROBATION), BlockReason.PROBATION),
+        (Waiting(WaitReason.DEDICATED_WORKER), BlockReason.APART),
+        (Dedicated(2, is_probed=True), BlockReason.PROBATION),
+    ],
+)
+def test_placement_says_what_a_connection_waits_for(
+    placement: Placement, rule: BlockReason
+) -> None:
+    """Nothing of it is leased, in its own worker neither, and whatever it had proven is void."""
+    b = bench(a=10**6)
+    b.s.schedules["a"].proven = PROVEN_EVENTS
+    b.s.place("a", placement)
+    assert b.take() is None
+    assert b.s.waits_for("a", 0.0).rule is rule
+    assert b.s.schedules["a"].proven == 0
+
+
+@pytest.mark.parametrize("placement", [Dedicated(2), Waiting(WaitReason.PROBATION), SHARED])
+def test_probes_are_counted_anew_where_a_connection_is_placed_elsewhere(
+    placement: Placement,
+) -> None:
+    """A batch of one whose breaker is open is a probe among the others, and none in its own worker.
+
+    However it is moved about, none is counted once everything is over.
+    """
+    b = bench(credits=8, a=10**6, b=10**6)
+    take = b.take()
+    assert take is not None
+    b.s.tripped(take.connection, "it kills", 0.0)
+    b.s.place(take.connection, placement)
+    b.s.place(take.connection, SHARED)
+    b.finish(take)
+    assert b.s._probing == 0
 
 
 def test_retries_wait_for_the_governor() -> None:

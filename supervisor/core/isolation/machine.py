@@ -1,0 +1,345 @@
+"""Isolation: facts about workers and batches in, what to do with the accused out.
+
+Owns the order in which a fact is taken, and the suspected batches: what of them is sent again, and
+when. A fact is taken whole, with everything that follows from it, before its effects are carried
+out, so that a death is charged before the next probe leaves. Must not know workers, leases or the
+scheduler: what an effect means there is for the shell to know (`effects.py`).
+"""
+
+from __future__ import annotations
+
+from supervisor.core.isolation.attribution import (
+    DeathKind,
+    FaultAttribution,
+    kind_of,
+    last_at_it,
+)
+from supervisor.core.isolation.bisection import AllDecided, KillerFound, ProbeDue
+from supervisor.core.isolation.charges import Charges
+from supervisor.core.isolation.dedication import Dedication
+from supervisor.core.isolation.effects import (
+    ExtendLease,
+    ForgetLease,
+    HoldLease,
+    IsolationEffect,
+    QuarantineDelivery,
+    ReportDecided,
+    ReportProbation,
+    Requeue,
+    Resend,
+    ReturnWorker,
+)
+from supervisor.core.isolation.facts import (
+    BatchFinished,
+    BatchSent,
+    BreakerOpened,
+    ConnectionOpened,
+    ConnectionRemoved,
+    Draining,
+    IsolationFact,
+    LeaseLost,
+    LoopHogged,
+    ProbeRefused,
+    ProbeSent,
+    ResourcesExhausted,
+    Ticked,
+    WorkerDedicated,
+    WorkerDied,
+)
+from supervisor.core.isolation.records import (
+    IsolationState,
+    IsolationStatus,
+    Probe,
+    SuspectedBatch,
+)
+from supervisor.core.placement import (
+    SHARED,
+    Dedicated,
+    Placement,
+    Shared,
+    TrustState,
+    Waiting,
+    trust_of,
+)
+
+#: Seconds that leases of suspected batches are held for at a time, and left when they are extended.
+HOLD_S, EXTEND_S = 120.0, 60.0
+
+
+class Isolation:
+    """That of one pool. Times are seconds of a clock that does not go back."""
+
+    def __init__(self) -> None:
+        self._state = IsolationState()
+        self._faults = FaultAttribution()
+        self._dedication = Dedication(self._state)
+        self._charges = Charges(self._state, self._faults, self._dedication)
+
+    # --- questions ---
+
+    def placement(self, connection: str) -> Placement:
+        """Where a connection runs."""
+        known = self._state.known.get(connection)
+        return SHARED if known is None else known.placement
+
+    def trust(self, connection: str) -> TrustState:
+        """What is thought of a connection."""
+        return trust_of(self.placement(connection))
+
+    def dedicated_to(self, worker: int) -> str | None:
+        """The connection that a worker was given to, also where it has been given back since."""
+        dedicated = self._dedication.workers.get(worker)
+        return None if dedicated is None else dedicated.connection
+
+    def may_run(self, connection: str, worker: int) -> bool:
+        """Whether a batch of it that was leased meanwhile may still go to this worker."""
+        match self.placement(connection):
+            case Shared():
+                return worker not in self._dedication.workers
+            case Waiting():
+                return False
+            case Dedicated(worker=own, is_probed=is_probed):
+                return own == worker and not is_probed
+
+    def most_events(self, connection: str) -> int | None:
+        """Events that a batch of it may hold while it is not trusted; None: as its terms say."""
+        return self._faults.most_events(connection)
+
+    def dormant(self) -> list[str]:
+        """Connections that would be given a worker of their own if they had something to send."""
+        return [name for name, known in self._state.known.items() if known.is_dormant]
+
+    def status(self, connection: str) -> IsolationStatus | None:
+        """What is held against a connection; None: nothing ever was."""
+        known = self._state.known.get(connection)
+        if known is None:
+            return None
+        return IsolationStatus(known.trust, known.undecided, known.health.score, known.blame)
+
+    # --- facts ---
+
+    def handle(self, fact: IsolationFact, now: float) -> list[IsolationEffect]:
+        """Take one fact, decide all that follows, and say what is to be done, in that order."""
+        effects: list[IsolationEffect] = []
+        self._state.effects = effects
+        match fact:
+            case BatchFinished():
+                self._batch_finished(fact, now)
+            case BatchSent(worker=worker, batch=batch):
+                if (dedicated := self._dedication.workers.get(worker)) is not None:
+                    dedicated.batches.add(batch)
+            case ProbeSent():
+                self._probe_sent(fact)
+            case ProbeRefused(connection=connection):
+                self._probe_refused(connection)
+            case WorkerDedicated(worker=worker, connection=connection):
+                if self._dedication.came(connection, worker, now):
+                    self._advance(connection)
+            case WorkerDied():
+                self._worker_died(fact, now)
+            case ResourcesExhausted():
+                self._charges.used_up(fact, now)
+            case LoopHogged():
+                self._charges.hogged(fact, now)
+            case BreakerOpened(connection=connection):
+                if (known := self._state.known.get(connection)) is not None:
+                    known.blame.trips += 1
+            case LeaseLost(batch=batch):
+                self._lease_lost(batch)
+            case Ticked(would_send=would_send):
+                self._extend_leases(now)
+                self._dedication.ticked(would_send, now)
+            case ConnectionOpened(connection=connection, is_closed=is_closed):
+                self._state.open[connection] = is_closed
+            case ConnectionRemoved(connection=connection):
+                self._connection_removed(connection)
+            case Draining():
+                self._state.is_draining = True
+                for connection in self._state.known:
+                    self._advance(connection)
+        return effects
+
+    def _batch_finished(self, fact: BatchFinished, now: float) -> None:
+        dedicated = self._dedication.workers.get(fact.worker)
+        if dedicated is not None:
+            dedicated.finished(fact.batch, now)
+        known = self._state.known.get(fact.connection)
+        if known is not None and known.probe is not None and known.probe.id == fact.batch:
+            known.probe.of.bisection.survived()
+            known.probe = None
+            if fact.delivered:
+                known.health.went_well()
+            self._advance(fact.connection)
+            return
+        self._charges.finished(fact, now)
+        if dedicated is not None:
+            self._dedication.finished(fact.worker, fact.connection, now)
+            self._advance(fact.connection)  # what is suspected found it busy until now
+
+    def _connection_removed(self, connection: str) -> None:
+        self._state.open.pop(connection, None)
+        self._faults.forget(connection)
+        known = self._state.known.pop(connection, None)
+        if known is None:
+            return
+        for one in known.suspected:
+            self._requeue(one.id, one.bisection.dissolve())
+            self._state.effects.append(ForgetLease(one.id))
+        if known.is_claiming:
+            self._state.effects.append(ReturnWorker(connection))
+
+    # --- deaths ---
+
+    def _worker_died(self, fact: WorkerDied, now: float) -> None:
+        kind = kind_of(fact, is_draining=self._state.is_draining)
+        owner = self._dedication.died(fact.worker)
+        known = None if owner is None else self._state.known.get(owner)
+        if owner is not None and known is not None and known.probe is not None:
+            probe = known.probe
+            if probe.is_among(fact.batches):
+                known.probe = None
+                self._died_in_probe(owner, probe, fact, kind, now)
+                return
+        if fact.batches:
+            self._suspect(fact, kind, now, was_dedicated=owner is not None)
+        elif fact.has_finished and kind is not DeathKind.OURS:
+            # Nothing was to be told any more: something that an earlier batch left behind did it.
+            self._charge_last(fact, kind, now, was_dedicated=owner is not None)
+
+    def _suspect(
+        self, fact: WorkerDied, kind: DeathKind, now: float, *, was_dedicated: bool
+    ) -> None:
+        """Each batch of the dead worker is given back, or suspected from here on."""
+        inquiry = self._faults.inquire(
+            [one for one in fact.batches if one.connection in self._state.open],
+            kind,
+            mark=fact.mark,
+            overdue=fact.overdue,
+            was_dedicated=was_dedicated,
+        )
+        cases: dict[str, int] = {}
+        for one in fact.batches:
+            bisection = inquiry.bisections.get(one.batch)
+            if bisection is None:
+                self._requeue(one.batch, one.unreported)
+                continue
+            cases[one.connection] = cases.get(one.connection, 0) + 1
+            self._state.effects.append(HoldLease(one.batch))
+            self._state.of(one.connection).suspected.append(
+                SuspectedBatch(
+                    one.batch, bisection, fact.reason, fact.detail, fact.exit_id, one.leased_until
+                )
+            )
+        for connection, count in cases.items():
+            undecided = self._state.of(connection).undecided
+            self._state.effects.append(
+                ReportProbation(connection, fact.reason, fact.detail, undecided, len(cases))
+            )
+            is_alone = connection == inquiry.attributed
+            self._charges.accuse(connection, count, now, is_alone=is_alone)
+        if inquiry.attributed is not None:
+            self._charges.death(inquiry.attributed, fact, now)
+        elif kind is not DeathKind.OURS and not any(one.unreported for one in fact.batches):
+            # All was told, and yet it did not end.
+            self._charge_last(fact, kind, now, was_dedicated=was_dedicated)
+        for connection in cases:
+            self._advance(connection)
+
+    def _charge_last(
+        self, fact: WorkerDied, kind: DeathKind, now: float, *, was_dedicated: bool
+    ) -> None:
+        """A worker died with no event to suspect: its connection runs apart, where it is known.
+
+        Where somebody outside may have killed it, only a connection that had it alone is charged.
+        """
+        if kind is DeathKind.KILLED and not was_dedicated:
+            return
+        connection = last_at_it(fact, self._state.open.keys())
+        if connection is not None:
+            self._charges.accuse(connection, 1, now)
+            self._charges.death(connection, fact, now)
+            self._charges.close(connection)
+
+    def _died_in_probe(
+        self, connection: str, probe: Probe, fact: WorkerDied, kind: DeathKind, now: float
+    ) -> None:
+        for one in fact.batches:
+            if one.batch != probe.id:
+                self._requeue(one.batch, one.unreported)
+        unreported, suspected = probe.unreported(fact.batches), probe.of
+        if kind is DeathKind.OURS:
+            suspected.bisection.interrupted(unreported)
+        else:
+            suspected.bisection.died(unreported)
+            suspected.reason, suspected.detail = fact.reason, fact.detail
+            suspected.exit_id = fact.exit_id
+            self._faults.of(connection).died_in_probe(now)
+            self._charges.death(connection, fact, now)
+        self._advance(connection)
+
+    # --- suspected batches ---
+
+    def _advance(self, connection: str) -> None:
+        """Do what is next for a connection's suspected batches, as far as it can be done now."""
+        known = self._state.known.get(connection)
+        while known is not None and known.suspected and known.probe is None:
+            first = known.suspected[0]
+            if self._state.is_draining:
+                self._requeue(first.id, first.bisection.dissolve())
+            match first.bisection.next():
+                case ProbeDue(indices=indices):
+                    worker = known.worker
+                    if worker is None or not self._dedication.is_free(worker):
+                        first.bisection.interrupted(indices)
+                        self._dedication.need(connection, known)
+                        return
+                    known.probe = Probe(first, indices)
+                    self._state.effects.append(Resend(first.id, connection, worker, indices))
+                case KillerFound(index=index):
+                    known.blame.quarantined += 1
+                    self._state.effects.append(
+                        QuarantineDelivery(
+                            first.id, connection, index, first.reason, first.detail, first.exit_id
+                        )
+                    )
+                case AllDecided(deaths=deaths):
+                    del known.suspected[0]
+                    self._state.effects.append(ForgetLease(first.id))
+                    self._state.effects.append(ReportDecided(connection, deaths))
+                    self._charges.close(connection)
+
+    def _probe_sent(self, fact: ProbeSent) -> None:
+        known = self._state.known.get(fact.connection)
+        if known is None or known.probe is None or known.worker is None:
+            return  # removed meanwhile: a batch like any other
+        known.probe.id = fact.batch
+        known.blame.executions += len(known.probe.indices)
+        self._dedication.workers[known.worker].batches.add(fact.batch)
+
+    def _probe_refused(self, connection: str) -> None:
+        known = self._state.known.get(connection)
+        if known is None or known.probe is None:
+            return
+        known.probe.of.bisection.interrupted(known.probe.indices)
+        known.probe = None
+        if self._state.is_draining:
+            self._advance(connection)  # else when the worker is free, or there is another one
+
+    def _lease_lost(self, batch: int) -> None:
+        for connection, known in self._state.known.items():
+            for one in known.suspected:
+                if one.id == batch:
+                    one.bisection.dissolve()
+                    self._advance(connection)
+                    return
+
+    def _extend_leases(self, now: float) -> None:
+        for known in self._state.known.values():
+            for one in known.suspected:
+                if one.leased_until - now < EXTEND_S:
+                    one.leased_until = now + HOLD_S
+                    self._state.effects.append(ExtendLease(one.id, HOLD_S))
+
+    def _requeue(self, batch: int, indices: tuple[int, ...]) -> None:
+        if indices:
+            self._state.effects.append(Requeue(batch, indices))

@@ -1,0 +1,98 @@
+"""What the watchdog wants done, as values. Imperative; workers are known by number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from supervisor.core.effects import ExitReason
+from supervisor.core.isolation.facts import IsolationFact
+
+
+@dataclass(frozen=True, slots=True)
+class EndWorker:
+    """Kill a worker that broke a limit."""
+
+    worker: int
+    reason: ExitReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndIdleWorker:
+    """Kill a worker that was told to exit, has nothing left to do, and does not exit."""
+
+    worker: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceWorker:
+    """Put another worker in its place, then let it finish what it has and exit.
+
+    `connection` is whose name the exit record bears, `charged` the connection that is charged with
+    a worker used up where it is replaced. Not `is_urgent`: only where a spare is ready and no other
+    worker of the pool is leaving. `ends_instead`: it is killed where it cannot be replaced.
+    """
+
+    worker: int
+    reason: ExitReason
+    detail: str
+    connection: str | None
+    charged: str | None = None
+    is_urgent: bool = False
+    ends_instead: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RecycleWorker:
+    """Replace a worker for no fault of anybody's, and let its other batches end."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class TakeSnapshot:
+    """Have a snapshot of its heap taken, once; the worker stays for that long."""
+
+    worker: int
+    reason: str
+    connection: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class GrantBatches:
+    """Tell the scheduler anew how many batches a worker may have at once."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class MakeSerial:
+    """Let this worker, and no other, have one batch at a time; None: none is any more."""
+
+    worker: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """The isolation machine is to hear of it."""
+
+    fact: IsolationFact
+
+
+@dataclass(frozen=True, slots=True)
+class TickIsolation:
+    """Time has passed for the isolation machine."""
+
+
+WatchdogEffect = (
+    EndWorker
+    | EndIdleWorker
+    | ReplaceWorker
+    | RecycleWorker
+    | TakeSnapshot
+    | GrantBatches
+    | MakeSerial
+    | Tell
+    | TickIsolation
+)

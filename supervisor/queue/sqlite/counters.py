@@ -1,0 +1,49 @@
+"""What is counted for each connection: the columns of the table `books`, in order.
+
+Owns their names, their places in a row, and the part of a row that users see. Must not know how
+rows are stored or who counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from supervisor.queue import Books
+
+COUNTERS: Final = (
+    "accepted",
+    "delivered_first_try",
+    "delivered_on_retry",
+    "failed",
+    "unsupported",
+    "filtered",
+    "quarantined",
+    "pending",
+    "retrying",
+    "pending_bytes",
+    "letters",
+    "letter_bytes",
+)
+(
+    ACCEPTED,
+    FIRST_TRY,
+    ON_RETRY,
+    FAILED,
+    UNSUPPORTED,
+    FILTERED,
+    QUARANTINED,
+    PENDING,
+    RETRYING,
+    PENDING_BYTES,
+    DEAD_LETTERS,
+    DEAD_LETTER_BYTES,
+) = range(len(COUNTERS))
+
+
+def books_of(counted: Sequence[int]) -> Books:
+    """Counters as what users see."""
+    return Books(*counted[: PENDING + 1])
+
+
+assert COUNTERS[: PENDING + 1] == Books.__struct_fields__
