@@ -424,12 +424,24 @@ def _wire(index: int, outcome: Outcome) -> WireOutcome:
         case Delivered():
             return index, OutcomeCode.DELIVERED, "", None
         case Retry(reason=reason, after_s=after_s, cause=cause):
-            return index, _retry_code(cause), _text(reason), after_s
+            return index, _retry_code(cause), _text(reason), _seconds(after_s)
         case Failed(reason=reason):
             return index, OutcomeCode.FAILED, _text(reason), None
         case Unsupported():
             return index, OutcomeCode.UNSUPPORTED, "", None
     raise TypeError(f"{type(outcome).__name__} is not an outcome")
+
+
+def _seconds(after_s: object) -> float | None:
+    """A wait as the wire has it. Raises TypeError for what is no number, or none that ends."""
+    if after_s is None:
+        return None
+    if not isinstance(after_s, (int, float)):
+        raise TypeError(f"after_s is {type(after_s).__name__}, not seconds")
+    try:
+        return float(after_s)
+    except OverflowError:
+        raise TypeError("after_s is more seconds than there are") from None
 
 
 def _retry_code(cause: Cause) -> OutcomeCode:

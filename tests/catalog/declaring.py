@@ -26,7 +26,7 @@ from sandbox.protocol import (
 from supervisor.core.effects import ExitReason
 from supervisor.diagnostics.exits import ExitRecord
 from supervisor.workers.fleet import WorkerFleet
-from supervisor.workers.process import Exit, Listener, Worker
+from supervisor.workers.handle import Exit, Listener, WorkerHandle
 from supervisor.workers.spawn import PoolSpec
 
 #: What a worker does at the import of a destination, or at the check of a connection's settings.
@@ -66,7 +66,7 @@ class ScriptedFleet:
 
 
 class ScriptedWorker:
-    """One worker; it has what `probe` and `exit_record` use of `process.Worker`."""
+    """One worker; it has what `probe` and `exit_record` use of a `WorkerHandle`."""
 
     uptime_s = 1.0
     pid = 4711
@@ -83,9 +83,9 @@ class ScriptedWorker:
         self._is_gone = False
 
     @property
-    def as_worker(self) -> Worker:
+    def as_worker(self) -> WorkerHandle:
         """The same, for a listener."""
-        return cast(Worker, self)
+        return cast(WorkerHandle, self)
 
     def begin(self) -> None:
         """Get ready, then import one destination after the other."""
