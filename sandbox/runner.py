@@ -203,7 +203,7 @@ class Runner:
         if threading.get_ident() == self._thread:
             self._send(message)
         elif self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody hears us any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the worker ends
                 self._loop.call_soon_threadsafe(self._send, message)
 
     def _close_unused(self, connection: _Instance) -> None:
