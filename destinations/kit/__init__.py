@@ -4,6 +4,7 @@ from destinations.kit.companies import Company
 from destinations.kit.contract import Destination, NoSettings
 from destinations.kit.event import Event
 from destinations.kit.hashing import hashed, is_hashed
+from destinations.kit.mapping import FieldMapper, MappedSettings, MappingTable
 from destinations.kit.numbers import amount, whole
 from destinations.kit.outcomes import Cause, Delivered, Failed, Outcome, Retry, Unsupported
 from destinations.kit.products import LineItem
@@ -22,8 +23,11 @@ __all__ = [
     "Endpoint",
     "Event",
     "Failed",
+    "FieldMapper",
     "Item",
     "LineItem",
+    "MappedSettings",
+    "MappingTable",
     "NoSettings",
     "Outcome",
     "Part",

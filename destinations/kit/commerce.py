@@ -66,7 +66,7 @@ def worth(properties: Mapping[str, Any], event: object) -> float | None:  # Any:
 
 def currency(properties: Mapping[str, Any], products: Iterable[LineItem]) -> str | None:
     """The currency's code in capitals: the event's, else the one that its products share."""
-    for key in ("currency", "currency_code"):
+    for key in ("currency", "currencycode"):
         code = currency_code(find(properties, key))
         if code is not None:
             return code

@@ -58,6 +58,11 @@ class Lookup(Mapping[str, Any]):  # Any: decoded JSON
     # --- objects ---
 
     @property
+    def fields(self) -> Mapping[str, Any]:
+        """The whole event."""
+        return self._decoded()
+
+    @property
     def type(self) -> str | None:
         """`identify`, `track`, `page`, `screen`, `group` or `alias`."""
         value = self._decoded().get("type")
