@@ -4,7 +4,13 @@ from destinations.kit.companies import Company
 from destinations.kit.contract import Destination, NoSettings
 from destinations.kit.event import Event
 from destinations.kit.hashing import hashed, is_hashed
-from destinations.kit.mapping import FieldMapper, MappedSettings, MappingTable
+from destinations.kit.mapping import (
+    FieldMapper,
+    FieldMapping,
+    MappedSettings,
+    MappingTable,
+    mapping_errors,
+)
 from destinations.kit.numbers import amount, whole
 from destinations.kit.outcomes import Cause, Delivered, Failed, Outcome, Retry, Unsupported
 from destinations.kit.products import LineItem
@@ -24,6 +30,7 @@ __all__ = [
     "Event",
     "Failed",
     "FieldMapper",
+    "FieldMapping",
     "Item",
     "LineItem",
     "MappedSettings",
@@ -43,6 +50,7 @@ __all__ = [
     "gzipped",
     "hashed",
     "is_hashed",
+    "mapping_errors",
     "to_datetime",
     "whole",
 ]

@@ -6,6 +6,11 @@ Must not know a destination, and never raises for an event.
 """
 
 from destinations.kit.mapping.settings import MappedSettings
-from destinations.kit.mapping.table import FieldMapper, MappingTable
+from destinations.kit.mapping.table import (
+    FieldMapper,
+    FieldMapping,
+    MappingTable,
+    mapping_errors,
+)
 
-__all__ = ["FieldMapper", "MappedSettings", "MappingTable"]
+__all__ = ["FieldMapper", "FieldMapping", "MappedSettings", "MappingTable", "mapping_errors"]
