@@ -21,6 +21,7 @@ if str(ROOT) not in sys.path:  # for `python scripts/catalogue.py`, which begins
 
 from destinations.kit import Destination  # noqa: E402 - found by the line above
 from destinations.kit.loading import load  # noqa: E402
+from supervisor.tapes.tape import dumps  # noqa: E402
 from tests.harness import journey  # noqa: E402
 
 PAGE = ROOT / "destinations" / "CATALOGUE.md"
@@ -190,12 +191,14 @@ def own_page(destination: type[Destination], text: str) -> str:
 
 
 def pages() -> Iterator[tuple[Path, str]]:
-    """Every page that is written here, with what it should say."""
+    """Every file that is written here, with what it should say: pages, and tapes of journeys."""
     yield PAGE, page()
     for name in names():
         path = ROOT / "destinations" / name.replace("-", "_") / "README.md"
         if path.exists():
             yield path, own_page(load(name, None), path.read_text())
+            tapes = ROOT / "tests" / "destinations" / path.parent.name / "tapes"
+            yield tapes / "journey-doc.yaml", dumps(journey.tape(name))
 
 
 def main(arguments: list[str]) -> int:

@@ -10,12 +10,14 @@ import asyncio
 import gzip
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
 import time_machine
 
-from destinations.kit import Delivered, Outcome, Request
+from destinations.kit import Delivered, Outcome, Request, Response
+from supervisor.tapes.tape import About, Answer, Call, Exchange, Tape, outcome_line
 from tests.harness.destinations import answered_by, destination, vendor
 from tests.harness.usual import NOW
 from tests.harness.vendors import event_of, is_token_request
@@ -112,6 +114,55 @@ def travelled(name: str) -> list[tuple[str, Mapping[str, Any], list[Request], Ou
                 requests = [request for request in asked if not is_token_request(request)]
                 found.append((title, fields, requests, outcome))
     return found
+
+
+def tape(name: str) -> Tape:
+    """The whole journey in one `deliver`, with the answers of `vendor.py`, as a tape."""
+    about = vendor(name)
+    assert about.sources, f"the vendor.py of {name} names no sources of its answers"
+    settings = dict(about.journey_settings or about.settings)
+    with (
+        asyncio.Runner() as runner,
+        answered_by(about.answer) as asked,
+        time_machine.travel(NOW, tick=False),
+    ):
+        one = destination(name, settings)
+        events = [dict(fields) for _, fields in JOURNEY if fields["type"] in one.types]
+        outcomes = runner.run(one.deliver([event_of(**fields) for fields in events]))
+        exchanges = [_exchange(request, about.answer(request)) for request in asked]
+    return Tape(
+        About(
+            destination=name,
+            provenance="doc",
+            sources=list(about.sources),
+            at=datetime.fromisoformat(NOW),
+            settings=settings,
+            events=events,
+            outcomes=[_line(outcome) for outcome in outcomes],
+        ),
+        tuple(exchanges),
+    )
+
+
+def _exchange(request: Request, response: Response) -> Exchange:
+    # Headers that depend on the version or hold a secret are of no event.
+    shown = ("content-type", "x-")
+    headers = tuple(
+        (str(key), value) for key, value in request.headers.items() if key.lower().startswith(shown)
+    )
+    body = request.body
+    if request.headers.get("Content-Encoding") == "gzip":
+        body = gzip.decompress(body)
+    said = tuple(response.headers.items())
+    return Exchange(
+        Call(request.method, request.url, headers, body),
+        Answer(response.status, "", said, response.body),
+    )
+
+
+def _line(outcome: Outcome) -> str:
+    reason = getattr(outcome, "reason", "")
+    return outcome_line(type(outcome).__name__.lower(), reason)
 
 
 def markdown(name: str) -> list[str]:

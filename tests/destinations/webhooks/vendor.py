@@ -10,6 +10,7 @@ VENDOR = Vendor(
     answer=lambda request: answer(200),
     any_body=EVENT_TYPES,
     is_verbatim=True,
+    sources=("https://www.twilio.com/docs/segment/connections/destinations/catalog/webhooks",),
     journey_settings={
         "url": "https://hooks.example.com/in",
         "shared_secret": "s",
