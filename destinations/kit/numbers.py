@@ -6,7 +6,7 @@ wrong one in a report of revenue.
 | written | read as | why |
 | --- | --- | --- |
 | `12`, `12.5`, `" 12.50 "`, `".5"`, `"1e3"`, `"-3"` | the number | JSON's own forms, and blanks |
-| `"$12.50"`, `"-$5"`, `"12 EUR"`, `"EUR 12"`, `"12 €"` | 12.5, -5, 12, 12, 12 | one currency |
+| `"$12.50"`, `"-$5"`, `"12 EUR"`, `"EUR 12"`, `"12 €"` | 12.5, -5, 12, 12, 12 | in capitals |
 | `"1,200.50"`, `"1.200,50"`, `"1 200,50"`, `"1'200.50"` | 1200.5 | both marks are there |
 | `"1,200,000"`, `"1.200.000"`, `"1 200"`, `"1'200"` | 1200000, 1200 | it can group only |
 | `"12,5"`, `"12,50"` | 12.5 | no group has one digit or two |
@@ -26,7 +26,7 @@ MOST_CHARS = 64
 #: Blanks and apostrophes that group digits: plain, no-break, thin and narrow.
 _GAPS = " \u00a0\u2009\u202f'\u2019"
 _SIGNS = "$€£¥₹₽₩₺₴₦฿"
-_CURRENCY = rf"(?:[{_SIGNS}]|[A-Za-z]{{3}}|[A-Z]{{1,3}}\$)"
+_CURRENCY = rf"(?:[{_SIGNS}]|[A-Z]{{3}}|[A-Z]{{1,3}}\$)"
 #: Sign and currency around what is a number or not. No part can match what its neighbour does, so
 #: that nothing is tried twice; and the text is short.
 _AROUND = re.compile(

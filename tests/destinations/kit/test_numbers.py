@@ -28,7 +28,14 @@ from destinations.kit.numbers import amount, whole
         *[("1,200", None), ("0,500", None), ("12,3456", None), ("1,20,300", None)],
         *[("1,200.300.400", None), ("1 200 30", None), ("12 50", None), ("1,200,50", None)],
         # no number, or more than one
-        *[("100-500", None), ("1-", None), ("--1", None), ("-$-1", None), ("2.50 each", None)],
+        *[
+            ("100-500", None),
+            ("1-", None),
+            ("--1", None),
+            ("-$-1", None),
+            ("2.50 each", None),
+            ("day 5", None),
+        ],
         *[("free", None), ("", None), (" ", None), (".", None), ("$", None), ("1.2.3", None)],
         *[("1_000", None), ("0x10", None), ("١٢", None), ("12 EUR USD", None), ("e5", None)],
         *[("1e999", None), ("nan", None), ("inf", None), ("Infinity", None), ("9" * 65, None)],
