@@ -82,7 +82,7 @@ class SupervisorChannel:
                     loop.add_writer(number, self._flush)
                 return
             except OSError:
-                self._waiting.clear()  # the same, and nobody hears us any more
+                self._waiting.clear()  # the same: the supervisor is gone
                 break
             self._waiting.popleft()
         if self._is_writing:

@@ -76,7 +76,7 @@ class Containment:
                 self._unhandled(self._running(), "the event loop was stopped", error)
 
     def _running(self) -> int:
-        """Whose context this is; else whose step ran last, which is a guess."""
+        """The connection of this context; else of the step that ran last, which is a guess."""
         number, _ = current_place.get()
         if number:
             return number
@@ -99,7 +99,7 @@ class Containment:
 
 
 def _origin(context: dict[str, Any]) -> int:
-    """Whose task or callback it was, by asyncio's account of an exception; 0 where unknown."""
+    """The connection of a task or callback, by asyncio's account of an exception; 0: unknown."""
     task = context.get("task") or context.get("future")
     if isinstance(task, asyncio.Task):
         coro = task.get_coro()

@@ -1,10 +1,10 @@
 """What an operator asks a living worker for: heap snapshots, profiles, tasks.
 
-Owns the copies that are forked for snapshots, and their burial. The worker goes
+Owns the copies that are forked for snapshots, and reaps them. The worker goes
 on while its copy walks the heap; a copy never outlives it, writes to one
-descriptor, and is told to begin once the supervisor knows of it, which also
-ends it where nobody wants it any more: the jail lets a worker signal nobody.
-One piece of evidence at a time: the supervisor asks for no more.
+descriptor, and begins once the supervisor knows of it. The supervisor also ends
+a copy that is not wanted any more, since the jail lets a worker signal no other
+process. One request at a time: the supervisor sends no more.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ from __future__ import annotations
 import mmap
 import resource
 
-#: Bytes of address space that are given up first. They count against the limit and, since nobody
-#: writes to them, take no memory.
+#: Bytes of address space that are given up first. They count against the limit and, since they are
+#: never written to, take no memory.
 BALLAST_BYTES = 8 * 1024 * 1024
 
 
@@ -25,7 +25,7 @@ class MemoryReserve:
 
     @property
     def is_whole(self) -> bool:
-        """Nobody has needed it yet."""
+        """The reserve has not been needed yet."""
         return self._ballast is not None
 
     def release(self) -> None:

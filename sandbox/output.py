@@ -35,17 +35,20 @@ class Lines:
 
     def room(self, connection: str, lines: int = 1) -> int:
         """How many of `lines` may be sent now; the others are counted as dropped."""
+        room = min(lines, self._left(connection))
+        if room:
+            self._sent[connection] = self._sent.get(connection, 0) + room
+        if room < lines:
+            self._dropped[connection] = self._dropped.get(connection, 0) + lines - room
+        return room
+
+    def _left(self, connection: str) -> int:
+        """Lines that this second has left."""
         second = int(time.monotonic())
         if second != self._second:
             self._second = second
             self._sent.clear()
-        sent = self._sent.get(connection, 0)
-        room = max(0, min(lines, LINES_PER_S - sent))
-        if room:
-            self._sent[connection] = sent + room
-        if room < lines:
-            self._dropped[connection] = self._dropped.get(connection, 0) + lines - room
-        return room
+        return LINES_PER_S - self._sent.get(connection, 0)
 
     def send(self, level: int, connection: str, text: str) -> None:
         """A line for which there was room."""
@@ -65,7 +68,9 @@ class Lines:
     def tell_dropped(self) -> None:
         """Say how many lines were dropped of connections that have been silent since."""
         for connection in list(self._dropped):
-            if self.room(connection):
+            # This line is ours: where it has no room it is not one that was dropped.
+            if self._left(connection):
+                self.room(connection)
                 self.send(logging.WARNING, connection, "more was written than is kept")
 
 

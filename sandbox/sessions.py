@@ -1,6 +1,6 @@
 """What workers leave behind when their supervisor is killed, found by session and ended.
 
-A worker leads a session of its own, and nobody in it can leave: the jail denies
+A worker leads a session of its own, and no process in it can leave: the jail denies
 setsid. So the processes that a worker forked are known by its session, whatever
 their parent is now. Owns the search in /proc; only the zygote needs it, as the
 last process that is left.

@@ -275,7 +275,7 @@ class _Worker(asyncio.Protocol):
     # --- heartbeat ---
 
     def _beat(self) -> None:
-        """Through the page, which costs nobody anything; a `Stats` frame says more, seldom."""
+        """Through the page, at the cost of one store; a `Stats` frame says more, seldom."""
         self._page.beat()
         every_s = max(self._order.limits.block_timeout_s / BEATS_A_TIMEOUT, SHORTEST_BEAT_S)
         self._is_beating_fast = self._runner.batches > 0

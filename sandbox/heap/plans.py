@@ -4,7 +4,7 @@ Nothing here runs code of the program that is looked at: no `getattr`, `repr`,
 `len` or iteration that a class could have its own idea of. Names come from the
 interpreter's own descriptors; what only `gc` knows of is named by its type.
 
-An instance's `__dict__` that nobody else holds is part of the instance, so that
+An instance's `__dict__` that nothing else holds is part of the instance, so that
 its attributes are the instance's own edges.
 """
 

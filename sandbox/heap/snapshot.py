@@ -79,7 +79,7 @@ def _reason(error: OSError) -> str:
         case errno.EFBIG:
             return "the file grew beyond the limit of this process"
         case errno.EPIPE | errno.ECONNRESET:
-            return "whoever asked for it is gone"
+            return "the request for it is gone"
         case errno.ENOMEM:
             return "there was no memory left for the walk"
         case _:  # any other number of the system, told in its own words

@@ -1,8 +1,8 @@
 """The jail: what a worker gives up before it imports a destination.
 
-`enter` applies the layers in order and reports each by name: "on", or why not.
-A layer that is not in force is reported, never silently absent; what a layer
-claims is tested before it is believed.
+Owns the table of layers. `enter` applies them in order and reports each by
+name: "on", or why not. A layer that is not in force is reported, never silently
+absent; what a layer claims is tested before it is believed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Callable, Collection
-from functools import partial
+from dataclasses import dataclass
 
 from sandbox import process
 from sandbox.jail import cgroup, descriptors, identity, landlock, openings, paths, rlimits, seccomp
@@ -19,6 +19,88 @@ from sandbox.protocol import LAYERS, Spawn, Withheld
 
 #: Whether the supervisor connects for its workers, which may then make no socket at all.
 BROKERED = True
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """What the layers are given: the order, and what was made of it before the first of them.
+
+    `keep` are descriptors that stay open. `uid` is the user to become; None where the worker keeps
+    the service's, and `why_no_uid` says why. `write_paths` includes the scratch folder.
+    """
+
+    order: Spawn
+    keep: tuple[int, ...]
+    uid: int | None
+    why_no_uid: str
+    write_paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer: `apply` answers "on" or why not, `faults` what does not hold afterwards, or ""."""
+
+    name: str
+    apply: Callable[[Confinement], str]
+    faults: Callable[[Confinement], str] = lambda worker: ""
+
+
+def _landlock(worker: Confinement) -> str:
+    allowed = paths.allowed(
+        worker.order.plugin_paths,
+        worker.order.ca_file,
+        worker.write_paths,
+        resolves_names=not BROKERED,
+    )
+    return landlock.restrict(allowed, may_connect=not BROKERED)
+
+
+def _no_new_privs(worker: Confinement) -> str:
+    try:
+        process.set_no_new_privs()
+    except OSError as error:
+        return f"refused by the kernel: {error.strerror}"
+    return "on"
+
+
+def _egress(worker: Confinement) -> str:
+    """Whether the supervisor's broker is the only way out: tested, not believed."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.socket(family, socket.SOCK_STREAM).close()
+        except PermissionError:
+            continue
+        except OSError:
+            continue  # a kernel without this family has no way out by it either
+        return "workers can still make internet sockets of their own: seccomp does not deny them"
+    return "on"
+
+
+#: Every layer, in the order in which they are applied: groups are joined and limits lowered while
+#: the process may still do so, and each later layer would deny what an earlier one needs. `egress`
+#: is last, since it looks at what the others have made of this process.
+TABLE = (
+    Layer("descriptors", lambda worker: descriptors.scrub(worker.keep)),
+    Layer("cgroup", lambda worker: cgroup.join(worker.order.cgroup)),
+    Layer(
+        "rlimits",
+        lambda worker: rlimits.apply(worker.order.limits, has_own_uid=worker.uid is not None),
+        lambda worker: rlimits.faults(worker.order.limits),
+    ),
+    Layer(
+        "uid",
+        lambda worker: identity.drop(worker.uid, worker.why_no_uid),
+        lambda worker: identity.faults(worker.uid),
+    ),
+    Layer("no_new_privs", _no_new_privs, lambda worker: process.no_new_privs_faults()),
+    Layer("landlock", _landlock, lambda worker: landlock.faults()),
+    Layer(
+        "seccomp",
+        lambda worker: seccomp.restrict(worker.order.profile, brokered=BROKERED),
+        lambda worker: seccomp.faults(),
+    ),
+    Layer("egress", _egress),
+)
 
 
 def enter(
@@ -31,34 +113,26 @@ def enter(
     imported. `layers` leaves some out, which shows what each of them stops.
     Raises OSError where a change of identity fails half-way.
     """
-    report = {layer: "left out" if layer not in layers else "" for layer in LAYERS}
+    report = dict.fromkeys(LAYERS, "left out")
     scratch = _hold(order.scratch)
     uid, reason = _uid_of(order) if "uid" in layers else (None, "left out")
     openings.forget()
-    if "descriptors" in layers:
-        kept = keep if scratch is None else (*keep, scratch)
-        report["descriptors"] = descriptors.scrub(kept)
-    keep_paths = [*order.write_paths, *_scratch(scratch, uid)]
-    if "cgroup" in layers:
-        report["cgroup"] = cgroup.join(order.cgroup)
-    if "rlimits" in layers:
-        report["rlimits"] = rlimits.apply(order.limits, has_own_uid=uid is not None)
-    if "uid" in layers:
-        report["uid"] = identity.drop(uid, reason)
-    # The kernel forgets it at a change of uid, and later ones are not for us to make.
-    process.die_with_parent(parent)
-    if "no_new_privs" in layers:
-        report["no_new_privs"] = _no_new_privs()
-    if "landlock" in layers:
-        allowed = paths.allowed(
-            order.plugin_paths, order.ca_file, keep_paths, resolves_names=not BROKERED
-        )
-        report["landlock"] = landlock.restrict(allowed, may_connect=not BROKERED)
-    if "seccomp" in layers:
-        report["seccomp"] = seccomp.restrict(order.profile, brokered=BROKERED)
-    _believe_nothing(report, order, uid)
-    # Last, since it looks at what the others have made of this process.
-    report["egress"] = report["egress"] or _egress()
+    worker = Confinement(
+        order,
+        tuple(keep) if scratch is None else (*keep, scratch),
+        uid,
+        reason,
+        (*order.write_paths, *_scratch(scratch, uid)),
+    )
+    for layer in TABLE:
+        if layer.name in layers:
+            report[layer.name] = layer.apply(worker)
+        if layer.name == "uid":
+            # The kernel forgets it at a change of uid, and later ones are not for us to make.
+            process.die_with_parent(parent)
+    for layer in TABLE:
+        if report[layer.name] == "on" and (fault := layer.faults(worker)):
+            report[layer.name] = f"not in force: {fault}"
     return report
 
 
@@ -85,19 +159,6 @@ def _uid_of(order: Spawn) -> tuple[int | None, str]:
     return uid, ""
 
 
-def _egress() -> str:
-    """Whether the supervisor's broker is the only way out: tested, not believed."""
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            socket.socket(family, socket.SOCK_STREAM).close()
-        except PermissionError:
-            continue
-        except OSError:
-            continue  # a kernel without this family has no way out by it either
-        return "workers can still make internet sockets of their own: seccomp does not deny them"
-    return "on"
-
-
 def _hold(folder: str | Withheld) -> int | None:
     """A descriptor of the scratch folder, if any.
 
@@ -122,25 +183,3 @@ def _scratch(held: int | None, uid: int | None) -> list[str]:
         os.chown(path, os.geteuid(), os.getegid())  # it was made for the uid that we do not get
     tempfile.tempdir = os.environ["TMPDIR"] = path
     return [path]
-
-
-def _no_new_privs() -> str:
-    try:
-        process.set_no_new_privs()
-    except OSError as error:
-        return f"refused by the kernel: {error.strerror}"
-    return "on"
-
-
-def _believe_nothing(report: dict[str, str], order: Spawn, uid: int | None) -> None:
-    """Try what each layer claims; a layer that does not hold is not "on"."""
-    found: tuple[tuple[str, Callable[[], str]], ...] = (
-        ("rlimits", partial(rlimits.faults, order.limits)),
-        ("uid", partial(identity.faults, uid)),
-        ("no_new_privs", process.no_new_privs_faults),
-        ("landlock", landlock.faults),
-        ("seccomp", seccomp.faults),
-    )
-    for layer, faults in found:
-        if report[layer] == "on" and (fault := faults()):
-            report[layer] = f"not in force: {fault}"

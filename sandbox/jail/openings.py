@@ -1,7 +1,7 @@
 """Makes code that lies below a closed folder readable to other users, for us alone.
 
 A worker with a uid of its own cannot reach Python where that was installed
-below /root, or a plugin folder in somebody's home. Loosening the folder is the
+below /root, or a plugin folder in a home. Loosening the folder is the
 operator's business, not ours. So, in a mount namespace of our own, an empty
 folder is laid over the closed one, with what workers need mounted in it at its
 old place; everybody else sees the file system as it was. Needs CAP_SYS_ADMIN,
@@ -48,7 +48,7 @@ def closed_above(path: str | os.PathLike[str]) -> Path | None:
         try:
             mode = folder.stat().st_mode
         except OSError:
-            return None  # it is not there: nobody will read it
+            return None  # it is not there to be read
         if stat.S_ISDIR(mode) and not mode & stat.S_IXOTH:
             return folder
     return None

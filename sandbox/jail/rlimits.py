@@ -24,7 +24,7 @@ def apply(limits: Limits, *, has_own_uid: bool) -> str:
 
     RLIMIT_DATA is counted from what the zygote has given us, which is shared
     with everybody until it is written to; RLIMIT_AS would count thread stacks
-    and arenas that nobody touches.
+    and arenas that are never touched.
     """
     soft = _data_bytes() + limits.memory_limit
     hard = soft + evidence_allowance(limits.memory_limit)

@@ -42,6 +42,8 @@ _log = structlog.get_logger(__name__)
 #: usual back-off; the kit never does.
 MAX_OUTCOME_WAIT_S = 7 * 86400.0
 
+#: Asked for of every event, so by a name of its own: to read a member off its enum costs 0.2 µs.
+_DELIVERED_CODE = OutcomeCode.DELIVERED
 #: Causes that say: less at once.
 _CONGESTED = frozenset({OutcomeCode.THROTTLED, OutcomeCode.TIMEOUT, OutcomeCode.CONNECT})
 
@@ -92,7 +94,7 @@ class Settlement:
                     raise ProtocolError(f"outcome of event {index} in a batch of {size}")
                 if reported[index]:
                     continue
-                if code is OutcomeCode.DELIVERED:
+                if code is _DELIVERED_CODE:
                     disposition: Disposition = _DELIVERED
                 else:
                     disposition = self._disposition(batch, index, code, detail, after_s, now)

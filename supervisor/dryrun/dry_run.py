@@ -160,7 +160,7 @@ async def deliver_once(
             await _run(
                 fleet,
                 pool_spec,
-                _DryRunListener(
+                DryRunListener(
                     dry_run, connection, pool_connection.egress_policy, broker, pool_spec, bodies
                 ),
             )
@@ -197,7 +197,7 @@ def _trust(config: Config) -> ssl.SSLContext:
     return context
 
 
-async def _run(fleet: WorkerFleet, pool_spec: PoolSpec, listener: _DryRunListener) -> None:
+async def _run(fleet: WorkerFleet, pool_spec: PoolSpec, listener: DryRunListener) -> None:
     worker = fleet.spawn(pool_spec.order(next(fleet.numbers), "try", declare=False), listener)
     listener.egress_session = EgressSession(
         listener.broker,
@@ -243,7 +243,7 @@ def _pair() -> tuple[socket.socket, socket.socket]:
             theirs.close()
 
 
-class _DryRunListener:
+class DryRunListener:
     """The worker of a dry run. Implements `handle.Listener`."""
 
     def __init__(
@@ -288,6 +288,10 @@ class _DryRunListener:
             timeout_s + GRACE_S, worker.kill, ExitReason.TIMEOUT, f"longer than {timeout_s:g} s"
         )
 
+    def _has(self, batch: int) -> bool:
+        """Whether the worker has this batch now: none before the first, none after the last."""
+        return batch == self._at and 0 <= batch < len(self._batches)
+
     def said(self, worker: WorkerHandle, message: FromWorker) -> None:
         """Outcomes, tracebacks and log lines."""
         match message:
@@ -303,7 +307,7 @@ class _DryRunListener:
             case OutOfMemory():
                 pass  # the outcome of its batch says the same
             case BatchDone():
-                if message.batch != self._at:
+                if not self._has(message.batch):
                     raise ProtocolError("the end of a batch that it does not have")
                 self._next(worker)
             case Stats():
@@ -352,7 +356,7 @@ class _DryRunListener:
             self.ended.set_result(None)
 
     def _outcomes(self, message: Outcomes) -> None:
-        batch = self._batches[self._at] if message.batch == self._at else ()
+        batch = self._batches[self._at] if self._has(message.batch) else ()
         for place, code, detail, after_s in message.outcomes:
             if not 0 <= place < len(batch) or batch[place][0] in self._reported:
                 raise ProtocolError("an outcome of an event that it does not have")

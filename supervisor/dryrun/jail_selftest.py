@@ -57,12 +57,11 @@ async def run_selftest(fleet: WorkerFleet, pool_spec: PoolSpec) -> list[Attempt]
             next(fleet.numbers), f"{pool_spec.name}#jail", declare=True, destinations=()
         )
         worker = fleet.spawn(order, listener)
-        try:
-            async with asyncio.timeout(TIMEOUT_S):
-                end = await listener.ended
-        except TimeoutError:
+        # Not `asyncio.timeout`, which would cancel the future that the end is still to be heard by.
+        await asyncio.wait({listener.ended}, timeout=TIMEOUT_S)
+        if not listener.ended.done():
             worker.kill(ExitReason.TIMEOUT, f"no answer within {TIMEOUT_S:g} s")
-            end = await listener.ended
+        end = await listener.ended
         if listener.answer is None:
             raise SelftestFailed(
                 f"the worker of the self-test ended first ({end.reason}: {end.detail})"

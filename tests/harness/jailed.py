@@ -141,27 +141,31 @@ def _targets(folder: Path) -> tuple[Targets, list[socket.socket]]:
     return targets, [tcp, udp, abstract, named, datagram]
 
 
+def order_of(who: str) -> Spawn:
+    """An order for a worker of `who`, with nothing that a test did not make."""
+    return Spawn(
+        1,
+        "attacker",
+        [],
+        [],
+        Limits(256 * 1024**2, 192 * 1024**2, 256, 1.0),
+        "strict",
+        None,
+        declare=False,
+        uid=WORKER_UID if who == "root" else Withheld("an ordinary user"),
+        cgroup=Withheld("tried in the VM"),
+        scratch=Withheld("none"),
+        write_paths=[],
+    )
+
+
 def _tried(layers: Sequence[str], targets: Targets, who: str) -> dict[str, int]:
     readable, writable = os.pipe()
     parent = os.getpid()
     child = os.fork()
     if child == 0:
         try:
-            order = Spawn(
-                1,
-                "attacker",
-                [],
-                [],
-                Limits(256 * 1024**2, 192 * 1024**2, 256, 1.0),
-                "strict",
-                None,
-                declare=False,
-                uid=WORKER_UID if who == "root" else Withheld("an ordinary user"),
-                cgroup=Withheld("tried in the VM"),
-                scratch=Withheld("none"),
-                write_paths=[],
-            )
-            report = jail.enter(order, [writable], parent=parent, layers=layers)
+            report = jail.enter(order_of(who), [writable], parent=parent, layers=layers)
             wrong = {
                 layer: report[layer]
                 for layer in layers

@@ -8,6 +8,7 @@ import resource
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from decimal import Decimal
 from typing import cast
 
 import aiohttp
@@ -205,6 +206,29 @@ async def test_wrong_outcomes_are_the_destinations_error(returned: object, word:
     assert told[0][1] == OutcomeCode.DELIVERED
     assert told[2][1] == OutcomeCode.RETRY_ALONE
     assert word in told[2][2]
+
+
+@pytest.mark.parametrize("after_s", ["soon", Decimal(3), 10**400, [1]], ids=lambda x: str(x)[:9])
+async def test_a_wait_that_is_no_number_is_the_destinations_error(after_s: object) -> None:
+    """It would be no frame, and cost the worker its life; early it raises where it is said."""
+    raised: list[str] = []
+
+    async def habit(self: Scripted, events: Sequence[Event]) -> list[Outcome]:
+        odd = Retry("busy", cast(float, after_s))
+        try:
+            self.report(0, odd)
+        except TypeError as error:
+            raised.append(str(error))
+        return [odd, Delivered()]
+
+    bench = Bench(habit)
+    told = await bench.run(2)
+    assert [(index, code) for index, code, _ in told] == [
+        (0, OutcomeCode.RETRY_ALONE),
+        (1, OutcomeCode.RETRY_ALONE),
+    ]
+    assert raised[0] == told[0][2]
+    assert "after_s is" in raised[0]
 
 
 async def test_batch_past_its_time_is_cancelled_and_retried_together() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import tracemalloc
-from typing import Any
+from typing import Any, get_args
 
 import msgpack
 import msgspec
@@ -342,6 +342,24 @@ def test_deep_values_are_no_danger(depth: int) -> None:
     except ProtocolError:
         return
     assert isinstance(message, Declared)
+
+
+@pytest.mark.parametrize(
+    ("union", "kinds"),
+    [
+        (ToWorker, range(1, 16)),
+        (FromWorker, range(16, 32)),
+        (FromZygote | Spawn, range(32, 48)),
+        (FromWorkerChannel, range(48, 56)),
+        (ToWorkerChannel, range(56, 64)),
+    ],
+    ids=["to worker", "from worker", "zygote", "channel from worker", "channel to worker"],
+)
+def test_kinds_of_a_direction_lie_together(union: Any, kinds: range) -> None:  # Any: a union
+    """As the README of the protocol says; no kind is used twice."""
+    found = [message.__struct_config__.tag for message in get_args(union)]
+    assert set(found) <= set(kinds)
+    assert len(set(found)) == len(found)
 
 
 @pytest.mark.parametrize("number", [-1, len(OutcomeCode), 2**63])
