@@ -21,6 +21,8 @@ if str(ROOT) not in sys.path:  # for `python scripts/catalogue.py`, which begins
 
 from destinations.kit import Destination  # noqa: E402 - found by the line above
 from destinations.kit.loading import load  # noqa: E402
+from supervisor.tapes.tape import dumps  # noqa: E402
+from tests.harness import journey  # noqa: E402
 
 PAGE = ROOT / "destinations" / "CATALOGUE.md"
 EVENT_TYPES = ("identify", "track", "page", "screen", "group", "alias")
@@ -161,24 +163,65 @@ def _text(thing: type) -> str:
     return inspect.cleandoc(thing.__doc__ or "") if "__doc__" in vars(thing) else ""
 
 
+def parts(destination: type[Destination]) -> dict[str, list[str]]:
+    """What of a destination's own page is generated, by the name in its markers."""
+    defaults = destination.defaults
+    section = _section(destination)
+    return {
+        # Without the heading and the class's docstring, which the page says in its own words.
+        "facts": section[next(i for i, line in enumerate(section) if line == "| | |") :],
+        "fields": defaults.markdown() if defaults is not None else ["It has no default fields."],
+        "journey": journey.markdown(destination.name),
+    }
+
+
+def own_page(destination: type[Destination], text: str) -> str:
+    """A destination's page with its generated parts renewed: what stands between their markers.
+
+    `<!-- NAME -->` opens one and `<!-- /NAME -->` closes it, each on a line of its own.
+    """
+    for name, lines in parts(destination).items():
+        opening, closing = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        before, found, rest = text.partition(opening)
+        _, ends, after = rest.partition(closing)
+        if not (found and ends):
+            raise SystemExit(f"{destination.name}: README.md has no <!-- {name} --> part")
+        text = f"{before}{opening}{chr(10).join(lines)}\n{closing}{after}"
+    return text
+
+
+def pages() -> Iterator[tuple[Path, str]]:
+    """Every file that is written here, with what it should say: pages, and tapes of journeys."""
+    yield PAGE, page()
+    for name in names():
+        path = ROOT / "destinations" / name.replace("-", "_") / "README.md"
+        if path.exists():
+            yield path, own_page(load(name, None), path.read_text())
+            tapes = ROOT / "tests" / "destinations" / path.parent.name / "tapes"
+            yield tapes / "journey-doc.yaml", dumps(journey.tape(name))
+
+
 def main(arguments: list[str]) -> int:
-    """Write the page, or with `--check` compare it."""
+    """Write the pages, or with `--check` compare them."""
     if arguments not in ([], ["--check"]):
         print("usage: scripts/catalogue [--check]", file=sys.stderr)
         return 2
-    wanted = page()
-    if not arguments:
-        PAGE.write_text(wanted)
-        print(f"wrote {PAGE.relative_to(ROOT)}")
-        return 0
-    if not PAGE.exists() or PAGE.read_text() != wanted:
-        print(
-            f"{PAGE.relative_to(ROOT)} is not what the code says: run ./scripts/catalogue",
-            file=sys.stderr,
-        )
-        return 1
-    return 0
+    stale = [(path, text) for path, text in pages() if not _says(path, text)]
+    for path, text in stale:
+        if not arguments:
+            path.write_text(text)
+            print(f"wrote {path.relative_to(ROOT)}")
+        else:
+            print(
+                f"{path.relative_to(ROOT)} is not what the code says; run ./scripts/catalogue",
+                file=sys.stderr,
+            )
+    return 1 if arguments and stale else 0
+
+
+def _says(path: Path, text: str) -> bool:
+    return path.exists() and path.read_text() == text
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    raise SystemExit(main(sys.argv[1:]))

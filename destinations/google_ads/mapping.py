@@ -26,7 +26,7 @@ from destinations.kit import (
     Request,
     Unsupported,
 )
-from destinations.kit.commerce import amount
+from destinations.kit.numbers import amount
 from destinations.kit.paths import find
 from destinations.kit.tokens import Token
 

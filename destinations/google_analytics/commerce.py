@@ -16,7 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from destinations.google_analytics import limits
-from destinations.kit.commerce import amount
+from destinations.kit.numbers import amount
 from destinations.kit.paths import normal
 
 _CURRENCY = re.compile(r"[A-Za-z]{3}", re.ASCII)

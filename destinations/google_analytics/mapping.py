@@ -127,7 +127,9 @@ class Mapper:
         params = {} if self._is_app else _page(event)
         recommended = commerce.recommended(given)
         if recommended is not None:
-            own, taken = commerce.parameters(recommended, event.properties, event.currency)
+            is_said = find(event.properties, "currency") is not None
+            currency = event.currency or ("" if is_said else "USD")
+            own, taken = commerce.parameters(recommended, event.properties, currency)
             return recommended.name, _with_custom({**own, **params}, event.properties, taken)
         name = limits.name(given)
         if name is None:

@@ -15,8 +15,8 @@ from urllib.parse import quote
 import msgspec
 
 from destinations.kit import JSON_HEADERS, Event, Failed, Outcome, Request, Unsupported, to_datetime
-from destinations.kit.commerce import amount
 from destinations.kit.contacts import Person
+from destinations.kit.numbers import amount
 from destinations.kit.paths import find, normal
 
 #: Every call is made in this version, whatever the workspace's own is set to.
@@ -215,7 +215,7 @@ def _metadata(event: Event) -> Iterator[tuple[str, Any]]:  # Any: JSON
             return
         name = normal(key)
         if name == "revenue" and (revenue := event.revenue) is not None and 0 < revenue < 1e13:
-            value = {"amount": round(revenue * 100), "currency": event.currency.lower()}
+            value = {"amount": round(revenue * 100), "currency": (event.currency or "USD").lower()}
         elif isinstance(value, bool):
             value = "true" if value else "false"  # there is no type for it
         elif isinstance(value, str) and name.endswith(_TIME_SUFFIX):

@@ -9,9 +9,20 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from destinations.kit.browsers import Browser, browser_of
 from destinations.kit.lookup import Lookup, plain_text
-from destinations.kit.paths import find
+from destinations.kit.paths import find, plain_keys
 from destinations.kit.times import to_datetime
+
+#: What a campaign's fields are called, in plain form.
+_CAMPAIGN = (
+    ("source", ("source", "utmsource")),
+    ("medium", ("medium", "utmmedium")),
+    ("name", ("name", "campaign", "utmcampaign", "utmname")),
+    ("term", ("term", "keyword", "utmterm")),
+    ("content", ("content", "utmcontent")),
+    ("id", ("id", "campaignid", "utmid")),
+)
 
 
 class Circumstances(Lookup):
@@ -84,6 +95,31 @@ class Circumstances(Lookup):
         return self._context_text("userAgent")
 
     @property
+    def browser(self) -> Browser:
+        """Browser, version and system that the user agent names; each None if unknown."""
+        return browser_of(self.user_agent)
+
+    @property
+    def campaign(self) -> Mapping[str, str]:
+        """The campaign of the context: `source`, `medium`, `name`, `term`, `content`, `id`.
+
+        With or without `utm_` before them; `utm_campaign` is the name. What is not said is not
+        there. https://segment.com/docs/connections/spec/common/#context-fields-automatically-collected
+        """
+        value = find(self.context, "campaign")
+        if not isinstance(value, dict):
+            return {}
+        plain = plain_keys(value)
+        found = {}
+        for field, names in _CAMPAIGN:
+            for name in names:
+                text = plain_text(plain.get(name))
+                if text and (text := text.strip()):
+                    found[field] = text
+                    break
+        return found
+
+    @property
     def locale(self) -> str | None:
         """The user's language and country."""
         return self._context_text("locale")
@@ -98,10 +134,7 @@ class Circumstances(Lookup):
     @property
     def category(self) -> str | None:
         """The category of a page or screen; of a track that of its properties."""
-        own = None
-        if self.type in ("page", "screen"):
-            own = plain_text(find(self._decoded(), "category"))
-        return (own.strip() if own else None) or self._property_text("category")
+        return self._property_text("category")
 
     @property
     def referrer(self) -> str | None:

@@ -16,10 +16,9 @@ import aiohttp
 import msgspec
 
 from destinations.kit.event import Event
+from destinations.kit.mapping.table import MappingTable
 from destinations.kit.outcomes import Outcome
-
-#: The Segment spec's event types.
-EVENT_TYPES = frozenset({"identify", "track", "page", "screen", "group", "alias"})
+from destinations.kit.spec import EVENT_TYPES as EVENT_TYPES
 
 
 def _unheard(index: int, outcome: Outcome) -> None:
@@ -66,6 +65,8 @@ class Destination(ABC):
     dry_answers: ClassVar[Mapping[str, str]] = {}
     """What its server answers where all is well, JSON by method and path ("POST /v1/leads"; "*"
     stands for any one segment): what a dry run goes on with where 200 and {} would not do."""
+    defaults: ClassVar[MappingTable | None] = None
+    """The fields that events become by default, where `settings.mapping` may change them."""
     Settings: ClassVar[type[msgspec.Struct]] = NoSettings
     """A msgspec Struct; the config's settings are validated against it."""
 

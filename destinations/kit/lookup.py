@@ -23,11 +23,12 @@ _decode = msgspec.json.Decoder().decode
 class Lookup(Mapping[str, Any]):  # Any: decoded JSON
     """An event's JSON as a read-only mapping. `raw` is the JSON as it was stored."""
 
-    __slots__ = ("_fields", "raw")
+    __slots__ = ("_fields", "_properties", "raw")
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
         self._fields: dict[str, Any] | None = None
+        self._properties: dict[str, Any] | None = None
 
     # --- mapping ---
 
@@ -57,6 +58,11 @@ class Lookup(Mapping[str, Any]):  # Any: decoded JSON
     # --- objects ---
 
     @property
+    def fields(self) -> Mapping[str, Any]:
+        """The whole event."""
+        return self._decoded()
+
+    @property
     def type(self) -> str | None:
         """`identify`, `track`, `page`, `screen`, `group` or `alias`."""
         value = self._decoded().get("type")
@@ -82,9 +88,25 @@ class Lookup(Mapping[str, Any]):  # Any: decoded JSON
 
     @property
     def properties(self) -> Mapping[str, Any]:
-        """The event's properties."""
-        value = self._decoded().get("properties")
-        return value if isinstance(value, dict) else {}
+        """The event's properties; of a page or screen with its name and category.
+
+        All server SDKs put those two beside the properties, browsers into both. As in the facade,
+        what stands beside them counts (https://github.com/segmentio/facade lib/page.js).
+        """
+        found = self._properties
+        if found is None:
+            fields = self._decoded()
+            value = fields.get("properties")
+            found = value if isinstance(value, dict) else {}
+            if fields.get("type") in ("page", "screen"):
+                beside = {
+                    key: text.strip()
+                    for key in ("name", "category")
+                    if isinstance(text := find(fields, key), str) and text.strip()
+                }
+                found = {**found, **beside}
+            self._properties = found
+        return found
 
     @property
     def context(self) -> Mapping[str, Any]:
@@ -106,8 +128,8 @@ class Lookup(Mapping[str, Any]):  # Any: decoded JSON
     def proxy(self, path: str) -> Any:
         """The value at a dotted path in any case style (`properties.order.id`), else None.
 
-        `traits`, `context` and `options` at its start mean what the accessors
-        `traits` and `context` give.
+        `traits`, `properties`, `context` and `options` at its start mean what
+        the accessors `traits`, `properties` and `context` give.
         """
         head, dot, rest = path.partition(".")
         match normal(head):
@@ -115,6 +137,8 @@ class Lookup(Mapping[str, Any]):  # Any: decoded JSON
                 value: Any = self.traits
             case "context" | "options":
                 value = self.context
+            case "properties":
+                value = self.properties
             case _:
                 return find(self._decoded(), path)
         return find(value, rest) if dot else value

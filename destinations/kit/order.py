@@ -1,7 +1,7 @@
 """What was bought: the accessors for e-commerce events.
 
-Follows https://github.com/segmentio/facade/blob/master/lib/track.js; amounts are read by
-`commerce.py`.
+The rules stand in `commerce.py` (orders, worth, currency), `products.py` (what a product is called
+and where it stands) and `numbers.py` (amounts).
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from destinations.kit import commerce
-from destinations.kit.lookup import Lookup
+from destinations.kit.lookup import Lookup, plain_text
+from destinations.kit.numbers import amount
 from destinations.kit.paths import find
+from destinations.kit.products import LineItem, line_items, objects
 
 
 class Order(Lookup):
@@ -19,15 +21,24 @@ class Order(Lookup):
     __slots__ = ()
 
     @property
-    def products(self) -> list[Any]:  # Any: decoded JSON
-        """The products of an order or a list; what the sender put there, in any shape."""
-        value = find(self.properties, "products")
-        return value if isinstance(value, list) else []
+    def products(self) -> list[dict[str, Any]]:  # Any: decoded JSON
+        """The objects in the list of products, as sent; `line_items` knows what is what in them."""
+        return objects(find(self.properties, "products"))
+
+    @property
+    def line_items(self) -> list[LineItem]:
+        """The products of the event, wherever they stand: in a list, or in its properties."""
+        return line_items(self.properties, self._event_name())
 
     @property
     def order_id(self) -> str | None:
-        """The order's id; as in the facade, a property `id` comes before `order_id`."""
-        return self._id("properties.id", "properties.order_id")
+        """The order's id: `order_id` first, whatever the order of the keys."""
+        properties = self.properties
+        for key in commerce.order_id_paths(self._event_name()) if properties else ():
+            text = plain_text(find(properties, key))
+            if text and (text := text.strip()):
+                return text
+        return None
 
     @property
     def product_id(self) -> str | None:
@@ -45,26 +56,37 @@ class Order(Lookup):
         return self._property_text("coupon")
 
     @property
-    def currency(self) -> str:
-        """The currency's code as sent; USD where there is none."""
-        value = find(self.properties, "currency")
-        return (value.strip() if isinstance(value, str) else "") or "USD"
+    def currency(self) -> str | None:
+        """The currency's code in capitals: the event's, else the one that its products share."""
+        return commerce.currency(self.properties, map(LineItem, self.products))
 
     @property
     def revenue(self) -> float | None:
         """What the event earned; of a completed order its total, if not given."""
-        event = self._decoded().get("event")
-        return commerce.revenue(self.properties, event if isinstance(event, str) else None)
+        return commerce.revenue(self.properties, self._event_name())
+
+    @property
+    def worth(self) -> float | None:
+        """What the event is worth to its sender: revenue, value or total, the first that is there.
+
+        One of 0 is there. Without any it is None: what the products cost together
+        is `products_worth`.
+        """
+        return commerce.worth(self.properties, self._event_name())
+
+    @property
+    def products_worth(self) -> float | None:
+        """What the products cost together, price times quantity; None without any price."""
+        return commerce.products_worth(self.line_items)
 
     @property
     def subtotal(self) -> float:
         """`total` without tax, shipping and discount; 0 if unknown."""
-        event = self._decoded().get("event")
-        return commerce.subtotal(self.properties, event if isinstance(event, str) else None)
+        return commerce.subtotal(self.properties, self._event_name())
 
     @property
     def value(self) -> float | None:
-        """What the event is worth to its sender."""
+        """The property `value`; `worth` looks further."""
         return self._amount("value")
 
     @property
@@ -98,4 +120,8 @@ class Order(Lookup):
         return self._amount("quantity") or 1
 
     def _amount(self, key: str) -> float | None:
-        return commerce.amount(find(self.properties, key))
+        return amount(find(self.properties, key))
+
+    def _event_name(self) -> str | None:
+        event = find(self._decoded(), "event")
+        return event if isinstance(event, str) else None

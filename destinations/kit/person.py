@@ -6,17 +6,17 @@ https://github.com/segmentio/facade/blob/master/lib/identify.js, `group.js` and 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from destinations.kit.commerce import amount
+from destinations.kit.addresses import email_in
+from destinations.kit.companies import Company, companies_of
 from destinations.kit.lookup import Lookup, plain_text
+from destinations.kit.numbers import amount
 from destinations.kit.paths import find
 from destinations.kit.times import to_datetime
 
-_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 #: Oldest age that is believed, in years.
 _MAX_AGE = 150
 
@@ -57,14 +57,17 @@ class Person(Lookup):
 
     @property
     def name(self) -> str | None:
-        """Of a page or screen its name; else the user's or group's, or first and last together."""
+        """Of a page or screen its name; else the user's or group's, or first and last together.
+
+        One of the two alone is a name as well.
+        """
         if self.type in ("page", "screen"):
-            return self._id_text("name") or self._property_text("name")
+            return self._property_text("name")
         name = self._name_text("name")
         if name is not None:
             return name
         first, last = self._name_text("firstName"), self._name_text("lastName")
-        return f"{first} {last}" if first and last else None
+        return f"{first} {last}" if first and last else first or last
 
     @property
     def first_name(self) -> str | None:
@@ -97,10 +100,6 @@ class Person(Lookup):
         value = self.trait(key)
         return (value.strip() or None) if isinstance(value, str) else None
 
-    def _id_text(self, key: str) -> str | None:
-        value = find(self._decoded(), key)
-        return (value.strip() or None) if isinstance(value, str) else None
-
     # --- how to reach them ---
 
     @property
@@ -113,8 +112,8 @@ class Person(Lookup):
         if email is not None:
             return email
         if self.type == "group":
-            return _address_in(self.group_id)
-        return self._property_text("email") or _address_in(self.user_id)
+            return email_in(self.group_id)
+        return self._property_text("email") or email_in(self.user_id)
 
     @property
     def user_email(self) -> str | None:
@@ -125,7 +124,7 @@ class Person(Lookup):
         users = self.user_traits if self.type == "group" else None
         value = self.trait("email") if users is None else find(users, "email")
         email = value.strip() if isinstance(value, str) else None
-        return email or _address_in(self.user_id)
+        return email or email_in(self.user_id)
 
     @property
     def phone(self) -> str | None:
@@ -232,6 +231,13 @@ class Person(Lookup):
         return (name.strip() or None) if name else None
 
     @property
+    def companies(self) -> list[Company]:
+        """The user's companies, by the traits `company` and `companies`; none of a group."""
+        if self.type == "group":
+            return []
+        return companies_of(self.trait("company"), self.trait("companies"))
+
+    @property
     def company_created(self) -> datetime | None:
         """When the company came into being."""
         company = self.company
@@ -263,6 +269,13 @@ class Person(Lookup):
         return own or self._trait_text("plan")
 
     # --- address ---
+    # | part | names, in the object `address` first, then beside it; traits before properties |
+    # | --- | --- |
+    # | street | street, street_address, line1, address1; else `address` itself, where it is text |
+    # | city | city, town, locality |
+    # | state, region | state, region, province; region, state, province |
+    # | postal_code | postal_code, zip, zip_code, postcode |
+    # | country | country, country_code |
 
     @property
     def address(self) -> str | None:
@@ -270,44 +283,41 @@ class Person(Lookup):
         whole = self._trait_text("address")
         if whole is not None:
             return whole
-        parts = (self.street, self.city, self.region or self.state, self.postal_code, self.country)
+        parts = (self.street, self.city, self.region, self.postal_code, self.country)
         return ", ".join(part for part in parts if part) or None
 
     @property
     def street(self) -> str | None:
-        """The street, as the traits or properties have it."""
-        return self._address("street")
+        """The street; the whole address, where it was sent as one text."""
+        return self._address("street", "streetAddress", "line1", "address1") or self._trait_text(
+            "address"
+        )
 
     @property
     def city(self) -> str | None:
         """The city, as the traits or properties have it."""
-        return self._address("city")
+        return self._address("city", "town", "locality")
 
     @property
     def region(self) -> str | None:
-        """The region, as the traits or properties have it."""
-        return self._address("region")
+        """The region; senders use `state` for the same."""
+        return self._address("region", "state", "province")
 
     @property
     def state(self) -> str | None:
-        """The state, as the traits or properties have it."""
-        return self._address("state")
+        """The state; senders use `region` for the same."""
+        return self._address("state", "region", "province")
 
     @property
     def postal_code(self) -> str | None:
         """The postal code, under that name or as `zip`; numbers become text."""
-        return self._address("postalCode", "zip")
+        return self._address("postalCode", "zip", "zipCode", "postcode")
 
     @property
     def country(self) -> str | None:
         """The country, as the traits or properties have it: a code or a name."""
-        return self._address("country")
+        return self._address("country", "countryCode")
 
     def _address(self, *keys: str) -> str | None:
         paths = [path for key in keys for path in (f"address.{key}", key)]
         return self._trait_text(*paths) or self._property_text(*paths)
-
-
-def _address_in(given: str | None) -> str | None:
-    """An id that is an e-mail address."""
-    return given if given and _EMAIL.fullmatch(given) else None

@@ -11,6 +11,8 @@ from email.utils import parsedate_to_datetime
 _MILLISECONDS_FROM = 31_557_600_000
 #: Digits of a date in ISO 8601's basic form, "20260102".
 _DATE_DIGITS = 8
+#: Longest text that is read as a time, in characters.
+_MOST_CHARS = 64
 _NUMBER = re.compile(r"-?[0-9]{1,16}(?:\.[0-9]{1,9})?", re.ASCII)
 #: RFC 2822, as JavaScript's `toUTCString` and mail have it: "Tue, 14 Nov 2023 22:13:20 GMT".
 _MAIL = re.compile(r"(?:[A-Za-z]{3}, )?[0-9]{1,2} [A-Za-z]{3} [0-9]{4} [0-9]{2}:[0-9]{2}", re.ASCII)
@@ -24,7 +26,8 @@ def to_datetime(value: object) -> datetime | None:
     """
     try:
         if isinstance(value, str):
-            return _of_text(value.strip())
+            text = value.strip()
+            return _of_text(text) if len(text) <= _MOST_CHARS else None
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return _of_number(value)
     except (ValueError, OverflowError, OSError, TypeError):

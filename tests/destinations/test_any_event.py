@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from destinations.kit import Delivered, Event, Failed, Outcome, Request, Retry, Unsupported
 from destinations.kit.contract import EVENT_TYPES
 from destinations.kit.loading import load, settings_errors
+from tests.harness import linear
 from tests.harness.destinations import NAMES, answered_by, destination, vendor
 from tests.harness.usual import COMMON, EVENTS, NOW, usual
 from tests.harness.vendors import event_of, is_token_request
@@ -160,6 +161,14 @@ KEYS = st.sampled_from([
     "Marketo", "GA4", "AdWords", "clientId", "employees", "industry", "group_id", "$group_id",
     "tags", "events", "all", "All", "x.y", "größe", "日本", "_", "-", "0",
 ]) | st.text(max_size=6)  # fmt: skip
+#: Keys of `KEYS` under which a mapping may read a text.
+TEXT_KEYS = (
+    *("name", "first_name", "lastName", "email", "phone", "street", "city", "zip", "company"),
+    *("created", "birthday", "age", "plan", "website", "title", "url", "path", "referrer", "sku"),
+    *("campaign", "ip", "userAgent", "locale", "price", "quantity", "revenue", "total", "currency"),
+    *("order_id", "gclid", "search", "consent", "session_id", "employees", "industry", "address"),
+    *("product_id", "coupon", "category", "source", "clientId", "query", "value"),
+)
 TEXTS = st.sampled_from(
     [
         "",
@@ -264,6 +273,32 @@ def test_odd_events_spoil_no_others(name: str) -> None:
             assert outcomes[len(before)] == Delivered()
 
         check()
+
+
+@pytest.mark.parametrize(("name", "event_type"), cases())
+def test_long_texts(name: str, event_type: str) -> None:
+    """A mapping takes at most fifteen times the time for ten times the text, of any kind."""
+    with (
+        asyncio.Runner() as runner,
+        answered_by(vendor(name).answer) as asked,
+        time_machine.travel(NOW, tick=False),
+    ):
+        one = destination(name)
+        for index, part in enumerate(linear.texts(8)):
+
+            def work(length: int, index: int = index) -> Callable[[], object]:
+                text = linear.texts(length // 2)[index]  # it stands in a hundred places
+                fields: dict[str, Any] = {"type": event_type, **COMMON, **EVENTS[event_type]}
+                texts = dict.fromkeys((*TEXT_KEYS, text), text)
+                for place in ("traits", "properties"):
+                    fields[place] = {**texts, **(fields.get(place) or {})}
+                fields["context"] = {**texts, "page": {"url": text, "search": text}}
+                fields |= {"timestamp": NOW, "receivedAt": NOW, "integrations": {text: texts}}
+                raw = json.dumps(fields, ensure_ascii=False).encode()
+                return lambda: runner.run(one.deliver([Event(raw)]))
+
+            assert linear.growth(work) <= linear.MOST, part
+            asked.clear()
 
 
 def assert_clear(outcomes: Sequence[Outcome]) -> None:

@@ -18,7 +18,9 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     `answer` is what the vendor says to a request that is right. For events of
     the types in `any_body` the status of an answer alone decides, and for those
     in `any_but_html` a success may hold anything but an HTML page. With
-    `is_verbatim` events are sent as they are stored.
+    `is_verbatim` events are sent as they are stored. `journey_settings` are for
+    the journey on the destination's page, where the suites' would show little;
+    `sources` are the vendor's pages that document `answer`.
     """
 
     settings: Mapping[str, Any]  # Any: settings of any type
@@ -27,6 +29,8 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     any_body: frozenset[str] = frozenset()
     any_but_html: frozenset[str] = frozenset()
     is_verbatim: bool = False
+    journey_settings: Mapping[str, Any] | None = None
+    sources: tuple[str, ...] = ()
 
 
 def event_of(**fields: Any) -> Event:  # Any: JSON

@@ -86,7 +86,7 @@ def test_identify() -> None:
         "$token": "T",
         "$distinct_id": "u",
         "$ip": "0",
-        "$set": {"$email": "a@b.de", "$first_name": "A", "x": 1},
+        "$set": {"$email": "a@b.de", "$first_name": "A", "$name": "A", "x": 1},
     }
 
 

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import hmac
 import json
+from typing import Any
 
 import pytest
 
-from destinations.kit import Delivered, Event, Failed, Outcome, Response, Retry, Split
+from destinations.kit import (
+    Delivered,
+    Event,
+    Failed,
+    Item,
+    Outcome,
+    Part,
+    Request,
+    Response,
+    Retry,
+    Split,
+    Unsupported,
+)
 from destinations.kit.contract import EVENT_TYPES
+from destinations.kit.loading import load, settings_errors
+from destinations.webhooks import Webhooks
 from destinations.webhooks.mapping import USER_AGENT, endpoint, signed
 from destinations.webhooks.outcomes import outcome
+from tests.harness.destinations import destination
 from tests.harness.usual import usual
+from tests.harness.vendors import event_of
 
 SINGLE = endpoint("https://hooks.example.com/in", {}, batch=False)
 BATCH = endpoint("https://hooks.example.com/in", {}, batch=True)
@@ -95,3 +113,74 @@ def test_flaws_change_nothing() -> None:
         Response(200, {}, b"", "not finished within 10 s"),
     ):
         assert outcome(response, 3) == Delivered()
+
+
+def mapped(settings: dict[str, Any], **fields: Any) -> Request | Outcome:
+    """The request of one event with these settings; Any: JSON."""
+    one = destination("webhooks", {"url": "https://hooks.example.com/in", **settings})
+    assert isinstance(one, Webhooks)
+    item = one.item(event_of(**fields))
+    return one.request(Part(item.endpoint, [item.body], [0])) if isinstance(item, Item) else item
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+def test_methods(method: str) -> None:
+    """The request has the method of the settings, signed or not."""
+    for settings in ({"method": method}, {"method": method, "shared_secret": "s"}):
+        request = mapped(settings, type="track")
+        assert isinstance(request, Request)
+        assert request.method == method
+
+
+def test_body_by_mapping() -> None:
+    """The body is an object of the mapped fields; the signature is that of this body."""
+    settings = {
+        "mapping": {"user.email": "@email", "user.id": "userId", "plan": "lower(traits.plan)"},
+        "shared_secret": "s",
+    }
+    request = mapped(settings, type="identify", userId="u", traits={"Plan": "Pro"})
+    assert isinstance(request, Request)
+    assert json.loads(request.body) == {"user": {"id": "u"}, "plan": "pro"}
+    assert request.headers["X-Signature"] == hmac.digest(b"s", request.body, "sha1").hex()
+    assert mapped(settings, type="page", anonymousId="a") == Unsupported()
+
+
+def test_headers_of_events() -> None:
+    """A header is what its expression gives, in printable ASCII; without a value there is none."""
+    settings = {"header_mapping": {"X-User": "userId", "X-Plan": "traits.plan"}}
+    request = mapped(settings, type="track", userId="ü\r\nX: y 100%")
+    assert isinstance(request, Request)
+    assert request.headers["X-User"] == "%C3%BC%0D%0AX: y 100%25"
+    assert "X-Plan" not in request.headers
+    long = mapped(settings, type="track", userId="x" * 5000)
+    assert isinstance(long, Request)
+    assert len(long.headers["X-User"]) == 1000
+
+
+def test_batches_by_headers() -> None:
+    """Events with equal headers share an endpoint, and so a request."""
+    one = destination(
+        "webhooks",
+        {"url": "https://h.example/", "batch": True, "header_mapping": {"X-Type": "type"}},
+    )
+    assert isinstance(one, Webhooks)
+    items = [one.item(event_of(type=kind)) for kind in ("track", "page", "track")]
+    endpoints = [item.endpoint for item in items if isinstance(item, Item)]
+    assert endpoints[0] is endpoints[2]
+    assert endpoints[0] is not endpoints[1]
+
+
+def test_errors_of_mappings() -> None:
+    """What is wrong with a mapping has its key path."""
+    wrong = {
+        "url": "https://h.example/",
+        "header_mapping": {"X-A": "traits.", "X-Signature": "'a'", "X B": "'a'"},
+        "mapping": {"user": "userId", "user.id": "userId", "plan": "lower(a"},
+    }
+    assert settings_errors(load("webhooks", None), wrong) == [
+        "header_mapping.X-Signature: is set by Bulkhead itself",
+        "header_mapping.'X B': is no name of a header",
+        "header_mapping.X-A: column 7: a path or text is wanted, and there is '.'",
+        'mapping.plan: column 8: ")" is wanted, and it ends',
+        "mapping.user.id: stands in another field that the mapping sets",
+    ]

@@ -10,4 +10,18 @@ VENDOR = Vendor(
     answer=lambda request: answer(200),
     any_body=EVENT_TYPES,
     is_verbatim=True,
+    sources=("https://www.twilio.com/docs/segment/connections/destinations/catalog/webhooks",),
+    journey_settings={
+        "url": "https://hooks.example.com/in",
+        "shared_secret": "s",
+        "header_mapping": {"X-Kind": "'{type} {event ?? name ?? \"\"}'"},
+        "mapping": {
+            "who": "@email ?? anonymousId",
+            "what": "event ?? name ?? type",
+            "at": "@timestamp",
+            "money.value": "@worth",
+            "money.currency": "@currency",
+            "items": "each(@products, 'sku')",
+        },
+    },
 )
