@@ -161,7 +161,7 @@ def test_structure_command(tmp_path: Path) -> None:
     assert ran.exit_code == 0, ran.output
     found = json.loads(path.read_text())
     assert found["running_cycles"] == []
-    assert {"supervisor", "supervisor.queue"} <= {one["package"] for one in found["shapes"]}
+    assert {"supervisor", "supervisor.queue.sqlite"} <= {one["package"] for one in found["shapes"]}
 
 
 def test_one_event(tmp_path: Path) -> None:

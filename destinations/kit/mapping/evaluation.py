@@ -16,13 +16,13 @@ from destinations.kit.mapping.functions import ACCESSORS, FUNCTIONS, MOST_TEXT, 
 from destinations.kit.mapping.grammar import (
     Among,
     Both,
-    Call,
     Choice,
     Compared,
     Condition,
     Constant,
     Exists,
     FirstOf,
+    FunctionCall,
     Literal,
     Node,
     Not,
@@ -69,7 +69,7 @@ def evaluator(node: Node) -> Evaluate:
             return _template(tuple(map(evaluator, parts)))
         case FirstOf(nodes):
             return _first(tuple(map(evaluator, nodes)))
-        case Call(name, arguments):
+        case FunctionCall(name, arguments):
             return _call(FUNCTIONS[name].call, tuple(map(evaluator, arguments)))
         case Choice(condition, then, otherwise):
             return _choice(

@@ -53,7 +53,7 @@ class FirstOf:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class FunctionCall:
     """A function of values."""
 
     function: str
@@ -108,7 +108,7 @@ class Both:
     is_any: bool
 
 
-Node = Path | Literal | Template | FirstOf | Call | Choice
+Node = Path | Literal | Template | FirstOf | FunctionCall | Choice
 Condition = Exists | Among | Compared | Not | Both
 
 _KEYWORDS = frozenset("if then else and or not is in exists true false".split())  # noqa: SIM905 - words
@@ -255,7 +255,7 @@ class _Parser:
         self._step()
         return Path(segments[1:], segments[0]) if is_accessor else Path(segments)
 
-    def _call(self, name: str) -> Call:
+    def _call(self, name: str) -> FunctionCall:
         function = FUNCTIONS.get(name)
         if function is None:
             known = ", ".join(FUNCTIONS)
@@ -272,7 +272,7 @@ class _Parser:
             raise self._error_at(
                 at, f"{name} takes {function.arguments} argument{plural}, not {len(arguments)}"
             )
-        return Call(name, tuple(arguments))
+        return FunctionCall(name, tuple(arguments))
 
     def _constant(self) -> Constant:
         value: Constant

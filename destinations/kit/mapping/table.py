@@ -11,9 +11,9 @@ from typing import Any, Literal
 from destinations.kit.event import Event
 from destinations.kit.mapping.evaluation import Evaluate, Scope, as_json, evaluator
 from destinations.kit.mapping.grammar import (
-    Call,
     Choice,
     FirstOf,
+    FunctionCall,
     MappingError,
     Node,
     Path,
@@ -163,7 +163,7 @@ class FieldMapper:
             match left.pop():
                 case Path(segments, None) if len(segments) > 1 and normal(segments[0]) == root:
                     found.add(normal(segments[1]))
-                case Template(nodes) | FirstOf(nodes) | Call(_, nodes):
+                case Template(nodes) | FirstOf(nodes) | FunctionCall(_, nodes):
                     left += nodes
                 case Choice(_, then, otherwise):
                     left += [then] if otherwise is None else [then, otherwise]
