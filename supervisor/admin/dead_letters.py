@@ -12,7 +12,14 @@ from typing import Any
 
 import msgspec
 
-from supervisor.queue import DeadLetter, DeadLetterFilter, DeliveryRecord, EventRecord, Outcome
+from supervisor.queue import (
+    DEAD,
+    DeadLetter,
+    DeadLetterFilter,
+    DeliveryRecord,
+    EventRecord,
+    Outcome,
+)
 from supervisor.runtime.rfc3339 import parse_rfc3339, rfc3339
 
 #: Most dead letters in one page.
@@ -119,8 +126,8 @@ def read_limit(text: str | None) -> int:
 def _outcome(text: str | None) -> Outcome | None:
     if text is None:
         return None
-    if text not in (Outcome.FAILED, Outcome.QUARANTINED):
-        raise BadRequest(f"outcome: {text[:100]!r} is neither failed nor quarantined")
+    if text not in DEAD:
+        raise BadRequest(f"outcome: {text[:100]!r} is neither {' nor '.join(DEAD)}")
     return Outcome(text)
 
 

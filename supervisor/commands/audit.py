@@ -129,17 +129,10 @@ def _counts(books: Books) -> list[str]:
 
 def _imbalance(found: Audit) -> str:
     wrong = [
-        f"{name} is off by {_difference(books):+d}"
+        f"{name} is off by {books.excess:+d}"
         for name, books in sorted(found.connections.items())
         if not books.is_balanced
     ]
     if not found.books.is_balanced:
-        wrong.append(f"the sum is off by {_difference(found.books):+d}")
+        wrong.append(f"the sum is off by {found.books.excess:+d}")
     return "the books do not balance: " + ", ".join(wrong)
-
-
-def _difference(books: Books) -> int:
-    """Deliveries that are somewhere but were never accepted; below zero, lost ones."""
-    ended = books.delivered_first_try + books.delivered_on_retry + books.failed
-    ended += books.unsupported + books.filtered + books.quarantined
-    return ended + books.pending - books.accepted

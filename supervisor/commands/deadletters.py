@@ -23,7 +23,7 @@ from supervisor.commands.context import (
     table,
 )
 from supervisor.commands.endpoint import CommandError
-from supervisor.queue import Outcome, Selection
+from supervisor.queue import DEAD, Selection
 from supervisor.runtime.rfc3339 import parse_rfc3339, rfc3339
 
 R = TypeVar("R")
@@ -88,7 +88,7 @@ def _filters(command: Callable[..., R]) -> Callable[..., R]:
     @click.option("--connection", metavar="NAME", help="Only those of this connection.")
     @click.option(
         "--outcome",
-        type=click.Choice([Outcome.FAILED.value, Outcome.QUARANTINED.value]),
+        type=click.Choice([outcome.value for outcome in DEAD]),
         help="Only those that ended so.",
     )
     @click.option("--error", metavar="TEXT", help="Only those with this text in the reason.")

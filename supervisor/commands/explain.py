@@ -9,6 +9,7 @@ import msgspec
 
 from supervisor.commands.client import AdminClient, quoted
 from supervisor.commands.context import admin_options, json_option, print_json, printable
+from supervisor.queue import Outcome, described
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -62,7 +63,7 @@ def story(event: Event) -> Iterator[str]:
         yield "  no connection takes events of this source"
     width = max((len(delivery.connection) for delivery in event.deliveries), default=0)
     for delivery in event.deliveries:
-        yield printable(f"  {delivery.connection:<{width}}  {_verdict(delivery)}")
+        yield printable(f"  {delivery.connection:<{width}}  {_told(delivery)}")
         if delivery.last_error:
             yield printable(f"  {'':<{width}}  last error: {delivery.last_error}")
         if delivery.state == "dead":
@@ -71,22 +72,13 @@ def story(event: Event) -> Iterator[str]:
             )
 
 
-def _verdict(delivery: Delivery) -> str:
-    match delivery.outcome:
-        case "delivered" if delivery.attempts <= 1:
-            return "delivered on the first try"
-        case "delivered":
-            return f"delivered on retry, attempt {delivery.attempts}"
-        case "failed":
-            return f"failed after {_attempts(delivery.attempts)}"
-        case "unsupported":
-            return "unsupported: the destination has no use for this type of event"
-        case "filtered":
-            return "filtered: by the event's integrations object, or the connection is disabled"
-        case "quarantined":
-            return f"quarantined after {_attempts(delivery.attempts)}: it kills its worker"
-        case _:
-            return _pending(delivery)
+def _told(delivery: Delivery) -> str:
+    if delivery.outcome is None:
+        return _pending(delivery)
+    try:
+        return described(Outcome(delivery.outcome), delivery.attempts)
+    except ValueError:  # a newer service's, which has its own word for it
+        return delivery.outcome
 
 
 def _pending(delivery: Delivery) -> str:

@@ -13,12 +13,12 @@ from supervisor.commands.context import json_option, print_json
 from supervisor.commands.endpoint import CommandError, ConfigFailed
 from supervisor.commands.subject import Subject, events_of, subject
 from supervisor.dryrun.dry_run import DryRun, DryRunFailed
-from supervisor.queue import NewEvent
+from supervisor.queue import OUTCOMES, NewEvent
 from supervisor.tapes.scrub import Mask
 from supervisor.tapes.tape import Answer, Call, outcome_line, text_of
 
 #: Outcomes that are no failure.
-_FINE = frozenset({"delivered", "unsupported", "filtered"})
+_FINE = frozenset(outcome.value for outcome, row in OUTCOMES.items() if row.is_fine)
 #: Longest body that is shown, in characters; `--json` has it whole.
 _MAX_SHOWN = 4000
 _HIDDEN_HEADERS = frozenset({"host", "accept", "accept-encoding", "user-agent", "content-length"})

@@ -218,14 +218,10 @@ class Settlement:
             match disposition:
                 case Delivered():
                     pass  # there is but one, and it was counted above
-                case Unsupported():
-                    results["unsupported"] += 1
-                    outcomes["unsupported", delivery.attempt == 1] += 1
-                case DeadLettered():
-                    results[
-                        "quarantined" if disposition.outcome is Outcome.QUARANTINED else "failed"
-                    ] += 1
-                    outcomes[disposition.outcome.value, delivery.attempt == 1] += 1
+                case Unsupported() | DeadLettered():
+                    outcome = disposition.outcome
+                    results[outcome.value] += 1
+                    outcomes[outcome.value, delivery.attempt == 1] += 1
                 case Postpone():
                     results["retry"] += 1
                 case Release():
@@ -241,10 +237,10 @@ class Settlement:
         for result, n in results.items():
             if n:
                 self._metrics.attempt(batch.connection, result, n)
-        for (outcome, is_first), n in outcomes.items():
+        for (ended, is_first), n in outcomes.items():
             attempt: Literal["first", "retry"] = "first" if is_first else "retry"
             if n:
-                self._metrics.outcome(batch.connection, batch.destination, outcome, attempt, n)
+                self._metrics.outcome(batch.connection, batch.destination, ended, attempt, n)
 
     def _settle(self, lease: Lease, dispositions: list[tuple[int, Disposition]]) -> None:
         self._waiting.append((lease, dispositions))

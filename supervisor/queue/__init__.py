@@ -12,22 +12,17 @@ letter; `books` counts them and the sum holds at every moment.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import msgspec
 
-
-class Outcome(enum.StrEnum):
-    """How a delivery ended."""
-
-    DELIVERED = "delivered"
-    FAILED = "failed"
-    UNSUPPORTED = "unsupported"
-    FILTERED = "filtered"
-    QUARANTINED = "quarantined"
+from supervisor.queue.outcomes import DEAD as DEAD
+from supervisor.queue.outcomes import ENDED as ENDED
+from supervisor.queue.outcomes import OUTCOMES as OUTCOMES
+from supervisor.queue.outcomes import Outcome as Outcome
+from supervisor.queue.outcomes import described as described
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -97,9 +92,13 @@ class ConnectionSpec(msgspec.Struct, frozen=True):
 class Delivered(msgspec.Struct, frozen=True):
     """The destination took it; on the first try or on retry is known to the queue."""
 
+    outcome: ClassVar = Outcome.DELIVERED
+
 
 class Unsupported(msgspec.Struct, frozen=True):
     """The destination has no use for it."""
+
+    outcome: ClassVar = Outcome.UNSUPPORTED
 
 
 class Postpone(msgspec.Struct, frozen=True):
@@ -167,15 +166,13 @@ class Books(msgspec.Struct, frozen=True):
 
     @property
     def is_balanced(self) -> bool:
-        return self.accepted == (
-            self.delivered_first_try
-            + self.delivered_on_retry
-            + self.failed
-            + self.unsupported
-            + self.filtered
-            + self.quarantined
-            + self.pending
-        )
+        return not self.excess
+
+    @property
+    def excess(self) -> int:
+        """Deliveries that are somewhere but were never accepted; below zero, lost ones."""
+        ended: int = sum(getattr(self, counter) for counter in ENDED)
+        return ended + self.pending - self.accepted
 
 
 class DeliveryRecord(msgspec.Struct, frozen=True):

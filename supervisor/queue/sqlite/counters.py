@@ -9,16 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from supervisor.queue import Books
+from supervisor.queue import ENDED, OUTCOMES, Books, Outcome
 
 COUNTERS: Final = (
     "accepted",
-    "delivered_first_try",
-    "delivered_on_retry",
-    "failed",
-    "unsupported",
-    "filtered",
-    "quarantined",
+    *ENDED,
     "pending",
     "retrying",
     "pending_bytes",
@@ -39,6 +34,12 @@ COUNTERS: Final = (
     DEAD_LETTERS,
     DEAD_LETTER_BYTES,
 ) = range(len(COUNTERS))
+
+
+def ended_at(outcome: Outcome, attempt: int) -> int:
+    """The place of the counter of a delivery that ended so, at that attempt."""
+    row = OUTCOMES[outcome]
+    return COUNTERS.index(row.first_try if attempt <= 1 else row.on_retry)
 
 
 def books_of(counted: Sequence[int]) -> Books:

@@ -20,11 +20,10 @@ from supervisor.queue.sqlite.counters import (
     COUNTERS,
     DEAD_LETTER_BYTES,
     DEAD_LETTERS,
-    FAILED,
     PENDING,
     PENDING_BYTES,
-    QUARANTINED,
     RETRYING,
+    ended_at,
 )
 from supervisor.queue.sqlite.ledger import Deltas, Meta, count
 from supervisor.queue.sqlite.retry_heap import RetryEntry
@@ -229,7 +228,7 @@ def _replay_slice(db: sqlite3.Connection, job: ReplayJob) -> DeadLettersMoved:
         else:
             moved.retries.setdefault(connection, []).append((job.now, row_id, False, received))
         moved.retry_bytes += size
-        moved._count(connection, QUARANTINED if outcome == Outcome.QUARANTINED else FAILED, -1)
+        moved._count(connection, ended_at(Outcome(outcome), attempt=1), -1)
         moved._count(connection, PENDING, 1)
         moved._count(connection, RETRYING, 1)
         moved._count(connection, PENDING_BYTES, size)

@@ -25,12 +25,10 @@ from supervisor.queue.sqlite.chunk_progress import ChunkProgress
 from supervisor.queue.sqlite.counters import (
     DEAD_LETTER_BYTES,
     DEAD_LETTERS,
-    FAILED,
     FIRST_TRY,
-    ON_RETRY,
-    QUARANTINED,
     RETRYING,
     UNSUPPORTED,
+    ended_at,
 )
 from supervisor.queue.sqlite.dead_letters import DEAD_LETTER_OVERHEAD, message_id_of
 from supervisor.queue.sqlite.journal import (
@@ -219,7 +217,9 @@ class LeaseSettlement:
                     now,
                 )
                 settle(progress, bit, journal, moved=bit)
-                self._fresh_ended(backlog, _counter_of(disposition), 1, size, journal)
+                self._fresh_ended(
+                    backlog, ended_at(disposition.outcome, delivery.attempt), 1, size, journal
+                )
             case Postpone():
                 row = UnwrittenRetry(
                     self._next_row_id(),
@@ -261,7 +261,7 @@ class LeaseSettlement:
         match disposition:
             case Delivered():
                 # What was parked, and not tried before, is a retry by its place only.
-                counter = FIRST_TRY if delivery.attempt == 1 else ON_RETRY
+                counter = ended_at(Outcome.DELIVERED, delivery.attempt)
                 self._note_end(backlog, row_id, Outcome.DELIVERED, delivery, journal)
                 self._retry_ended(backlog, row_id, counter, size, journal)
             case Unsupported():
@@ -279,7 +279,9 @@ class LeaseSettlement:
                     journal,
                     now,
                 )
-                self._retry_ended(backlog, row_id, _counter_of(disposition), size, journal)
+                self._retry_ended(
+                    backlog, row_id, ended_at(disposition.outcome, delivery.attempt), size, journal
+                )
             case Postpone():
                 row = UnwrittenRetry(
                     row_id,
@@ -361,10 +363,6 @@ class LeaseSettlement:
         journal.statements.append((statement, columns))
         journal.count(backlog.id, DEAD_LETTERS, 1)
         journal.count(backlog.id, DEAD_LETTER_BYTES, size + DEAD_LETTER_OVERHEAD)
-
-
-def _counter_of(disposition: DeadLettered) -> int:
-    return QUARANTINED if disposition.outcome is Outcome.QUARANTINED else FAILED
 
 
 def _masks_of(lease: ActiveLease, indices: Sequence[int]) -> dict[ChunkProgress, int]:
