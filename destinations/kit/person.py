@@ -6,7 +6,7 @@ https://github.com/segmentio/facade/blob/master/lib/identify.js, `group.js` and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -63,11 +63,15 @@ class Person(Lookup):
         """
         if self.type in ("page", "screen"):
             return self._property_text("name")
-        name = self._name_text("name")
-        if name is not None:
-            return name
-        first, last = self._name_text("firstName"), self._name_text("lastName")
-        return f"{first} {last}" if first and last else first or last
+        return _full_name(self._name_text)
+
+    @property
+    def user_name(self) -> str | None:
+        """The user's name by the same rule, whatever the event is about: never a group's."""
+        if self.type != "group":
+            return _full_name(self._name_text)
+        users = self.user_traits
+        return _full_name(lambda key: _stripped(find(users, key)))
 
     @property
     def first_name(self) -> str | None:
@@ -97,8 +101,7 @@ class Person(Lookup):
         return name
 
     def _name_text(self, key: str) -> str | None:
-        value = self.trait(key)
-        return (value.strip() or None) if isinstance(value, str) else None
+        return _stripped(self.trait(key))
 
     # --- how to reach them ---
 
@@ -224,11 +227,14 @@ class Person(Lookup):
 
     @property
     def company_name(self) -> str | None:
-        """The company's name, where the trait `company` is an object with one, or the name."""
-        name = plain_text(find(self.company, "name"))
-        if name is None and self.type != "group":
-            name = plain_text(self.trait("company"))
-        return (name.strip() or None) if name else None
+        """The name of the group, or of the first of the user's companies that has one.
+
+        One that the user is to leave (`remove: true`) is not the user's company.
+        """
+        if self.type == "group":
+            name = plain_text(find(self.traits, "name"))
+            return (name.strip() or None) if name else None
+        return next((one.name for one in self.companies if one.name and not one.is_left), None)
 
     @property
     def companies(self) -> list[Company]:
@@ -321,3 +327,15 @@ class Person(Lookup):
     def _address(self, *keys: str) -> str | None:
         paths = [path for key in keys for path in (f"address.{key}", key)]
         return self._trait_text(*paths) or self._property_text(*paths)
+
+
+def _full_name(text: Callable[[str], str | None]) -> str | None:
+    name = text("name")
+    if name is not None:
+        return name
+    first, last = text("firstName"), text("lastName")
+    return f"{first} {last}" if first and last else first or last
+
+
+def _stripped(value: object) -> str | None:
+    return (value.strip() or None) if isinstance(value, str) else None
