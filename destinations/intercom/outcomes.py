@@ -10,6 +10,7 @@ https://developers.intercom.com/docs/references/rest-api/errors/rate-limiting
 | 2xx that is not JSON, cut short, or an HTML page | retry: a proxy has answered, or nobody knows what Intercom said |
 | 404 to a data event | the contact is made, and the event sent once more; without `create_contacts` failed |
 | 404 to an update | the contact is looked up anew |
+| 404 to a company that is left, or to leaving it | delivered: there is nothing to leave |
 | 409 to a new contact | the contact that it names is changed, if it is the same person; else failed |
 | 408, 429, 5xx | retry, 429 when `X-RateLimit-Reset` says so |
 | any, with a code of `_PASSING` | retry |
@@ -99,6 +100,26 @@ def shown(response: Response, person: Person) -> str | Outcome | None:
     if candidate is None:
         return response.not_json()
     return candidate.id if is_same(candidate, person) else None
+
+
+def found_company(response: Response, company_id: str) -> str | Outcome | None:
+    """Intercom's id of a company that was asked for by the sender's; None where there is none.
+
+    The page shows the company itself; a list of companies is read as well.
+    """
+    if response.status == 404:
+        return None
+    if not response.is_success:
+        return outcome(response)
+    said = response.json()
+    companies = said.get("data") if isinstance(said, dict) and "id" not in said else None
+    if not isinstance(companies, list):
+        return made(response)
+    for company in companies:
+        if isinstance(company, dict) and company.get("company_id") == company_id:
+            found = company.get("id")
+            return found if isinstance(found, str) and found else response.not_json()
+    return None
 
 
 def _candidate(contact: Any, person: Person) -> Found | None:  # Any: the server's JSON

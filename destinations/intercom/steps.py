@@ -23,20 +23,27 @@ class Conversation(Contacts):
     def about(self, plan: Plan) -> Steps:
         """The conversation for what an event becomes."""
         match plan:
-            case Identified(person, company):
-                return self._identified(person, company)
+            case Identified(person, companies):
+                return self._identified(person, companies)
             case Tracked():
                 return self._tracked(plan)
             case Grouped(company, person):
                 return self._grouped(company, person)
 
-    def _identified(self, person: Person, company: Company | None) -> Steps:
+    def _identified(self, person: Person, companies: tuple[Company, ...]) -> Steps:
+        """The contact, and then its companies: one that is refused keeps it out of no other."""
         contact = yield from self.changed(person)
         if not isinstance(contact, str):
             return contact
-        if company is None:
-            return outcomes.DELIVERED
-        return (yield from self._attached(company, contact))
+        refused: Outcome | None = None
+        for company in companies:
+            step = self._left if company.is_left else self._attached
+            outcome = yield from step(company, contact)
+            if isinstance(outcome, Retry):
+                return outcome
+            if outcome != outcomes.DELIVERED:
+                refused = refused or outcome
+        return refused or outcomes.DELIVERED
 
     def _tracked(self, plan: Tracked) -> Steps:
         request = self._api.event(plan.body)
@@ -57,6 +64,11 @@ class Conversation(Contacts):
     def _grouped(self, company: Company, person: Person | None) -> Steps:
         if person is None:
             return (yield from self._attached(company, None))
+        if company.is_left:
+            contact = yield from self.found(person)
+            if isinstance(contact, str):
+                return (yield from self._left(company, contact))
+            return outcomes.DELIVERED if contact is None else contact
         contact = yield from self._found_or_made(person)
         if contact is None or isinstance(contact, str):
             return (yield from self._attached(company, contact))
@@ -75,6 +87,17 @@ class Conversation(Contacts):
             self.forget(contact_id)
             return Retry("Intercom does not know the contact (any more), or not the company yet")
         return outcomes.outcome(response)
+
+    def _left(self, company: Company, contact_id: str) -> Steps:
+        """The contact out of the company; what is not there has not to be left."""
+        response = yield self._api.find_company(company.id)
+        company_id = outcomes.found_company(response, company.id)
+        if company_id is None:
+            return outcomes.DELIVERED
+        if not isinstance(company_id, str):
+            return company_id
+        response = yield self._api.detach(contact_id, company_id)
+        return outcomes.DELIVERED if response.status == 404 else outcomes.outcome(response)
 
     def _found_or_made(self, person: Person) -> Search:
         """The id of a contact that nothing is to be set of."""
