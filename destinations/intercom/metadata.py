@@ -83,8 +83,9 @@ def _is(name: str, plain: str) -> bool:
     return normal(name) == plain
 
 
-def _rank(item: tuple[str, Any]) -> tuple[bool, str]:  # Any: JSON
-    return normal(item[0]) not in _FIRST, item[0]
+def _rank(item: tuple[str, Any]) -> tuple[bool, str, str]:  # Any: JSON
+    plain = normal(item[0])
+    return plain not in _FIRST, plain, item[0]
 
 
 #: Where a value stands: its key, below those of the objects around it.
@@ -117,7 +118,7 @@ def _flat(items: Iterable[tuple[str, Any]]) -> Fields:  # Any: JSON
 
 def _below(value: dict[str, Any] | list[Any]) -> Iterable[tuple[str, Any]]:  # Any: JSON
     if isinstance(value, dict):
-        return sorted(value.items(), key=lambda item: item[0])
+        return sorted(value.items(), key=_rank)
     return ((str(index), inner) for index, inner in enumerate(value))
 
 

@@ -392,6 +392,8 @@ def test_more_properties_than_there_is_room_for() -> None:
     assert list(about) == ["Order ID", "total", *(f"p{number:02}" for number in range(18))]
     turned = dict(reversed(properties.items()))
     assert data_event(properties=turned)["metadata"] == about
+    loud = {name.upper(): value for name, value in properties.items()}
+    assert list(data_event(properties=loud)["metadata"]) == [name.upper() for name in about]
 
 
 def test_mapping() -> None:
@@ -450,7 +452,7 @@ def test_mapping() -> None:
         "event_name": "Shop: E",
         "created_at": SECONDS,
         "user_id": "9",
-        "metadata": {"Plan": "pro", "Level": 3, "x": 1},
+        "metadata": {"Plan": "pro", "Level": 3, "x": 1, "level.number": 3},
     }
     group = company(mapper, traits={"seats": 5, "address": {"region": "RM"}})
     assert group == {"company_id": "g", "size": 5, "custom_attributes": {"Region": "RM"}}
