@@ -6,12 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import msgspec
-
 from destinations.drift import mapping, outcomes
 from destinations.drift.mapping import Access, Api, Identified, Mapper, Tracked, authorized
 from destinations.drift.steps import Conversation
-from destinations.kit import Event, Outcome, Request, Response, Steps, Stepwise
+from destinations.kit import Event, MappedSettings, Outcome, Request, Response, Steps, Stepwise
 from destinations.kit.tokens import Token, TokenSource
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
@@ -26,6 +24,7 @@ class Drift(Stepwise):
 
     name = "drift"
     aliases = mapping.NAMES
+    defaults = mapping.DEFAULTS
     types = frozenset({"identify", "track"})
     hosts = ("driftapi.com",)
     batch_events = 100
@@ -41,7 +40,7 @@ class Drift(Stepwise):
 
     base_url: ClassVar[str] = "https://driftapi.com"
 
-    class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    class Settings(MappedSettings, frozen=True, forbid_unknown_fields=True):
         """`access_token` is the one that "Install to Drift" shows, which has no end.
 
         A public app has `client_id`, `client_secret` and `refresh_token`
@@ -49,9 +48,10 @@ class Drift(Stepwise):
         holds until this worker ends. Both need the scopes `contact_read` and
         `contact_write`.
 
-        With `attributes` the properties of a track go along as text. With
-        `create_contacts` a user with an address who tracks something before an
-        identify is made a contact; without, the event has failed.
+        With `attributes` the properties of a track go along as text; by
+        `mapping` fields do in any case. With `create_contacts` a user with an
+        address who tracks something before an identify is made a contact;
+        without, the event has failed.
         """
 
         access_token: str | None = None
@@ -84,13 +84,18 @@ class Drift(Stepwise):
                     for key, value in app.items()
                     if not (value or "").strip()
                 ]
+            errors += self.mapping_errors()
             if errors:
                 raise ValueError("\n".join(errors))
 
     # Any: the kit's own signature.
     def __init__(self, settings: Any, http: Any, log: Any) -> None:
         super().__init__(settings, http, log)
-        self._mapper = Mapper(attributes=settings.attributes)
+        self._mapper = Mapper(
+            attributes=settings.attributes,
+            mapping=settings.mapping,
+            custom_events=settings.custom_events,
+        )
         self._api = Api(self.base_url)
         self._conversation = Conversation(self._api, creates=settings.create_contacts)
         self._refresh_token = settings.refresh_token

@@ -23,7 +23,7 @@ from typing import Any
 
 from destinations.drift.mapping import Access
 from destinations.kit import Cause, Delivered, Failed, Outcome, Response, Retry
-from destinations.kit.contacts import Person
+from destinations.kit.contacts import Found, Person, chosen
 from destinations.kit.paths import find
 
 #: What may stand in a header: a token with a line break would end it.
@@ -92,11 +92,7 @@ def made(response: Response) -> str | Outcome:
 
 
 def found(response: Response, person: Person) -> str | Outcome | None:
-    """The id of the contact in a look-up's answer that is the person; None where there is none.
-
-    Of an equal external id there is one. An equal address is the person only
-    where the contact has no other external id: it was a lead of a chat.
-    """
+    """The id of the contact in a look-up's answer that is the person; None where there is none."""
     if response.status == 404:
         return None
     if not response.is_success:
@@ -107,20 +103,16 @@ def found(response: Response, person: Person) -> str | Outcome | None:
     contacts = [data] if isinstance(data, dict) else data
     if not isinstance(contacts, list):
         return response.not_json()
-    by_email = []
+    candidates = []
     for contact in contacts:
         contact_id = _id(contact) if isinstance(contact, dict) else None
         if contact_id is None:
             return response.not_json()
         attributes = contact.get("attributes")
         external_id = attributes.get("externalId") if isinstance(attributes, dict) else None
-        if person.external_id is None or not external_id:
-            by_email.append(contact_id)
-        elif str(external_id) == person.external_id:
-            return contact_id
-    if person.external_id is None and len(by_email) > 1:
-        return Failed("several contacts have this e-mail address: Drift needs a userId")
-    return by_email[0] if by_email else None
+        # Drift has looked the address up itself, and may write it in another way.
+        candidates.append(Found(contact_id, str(external_id) if external_id else None, True))
+    return chosen(candidates, person, "Drift")
 
 
 def _id(contact: dict[str, Any]) -> str | None:  # Any: the server's JSON

@@ -1,33 +1,24 @@
-"""Which calls of Drift's an event takes, in which order. Pure, but for what it remembers.
+"""Which calls of Drift's an event takes, in which order. Pure, but for the ids that it remembers.
 
-Owns the order of look-up, creation and change, and the ids of contacts that
-were seen, so that one who comes again is not looked up again.
+Owns Drift's own look-ups and the way of a timeline event; what all vendors of
+contacts have in common is in the kit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
-
 from destinations.drift import outcomes
 from destinations.drift.mapping import Api, Identified, Plan, Tracked
 from destinations.kit import Failed, Outcome, Request, Response, Retry, Steps
-from destinations.kit.contacts import Person
-from destinations.kit.memory import Memory
-
-#: Contacts whose ids are remembered, about 200 bytes each.
-REMEMBERED = 10_000
-
-_Finding = Generator[Request, Response, str | Outcome]
-_Searching = Generator[Request, Response, str | Outcome | None]
+from destinations.kit.contacts import Change, Contacts, Person, Search
 
 
-class Conversation:
+class Conversation(Contacts):
     """The conversations with one organization's Drift."""
 
     def __init__(self, api: Api, *, creates: bool) -> None:
+        super().__init__()
         self._api = api
         self._creates = creates
-        self._ids = Memory(REMEMBERED)
 
     def about(self, plan: Plan) -> Steps:
         """The conversation for what an event becomes."""
@@ -38,26 +29,22 @@ class Conversation:
                 return self._tracked(plan)
 
     def _identified(self, person: Person) -> Steps:
-        contact = yield from self._changed(person)
+        contact = yield from self.changed(person)
         return outcomes.DELIVERED if isinstance(contact, str) else contact
 
     def _tracked(self, plan: Tracked) -> Steps:
         person = plan.person
-        contact: str | Outcome | None = self._ids.get(person.key)
+        contact: str | Outcome | None = self.known(person)
         if contact is None and person.external_id is None:
-            contact = yield from self._searched(person)
-            if contact is None:
-                contact = yield from self._made_if_allowed(person)
+            contact = yield from self._looked_up_or_made(person)
         if not isinstance(contact, (str, type(None))):
             return contact
         response = yield self._api.timeline(plan.body(contact))
         if response.status != 404:
             return outcomes.outcome(response)
         if contact is not None:
-            self._ids.forget(contact)  # merged into another, or deleted
-        contact = yield from self._searched(person)
-        if contact is None:
-            contact = yield from self._made_if_allowed(person)
+            self.forget(contact)
+        contact = yield from self._looked_up_or_made(person)
         if not isinstance(contact, str):
             return contact
         response = yield self._api.timeline(plan.body(contact))
@@ -65,26 +52,15 @@ class Conversation:
             return Retry("Drift does not know the contact that it has just named")
         return outcomes.outcome(response)
 
-    def _made_if_allowed(self, person: Person) -> _Finding:
+    def _looked_up_or_made(self, person: Person) -> Change:
+        found = yield from self.looked_up(person)
+        if found is not None:
+            return found
         if not self._creates:
             return Failed("Drift knows no contact of this user: identify comes first")
-        return (yield from self._made(person))
+        return (yield from self.created(person))
 
-    def _changed(self, person: Person) -> _Finding:
-        """The contact with its attributes set, made where there is none; its id."""
-        known = self._ids.get(person.key)
-        if known is not None:
-            response = yield self._api.update(known, person.body)
-            if response.status != 404:
-                return self._noted(person, outcomes.made(response))
-            self._ids.forget(known)
-        found = yield from self._searched(person)
-        if isinstance(found, str):
-            response = yield self._api.update(found, person.body)
-            return self._noted(person, outcomes.made(response))
-        return found if found is not None else (yield from self._made(person))
-
-    def _searched(self, person: Person) -> _Searching:
+    def search(self, person: Person) -> Search:
         """By the external id, and else by address, for whom a chat has made a contact of."""
         found: str | Outcome | None = None
         if person.external_id is not None:
@@ -93,23 +69,26 @@ class Conversation:
         if found is None and person.email is not None:
             response = yield self._api.by_email(person.email)
             found = outcomes.found(response, person)
-        return self._noted(person, found) if isinstance(found, str) else found
+        return found
 
-    def _made(self, person: Person) -> _Finding:
-        """A new contact; where another call has made it meanwhile, that one is changed."""
+    def creation(self, person: Person) -> Request | Outcome:
+        """A new contact, which needs an address."""
         if person.email is None:
             return Failed("the event has no e-mail address: Drift needs one for a new contact")
-        response = yield self._api.create(person.body)
-        if response.status != 409:
-            return self._noted(person, outcomes.made(response))
-        reason = outcomes.outcome(response)
-        found = yield from self._searched(person)
-        if not isinstance(found, str):
-            return found if found is not None else reason
-        response = yield self._api.update(found, person.body)
-        return self._noted(person, outcomes.made(response))
+        return self._api.create(person.first_body or person.body)
 
-    def _noted(self, person: Person, contact: str | Outcome) -> str | Outcome:
-        if isinstance(contact, str):
-            self._ids.note(person.key, contact)
-        return contact
+    def update(self, contact_id: str, person: Person) -> Request:
+        """The call that changes a contact."""
+        return self._api.update(contact_id, person.body)
+
+    def conflicting(self, refusal: Response, person: Person) -> Search:
+        """The refusal names no contact: it is looked up once more."""
+        return self.search(person)
+
+    def id_in(self, response: Response) -> str | Outcome:
+        """The id in the answer to a contact that was made or changed."""
+        return outcomes.made(response)
+
+    def outcome(self, response: Response) -> Outcome:
+        """What an answer means where its words do not matter."""
+        return outcomes.outcome(response)

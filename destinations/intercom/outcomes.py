@@ -10,6 +10,7 @@ https://developers.intercom.com/docs/references/rest-api/errors/rate-limiting
 | 2xx that is not JSON, cut short, or an HTML page | retry: a proxy has answered, or nobody knows what Intercom said |
 | 404 to a data event | the contact is made, and the event sent once more; without `create_contacts` failed |
 | 404 to an update | the contact is looked up anew |
+| 404 to a company that is left, or to leaving it | delivered: there is nothing to leave |
 | 409 to a new contact | the contact that it names is changed, if it is the same person; else failed |
 | 408, 429, 5xx | retry, 429 when `X-RateLimit-Reset` says so |
 | any, with a code of `_PASSING` | retry |
@@ -23,7 +24,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from destinations.kit import Cause, Delivered, Failed, Outcome, Response, Retry
-from destinations.kit.contacts import Person
+from destinations.kit.contacts import Found, Person, chosen, is_same
 from destinations.kit.outcomes import MAX_VENDOR_WAIT_S, retry_after_s
 
 #: Codes of errors that pass by themselves, whatever the status.
@@ -73,42 +74,64 @@ def made(response: Response) -> str | Outcome:
 
 
 def found(response: Response, person: Person) -> str | Outcome | None:
-    """The id of the contact in a search's answer that is the person; None where there is none.
-
-    Of an equal external id there is one. An equal address is the person only
-    where the contact has no other external id: it was a lead, or made by hand.
-    """
+    """The id of the contact in a search's answer that is the person; None where there is none."""
     if not response.is_success:
         return outcome(response)
     said = response.json()
     contacts = said.get("data") if isinstance(said, dict) else None
     if not isinstance(contacts, list):
         return response.not_json()
-    by_email = []
+    candidates = []
     for contact in contacts:
-        if not isinstance(contact, dict) or not isinstance(contact.get("id"), str):
+        candidate = _candidate(contact, person)
+        if candidate is None:
             return response.not_json()
-        if person.external_id is not None and contact.get("external_id") == person.external_id:
-            contact_id: str = contact["id"]
-            return contact_id
-        if is_same(contact, person):
-            by_email.append(contact)
-    if person.external_id is None and len(by_email) > 1:
-        return Failed("several contacts have this e-mail address: Intercom needs a userId")
-    return by_email[0]["id"] if by_email else None
+        candidates.append(candidate)
+    return chosen(candidates, person, "Intercom")
 
 
-def is_same(contact: dict[str, Any], person: Person) -> bool:  # Any: the server's JSON
-    """Whether a contact is the person, by external id, or else by address."""
-    external_id = contact.get("external_id")
-    if person.external_id is not None and external_id:
-        return bool(external_id == person.external_id)
-    email = contact.get("email")
-    return (
+def shown(response: Response, person: Person) -> str | Outcome | None:
+    """The id of the contact that is shown, if it is the person; None if not, or if it is gone."""
+    if response.status == 404:
+        return None
+    if not response.is_success:
+        return outcome(response)
+    candidate = _candidate(response.json(), person)
+    if candidate is None:
+        return response.not_json()
+    return candidate.id if is_same(candidate, person) else None
+
+
+def found_company(response: Response, company_id: str) -> str | Outcome | None:
+    """Intercom's id of a company that was asked for by the sender's; None where there is none.
+
+    The page shows the company itself; a list of companies is read as well.
+    """
+    if response.status == 404:
+        return None
+    if not response.is_success:
+        return outcome(response)
+    said = response.json()
+    companies = said.get("data") if isinstance(said, dict) and "id" not in said else None
+    if not isinstance(companies, list):
+        return made(response)
+    for company in companies:
+        if isinstance(company, dict) and company.get("company_id") == company_id:
+            found = company.get("id")
+            return found if isinstance(found, str) and found else response.not_json()
+    return None
+
+
+def _candidate(contact: Any, person: Person) -> Found | None:  # Any: the server's JSON
+    if not isinstance(contact, dict) or not isinstance(contact.get("id"), str):
+        return None
+    external_id, email = contact.get("external_id"), contact.get("email")
+    has_address = (
         person.email is not None
         and isinstance(email, str)
         and email.casefold() == person.email.casefold()
     )
+    return Found(contact["id"], external_id if isinstance(external_id, str) else None, has_address)
 
 
 def conflicting_id(response: Response) -> str | None:

@@ -5,7 +5,7 @@
 | trait `company` | an object, `id` text or whole number | that company |
 | | text, Segment's oldest form | a company of that name, without an id |
 | trait `companies` | a list of such objects and texts | each of them, after `company` |
-| a company's `remove` | `true`, or `"true"` | the user is to leave it |
+| a company's `remove` | `true`, 1, or the same as text in any case | the user is to leave it |
 
 A company that has neither id nor name is none. Of two with one id, or one name, the first stays.
 """
@@ -60,8 +60,13 @@ def _each(given: Iterable[object]) -> Iterable[Company]:
         name = _text(find(fields, "name")) if fields else _text(one)
         company_id = _text(find(fields, "id")) or _text(find(fields, "companyId"))
         if company_id or name:
-            removes = find(fields, "remove")
-            yield Company(company_id, name, fields, removes is True or removes == "true")
+            yield Company(company_id, name, fields, is_left(fields))
+
+
+def is_left(fields: Mapping[str, Any]) -> bool:  # Any: decoded JSON
+    """Whether a company's fields, or a group's traits, say that the user is to leave it."""
+    removes = find(fields, "remove")
+    return removes in (True, 1) or (isinstance(removes, str) and removes.lower() in ("true", "1"))
 
 
 def _text(value: object) -> str | None:

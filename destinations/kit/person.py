@@ -6,7 +6,7 @@ https://github.com/segmentio/facade/blob/master/lib/identify.js, `group.js` and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -14,11 +14,23 @@ from destinations.kit.addresses import email_in
 from destinations.kit.companies import Company, companies_of
 from destinations.kit.lookup import Lookup, plain_text
 from destinations.kit.numbers import amount
-from destinations.kit.paths import find
+from destinations.kit.paths import find, plain_keys
 from destinations.kit.times import to_datetime
 
 #: Oldest age that is believed, in years.
 _MAX_AGE = 150
+
+
+def _full_name(text: Callable[[str], str | None]) -> str | None:
+    name = text("name")
+    if name is not None:
+        return name
+    first, last = text("firstName"), text("lastName")
+    return f"{first} {last}" if first and last else first or last
+
+
+def _stripped(value: object) -> str | None:
+    return (value.strip() or None) if isinstance(value, str) else None
 
 
 class Person(Lookup):
@@ -63,11 +75,15 @@ class Person(Lookup):
         """
         if self.type in ("page", "screen"):
             return self._property_text("name")
-        name = self._name_text("name")
-        if name is not None:
-            return name
-        first, last = self._name_text("firstName"), self._name_text("lastName")
-        return f"{first} {last}" if first and last else first or last
+        return _full_name(self._name_text)
+
+    @property
+    def user_name(self) -> str | None:
+        """The user's name by the same rule, whatever the event is about: never a group's."""
+        if self.type != "group":
+            return _full_name(self._name_text)
+        users = self.user_traits
+        return _full_name(lambda key: _stripped(find(users, key)))
 
     @property
     def first_name(self) -> str | None:
@@ -97,8 +113,7 @@ class Person(Lookup):
         return name
 
     def _name_text(self, key: str) -> str | None:
-        value = self.trait(key)
-        return (value.strip() or None) if isinstance(value, str) else None
+        return _stripped(self.trait(key))
 
     # --- how to reach them ---
 
@@ -224,11 +239,14 @@ class Person(Lookup):
 
     @property
     def company_name(self) -> str | None:
-        """The company's name, where the trait `company` is an object with one, or the name."""
-        name = plain_text(find(self.company, "name"))
-        if name is None and self.type != "group":
-            name = plain_text(self.trait("company"))
-        return (name.strip() or None) if name else None
+        """The name of the group, or of the first of the user's companies that has one.
+
+        One that the user is to leave (`remove: true`) is not the user's company.
+        """
+        if self.type == "group":
+            name = plain_text(find(self.traits, "name"))
+            return (name.strip() or None) if name else None
+        return next((one.name for one in self.companies if one.name and not one.is_left), None)
 
     @property
     def companies(self) -> list[Company]:
@@ -276,6 +294,7 @@ class Person(Lookup):
     # | state, region | state, region, province; region, state, province |
     # | postal_code | postal_code, zip, zip_code, postcode |
     # | country | country, country_code |
+    # | country_code | country_code, country; what has two letters |
 
     @property
     def address(self) -> str | None:
@@ -289,7 +308,7 @@ class Person(Lookup):
     @property
     def street(self) -> str | None:
         """The street; the whole address, where it was sent as one text."""
-        return self._address("street", "streetAddress", "line1", "address1") or self._trait_text(
+        return self._address("street", "streetaddress", "line1", "address1") or self._trait_text(
             "address"
         )
 
@@ -311,13 +330,62 @@ class Person(Lookup):
     @property
     def postal_code(self) -> str | None:
         """The postal code, under that name or as `zip`; numbers become text."""
-        return self._address("postalCode", "zip", "zipCode", "postcode")
+        return self._address("postalcode", "zip", "zipcode", "postcode")
 
     @property
     def country(self) -> str | None:
         """The country, as the traits or properties have it: a code or a name."""
-        return self._address("country", "countryCode")
+        return self._address("country", "countrycode")
+
+    @property
+    def country_code(self) -> str | None:
+        """The country's code in capitals, two letters as ISO 3166 has them; None for a name."""
+        places = self._address_places()[0]
+        for key in ("countrycode", "country"):
+            for place in places:
+                code = (plain_text(place.get(key)) or "").strip()
+                if len(code) == 2 and code.isascii() and code.isalpha():
+                    return code.upper()
+        return None
 
     def _address(self, *keys: str) -> str | None:
-        paths = [path for key in keys for path in (f"address.{key}", key)]
-        return self._trait_text(*paths) or self._property_text(*paths)
+        """The first text under one of the names, which are in plain form."""
+        for places in self._address_places():
+            for key in keys if places else ():
+                for place in places:
+                    value = place.get(key)
+                    if value is not None:
+                        text = plain_text(value)
+                        if text is not None and (text := text.strip()):
+                            return text
+        return None
+
+    # Any: decoded JSON
+    def _address_places(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Where parts of an address may stand: in traits, then in properties; by plain keys.
+
+        Of each the objects `address` come first. Made once for all parts.
+        """
+        if self._places is None:
+            users = self.user_traits if self._decoded().get("type") != "group" else {}
+            traits = self.traits
+            self._places = (
+                _places([traits, users] if users is not traits else [traits]),
+                _places([self.properties]),
+            )
+        return self._places
+
+
+# Any: decoded JSON
+def _places(sources: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    wholes = [plain_keys(source) for source in sources if source]
+    inner = []
+    for whole in wholes:
+        address = whole.get("address")
+        if isinstance(address, dict) and address:
+            inner.append(plain_keys(address))
+        # Keys may hold the dot themselves.
+        flat = {key[8:]: value for key, value in whole.items() if key.startswith("address.")}
+        if flat:
+            inner.append(flat)
+    return inner + wholes

@@ -20,7 +20,7 @@ from destinations.kit.sending import UNSENT, Sending, together
 
 #: What a conversation is: requests go out, answers come in, the outcome is what it returns.
 Steps = Generator[Request, Response, Outcome]
-#: Most requests an event, so that a conversation that goes round in circles ends.
+#: Most requests an event where a destination says nothing else.
 MAX_STEPS = 20
 
 
@@ -33,6 +33,8 @@ class Stepwise(Sending):
     """
 
     concurrency: ClassVar[int] = 8
+    most_steps: ClassVar[int] = MAX_STEPS
+    """Most requests an event, so that a conversation that goes round in circles ends."""
 
     @abstractmethod
     def steps(self, event: Event) -> Steps | Outcome:
@@ -67,9 +69,9 @@ class Stepwise(Sending):
         said = guarded("mapping", lambda: _opened(steps))
         asked = 0
         while isinstance(said, Request):
-            if asked == MAX_STEPS:
+            if asked == self.most_steps:
                 steps.close()
-                return Retry(f"gave up after {MAX_STEPS} requests")
+                return Retry(f"gave up after {self.most_steps} requests")
             response = await self.exchange(said)
             asked += 1
             if not isinstance(response, Response):

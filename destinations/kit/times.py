@@ -35,6 +35,18 @@ def to_datetime(value: object) -> datetime | None:
     return None
 
 
+def seconds_of(value: object) -> int | None:
+    """Whole seconds since 1970 of a time in any form; None for what is no time, or before it."""
+    at = value if isinstance(value, datetime) else to_datetime(value)
+    if at is None:
+        return None
+    try:
+        seconds = int(at.timestamp())
+    except (OverflowError, ValueError):
+        return None  # a time of the first or last day that a datetime can hold
+    return seconds if seconds >= 0 else None
+
+
 def _of_text(text: str) -> datetime | None:
     # Before ISO 8601, whose basic form would read a date into any row of digits.
     if len(text) != _DATE_DIGITS and _NUMBER.fullmatch(text):

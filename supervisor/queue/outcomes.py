@@ -26,8 +26,8 @@ class OutcomeRow(msgspec.Struct, frozen=True, kw_only=True):
     """What holds for one outcome.
 
     `first_try` and `on_retry` are the counters of the books, for a delivery that ended at its first
-    attempt and later. `is_dead_letter`: it is kept, and may be replayed. `is_fine`: nothing is wrong
-    with event, settings or destination. `first_text` and `retry_text` are for users; `{attempts}`
+    attempt and later. `is_dead_letter`: it is kept, and may be replayed. `is_fine`: nothing is
+    wrong with event, settings or destination. `first_text` and `retry_text` are for users; `{attempts}`
     in them is "3 attempts" and the like, `{n}` their number.
     """
 

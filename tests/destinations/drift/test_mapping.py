@@ -41,7 +41,7 @@ def test_minimal_identify() -> None:
 
 
 def test_full_identify() -> None:
-    """Traits are attributes under their own names; nested ones and Drift's own are left out."""
+    """Traits are attributes under their own names, nested ones by path; Drift's own are not."""
     traits = {
         "email": " ä@b.de ",
         "first_name": "Änne",
@@ -53,7 +53,10 @@ def test_full_identify() -> None:
         "isPaying": True,
         "nothing": None,
         "empty": "",
-        "address": {"city": "Köln"},
+        "address": {"city": "Köln", "zip": 50667, "line2": "c/o B"},
+        "quiz": {"score": 3, "by": {"day": [1]}, "none": None},
+        "langs": ["de", "en"],
+        "title": "CTO",
         "tags": "x",
         "events": 1,
         "social_profiles": "x",
@@ -69,6 +72,14 @@ def test_full_identify() -> None:
         "plan": "pro",
         "seats": 5,
         "isPaying": True,
+        "city": "Köln",
+        "postalCode": "50667",
+        "line2": "c/o B",
+        "quiz.score": 3,
+        "quiz.by.day": "[1]",
+        "langs": '["de","en"]',
+        "title": "CTO",
+        "employmentTitle": "CTO",
     }
 
 
@@ -78,7 +89,84 @@ def test_by_address() -> None:
     assert contact(userId="a@b.de") == {"externalId": "a@b.de", "email": "a@b.de"}
 
 
-@pytest.mark.parametrize("value", [None, [], {}, "", [1], {"a": 1}])
+@pytest.mark.parametrize(
+    ("traits", "expected"),
+    [
+        ({"company": "Acme"}, {"company": "Acme"}),
+        ({"companies": [{"name": "Acme"}]}, {"company": "Acme"}),
+        ({"companies": [None, "Acme"]}, {"company": "Acme"}),
+        ({"company": {"name": "Acme", "remove": True}}, {}),
+        (
+            {"company": {"id": "c", "Name": "Acme", "Remove": "true"}, "companies": ["B"]},
+            {"company": "B"},
+        ),
+        ({"last_name": "Lee"}, {"name": "Lee"}),
+        ({"LastName": "Lee", "firstName": None}, {"name": "Lee"}),
+        ({"city": "Rome", "Zip": 184}, {"city": "Rome", "Zip": 184, "postalCode": "184"}),
+        ({"address": "Via 1, Rome"}, {"address": "Via 1, Rome", "street": "Via 1, Rome"}),
+        ({"address": {"Country Code": "IT"}}, {"country": "IT"}),
+        ({"description": "x"}, {"description": "x", "bio": "x"}),
+        ({"seats": "5"}, {"seats": "5"}),
+    ],
+)
+def test_fields(traits: dict[str, Any], expected: dict[str, Any]) -> None:  # Any: JSON
+    """Companies, names and addresses are read by the kit's rules, whatever their form."""
+    assert contact(userId="u", traits=traits) == {"externalId": "u", **expected}
+
+
+def test_deep_traits() -> None:
+    """Below the eighth level, and under long paths, what is left is JSON text."""
+    value: Any = "end"  # Any: JSON
+    for _ in range(10):
+        value = {"a": value}
+    key = "k" * 300
+    assert contact(userId="u", traits={**value, key: {"b": 1}}) == {
+        "externalId": "u",
+        "a.a.a.a.a.a.a.a": '{"a":{"a":"end"}}',
+        key: '{"b":1}',
+    }
+
+
+def test_mapping() -> None:
+    """Settings change attributes of contacts and of timeline events, and who they are of."""
+    mapper = Mapper(
+        attributes=False,
+        mapping={
+            "identify": {"bio": False, "Score": "number(traits.score)", "email": "traits.mail"},
+            "track": {
+                "event": "'Shop: {event}'",
+                "Plan": "properties.plan",
+                "attributes.event": "properties.kind",
+                "externalId": "properties.owner",
+            },
+        },
+    )
+    traits = {"description": "x", "score": "5", "mail": "a@b.de"}
+    said = planned(mapper, type="identify", traits=traits)
+    assert isinstance(said, Identified)
+    assert said.person.email == "a@b.de"
+    assert json.loads(said.person.body)["attributes"] == {
+        "description": "x",
+        "Score": 5,
+        "email": "a@b.de",
+    }
+    assert timeline(mapper, properties={"plan": 1, "kind": "x", "owner": 9, "other": 1}) == {
+        "externalId": "9",
+        "event": "Shop: E",
+        "createdAt": MILLISECONDS,
+        "attributes": {"Plan": "1", "event": "x"},
+    }
+
+
+def test_custom_events() -> None:
+    """With "none" a track of the user's own name has the attributes of the mapping only."""
+    mapper = Mapper(attributes=True, mapping={"track": {"P": "properties.p"}}, custom_events="none")
+    assert timeline(mapper, properties={"p": "1", "q": 2})["attributes"] == {"P": "1"}
+    spec = timeline(mapper, event="Order Completed", properties={"p": "1", "q": 2})
+    assert spec["attributes"] == {"P": "1", "q": "2"}
+
+
+@pytest.mark.parametrize("value", [None, [], {}, ""])
 def test_traits_of_the_wrong_type(value: object) -> None:
     """What an attribute cannot hold leaves it as it is."""
     names = ("email", "phone", "name", "company", "plan")

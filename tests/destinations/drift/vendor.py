@@ -8,4 +8,8 @@ VENDOR = Vendor(
     settings={"access_token": "T"},
     answer=lambda request: answer(200, {"data": {"id": 1, "attributes": {}}}),
     any_but_html=frozenset({"track"}),
+    sources=(
+        "https://devdocs.drift.com/docs/creating-a-contact",
+        "https://devdocs.drift.com/docs/posting-timeline-events",
+    ),
 )

@@ -87,7 +87,12 @@ def test_a_new_contact() -> None:
             ],
         }
     }
-    assert json.loads(asked[1].body) == {"role": "user", "external_id": "u", "email": "a@b.de"}
+    assert json.loads(asked[1].body) == {
+        "role": "user",
+        "external_id": "u",
+        "email": "a@b.de",
+        "last_seen_at": 1767323045,
+    }
 
 
 def test_a_known_contact() -> None:
@@ -265,6 +270,76 @@ def test_an_identify_with_a_company() -> None:
     )
     assert asked == [SEARCH, UPDATE, COMPANIES, ATTACH]
     assert outcome == Delivered()
+
+
+FIND = ("GET", "/companies?company_id=c+9%26")
+DETACH = ("DELETE", "/contacts/6762f0dd/companies/531ee472")
+LEFT = {"id": "c 9&", "remove": True}
+
+
+@pytest.mark.parametrize(
+    ("answers", "asked", "expected"),
+    [
+        ([answer(200, COMPANY), answer(200, COMPANY)], [FIND, DETACH], Delivered),
+        (
+            [answer(200, {"data": [COMPANY | {"company_id": "c 9&"}]}), answer(200)],
+            [FIND, DETACH],
+            Delivered,
+        ),
+        ([answer(200, {"data": [COMPANY]})], [FIND], Delivered),
+        ([answer(404, NOT_FOUND)], [FIND], Delivered),
+        ([answer(200, COMPANY), answer(404, NOT_FOUND)], [FIND, DETACH], Delivered),
+        ([answer(200, {"type": "company"})], [FIND], Retry),
+        ([answer(429)], [FIND], Retry),
+        ([answer(200, COMPANY), answer(503)], [FIND, DETACH], Retry),
+        ([answer(200, COMPANY), answer(401)], [FIND, DETACH], Failed),
+    ],
+)
+def test_a_company_that_is_left(
+    answers: list[Response], asked: list[tuple[str, str]], expected: type[Outcome]
+) -> None:
+    """A contact is taken out of the company, and what is not there has not to be left."""
+    before = [contacts(CONTACT), answer(200, CONTACT)]
+    calls, outcome = ended(identify(company=LEFT), *before, *answers)
+    assert calls == [SEARCH, UPDATE, *asked]
+    assert isinstance(outcome, expected)
+    about = plan(type="group", groupId="c 9&", userId="u", traits={"remove": "true"})
+    calls, outcome = ended(about, contacts(CONTACT), *answers)
+    assert calls == [SEARCH, *asked]
+    assert isinstance(outcome, expected)
+
+
+def test_a_group_that_nobody_leaves() -> None:
+    """Who is no contact is in no company, and is not made to leave it."""
+    about = plan(type="group", groupId="g", userId="u", traits={"remove": True})
+    assert ended(about, contacts()) == ([SEARCH], Delivered())
+
+
+def test_several_companies() -> None:
+    """All companies are joined; one that is refused fails the event, and hinders no other."""
+    about = identify(companies=[{"id": "bad"}, {"id": "g"}])
+    before = [contacts(CONTACT), answer(200, CONTACT)]
+    done = [answer(200, COMPANY), answer(200, COMPANY)]
+    assert ended(about, *before, *done, *done) == (
+        [SEARCH, UPDATE, COMPANIES, ATTACH, COMPANIES, ATTACH],
+        Delivered(),
+    )
+    refusal = answer(400, {"errors": [{"code": "parameter_invalid", "message": "no"}]})
+    calls, outcome = ended(about, *before, refusal, *done)
+    assert calls == [SEARCH, UPDATE, COMPANIES, COMPANIES, ATTACH]
+    assert outcome == Failed("Intercom refused it: 400 parameter_invalid no")
+    calls, outcome = ended(about, *before, answer(503))
+    assert calls == [SEARCH, UPDATE, COMPANIES]
+    assert isinstance(outcome, Retry)
+
+
+def test_a_lead_that_is_a_user() -> None:
+    """A lead is made as one; a contact with its address is changed, and keeps its role."""
+    about = plan(type="identify", traits={"email": "a@b.de", "role": "lead"})
+    asked, _ = converse(conversation().about(about), [contacts(), answer(200, CONTACT)])
+    assert json.loads(asked[1].body)["role"] == "lead"
+    asked, _ = converse(conversation().about(about), [contacts(CONTACT), answer(200, CONTACT)])
+    assert "role" not in json.loads(asked[1].body)
 
 
 FULL_GROUP = plan(type="group", groupId="g", userId="u")

@@ -12,4 +12,10 @@ VENDOR = Vendor(
     },
     answer=lambda request: answer(200, {"type": "contact", "id": "1", "data": []}),
     any_but_html=frozenset({"track"}),
+    sources=(
+        "https://developers.intercom.com/docs/references/2.14/rest-api/api.intercom.io/contacts/createcontact",
+        "https://developers.intercom.com/docs/references/2.14/rest-api/api.intercom.io/companies/createorupdatecompany",
+        "https://developers.intercom.com/docs/references/2.14/rest-api/api.intercom.io/data-events/createdataevent",
+    ),
+    journey_settings={"access_token": "T", "contact_attributes": {"plan": "plan"}},
 )

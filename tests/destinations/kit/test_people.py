@@ -27,6 +27,10 @@ def identified(**traits: object) -> Event:
         ({"company": "ACME"}, [(None, "ACME", False)]),
         ({"companies": [{"id": "c1", "name": "N"}, "M"]}, [("c1", "N", False), (None, "M", False)]),
         ({"company": {"id": "c9", "remove": True}}, [("c9", None, True)]),
+        ({"company": {"id": "c9", "Remove": "True"}}, [("c9", None, True)]),
+        ({"company": {"id": "c9", "remove": 1}}, [("c9", None, True)]),
+        ({"company": {"id": "c9", "remove": "no"}}, [("c9", None, False)]),
+        ({"company": {"id": "c9", "remove": [True]}}, [("c9", None, False)]),
         ({"company": {"id": "c1"}, "companies": [{"ID": "c1"}, None]}, [("c1", None, False)]),
         ({"company": [1, {"name": "x"}]}, []),
         ({"company": {"plan": "x"}, "companies": 5.5}, []),
@@ -60,14 +64,32 @@ def test_key_of_a_company() -> None:
         ({"address": "Via 1, Rome"}, "street", "Via 1, Rome"),
         ({"address": "Via 1", "street": "Via 2"}, "street", "Via 2"),
         ({"country_code": "IT"}, "country", "IT"),
+        ({"country": "it"}, "country_code", "IT"),
+        ({"address": {"country": "Italy"}}, "country_code", None),
+        ({"address": {"country": "Italy", "countryCode": "it "}}, "country_code", "IT"),
+        ({"address": {"country": "Italy"}, "country": "IT"}, "country_code", "IT"),
+        ({"country": "ÖÄ"}, "country_code", None),
         ({"lastName": "Lee"}, "name", "Lee"),
         ({"name": None, "first_name": "Ann", "lastName": "Lee"}, "name", "Ann Lee"),
         ({"createdAt": "soon", "created": None}, "created", None),
+        ({"lastName": "Lee"}, "user_name", "Lee"),
+        ({"companies": [{"id": "c1"}, {"name": "Acme"}]}, "company_name", "Acme"),
+        ({"company": {"name": "Acme", "remove": True}}, "company_name", None),
+        ({"company": {"name": "A", "remove": 1}, "companies": ["B"]}, "company_name", "B"),
     ],
 )
 def test_people(fields: dict[str, Any], accessor: str, expected: object) -> None:
     """Parts of an address stand in it or beside it, and parts of a name are a name."""
     assert getattr(identified(**fields), accessor) == expected
+
+
+def test_the_user_of_a_group() -> None:
+    """A group's name is never its user's, whose traits stand in the context."""
+    fields: dict[str, Any] = {"type": "group", "traits": {"name": "Acme"}}
+    assert Event(json.dumps(fields).encode()).user_name is None
+    fields["context"] = {"traits": {"first_name": " Ann ", "LastName": "Lee", "name": 5}}
+    one = Event(json.dumps(fields).encode())
+    assert (one.name, one.user_name) == ("Acme", "Ann Lee")
 
 
 @pytest.mark.parametrize("event_type", ["page", "screen"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from unittest import mock
 
 import aiohttp
 import msgspec
@@ -114,6 +115,18 @@ async def test_each_event_alone(
         assert first.reason.startswith(expected)
     else:
         assert first == expected
+
+
+async def test_more_steps(serve: Serve, http: aiohttp.ClientSession) -> None:
+    """A destination whose conversations are longer says how long."""
+
+    async def take(request: web.Request) -> web.Response:
+        return web.Response()
+
+    url = await serve(take)
+    with mock.patch.object(Talker, "most_steps", MAX_STEPS + 1):
+        [outcome] = await said(url, http, event_of(times=MAX_STEPS + 1))
+    assert outcome == Delivered()
 
 
 async def test_no_answer(http: aiohttp.ClientSession) -> None:
