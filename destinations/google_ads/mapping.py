@@ -6,7 +6,6 @@ Must not send anything.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -26,7 +25,6 @@ from destinations.kit import (
     Request,
     Unsupported,
 )
-from destinations.kit.numbers import amount
 from destinations.kit.paths import find
 from destinations.kit.tokens import Token
 
@@ -40,7 +38,6 @@ UPLOAD_BYTES = 2 * 1024 * 1024
 #: Bytes of a ping's query: not documented; longer URLs are refused by many servers.
 QUERY_BYTES = 8000
 
-_CURRENCY = re.compile(r"[A-Za-z]{3}", re.ASCII)
 _GRANTED = frozenset({"granted", "true", "yes", "1"})
 _DENIED = frozenset({"denied", "false", "no", "0"})
 
@@ -214,17 +211,18 @@ def _date_time(at: datetime | None) -> str | None:
 
 
 def _worth(event: Event) -> dict[str, Any]:  # Any: text or number
-    """Value and currency; without one, the conversion action's own hold, and so none is made up."""
-    value = event.revenue
-    for key in ("revenue", "value"):
-        if value is None:  # a revenue of 0, too: without a value the action's own would count
-            value = amount(find(event.properties, key))
+    """Value and currency: revenue, value or total, the first that is there, and one of 0 is.
+
+    Settings name the event a conversion, so that its total is its value, whatever
+    it is called. Without one the conversion action's own value holds, so that
+    none is made up.
+    """
+    value = event.worth
     if value is None:
         return {}
     worth: dict[str, Any] = {"conversionValue": value}
-    currency = find(event.properties, "currency")
-    if isinstance(currency, str) and _CURRENCY.fullmatch(currency.strip()):
-        worth["currencyCode"] = currency.strip().upper()
+    if event.currency is not None:
+        worth["currencyCode"] = event.currency
     return worth
 
 

@@ -235,13 +235,23 @@ def test_no_date(timestamp: object) -> None:
         ({"revenue": 5, "currency": 7}, {"conversionValue": 5.0}),
         ({"currency": "USD"}, {}),
         ({"revenue": "much", "value": [1]}, {}),
+        ({"total": 80.5, "currency": "EUR"}, {"conversionValue": 80.5, "currencyCode": "EUR"}),
+        ({"currency": "EUR", "Total": " 80.50 "}, {"conversionValue": 80.5, "currencyCode": "EUR"}),
+        ({"total": 3, "value": 2, "revenue": 1}, {"conversionValue": 1.0}),
+        ({"revenue": None, "value": "2"}, {"conversionValue": 2.0}),
+        ({"value": 0}, {"conversionValue": 0.0}),
+        ({"total": "1,200"}, {}),
+        ({"total": "1,200.50"}, {"conversionValue": 1200.5}),
+        (
+            {"total": 9, "products": [{"sku": "a", "currency": "gbp"}, None]},
+            {"conversionValue": 9.0, "currencyCode": "GBP"},
+        ),
     ],
 )
-def test_worth(properties: dict[str, Any], worth: dict[str, Any]) -> None:
-    """A value goes with its currency if that is one; none is made up."""
-    said = conversion(
-        mapped(type="track", event="Order Completed", properties={"gclid": "x", **properties})
-    )
+@pytest.mark.parametrize("name", ["Signed Up", "Order Completed"])
+def test_worth(name: str, properties: dict[str, Any], worth: dict[str, Any]) -> None:
+    """Revenue, value or total is the value, whatever the event; none is made up."""
+    said = conversion(mapped(type="track", event=name, properties={"gclid": "x", **properties}))
     assert {key: said[key] for key in ("conversionValue", "currencyCode") if key in said} == worth
 
 
