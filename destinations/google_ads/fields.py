@@ -14,8 +14,7 @@ from typing import Any, Literal
 
 from destinations.google_ads.identifiers import user_identifiers
 from destinations.kit import Event, FieldMapping, MappingTable
-from destinations.kit.mapping.functions import text_of
-from destinations.kit.mapping.table import Expression
+from destinations.kit.mapping import Expression, text_of
 from destinations.kit.numbers import amount, whole
 from destinations.kit.products import LineItem, currency_code
 from destinations.kit.times import to_datetime

@@ -17,8 +17,7 @@ from destinations.google_ads.identifiers import CLICK_IDS, click_id, normal_phon
 from destinations.google_ads.requests import Account, Consent
 from destinations.kit import Endpoint, Event, Failed, FieldMapping, Item, Outcome, Unsupported
 from destinations.kit.lookup import plain_text
-from destinations.kit.mapping.functions import text_of
-from destinations.kit.mapping.settings import CustomEvents
+from destinations.kit.mapping import CustomEvents, text_of
 from destinations.kit.paths import find
 
 #: What an event's `integrations` object may call this destination.
