@@ -32,4 +32,8 @@ VENDOR = Vendor(
         },
     },
     answer=_said,
+    sources=(
+        "https://help.salesforce.com/s/articleView?id=xcloud.remoteaccess_oauth_refresh_token_flow.htm",
+        "https://developer.salesforce.com/docs/platform/api-rest/guide/resources-composite-sobjects-collections-upsert.html",
+    ),
 )
