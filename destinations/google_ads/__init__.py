@@ -23,6 +23,7 @@ from destinations.kit import (
     Response,
     Split,
 )
+from destinations.kit.paths import normal
 from destinations.kit.tokens import Token, TokenSource
 
 _CUSTOMER = re.compile(r"[0-9]{10}")
@@ -248,8 +249,9 @@ def _upload_errors(upload: Upload) -> list[str]:
                 errors.append(
                     f"upload.{key}.{event}: must be the id of a conversion action, which is digits"
                 )
-            if taken.setdefault(event, key) != key:
-                errors.append(f"upload.{key}.{event}: stands in upload.{taken[event]} as well")
+            other = taken.setdefault(normal(event), key)
+            if other != key:
+                errors.append(f"upload.{key}.{event}: stands in upload.{other} as well")
     return errors
 
 

@@ -6,8 +6,8 @@ field is. Must not send anything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
@@ -18,13 +18,15 @@ from destinations.google_ads.requests import Account, Consent
 from destinations.kit import Endpoint, Event, Failed, FieldMapping, Item, Outcome, Unsupported
 from destinations.kit.lookup import plain_text
 from destinations.kit.mapping import CustomEvents, text_of
-from destinations.kit.paths import find
+from destinations.kit.paths import find, normal
 
 #: What an event's `integrations` object may call this destination.
 NAMES = ("Google Ads", "Google Ads Conversions", "Google AdWords", "AdWords")
 
 _GRANTED = frozenset({"granted", "true", "yes", "1"})
 _DENIED = frozenset({"denied", "false", "no", "0"})
+
+_Named = TypeVar("_Named")
 
 _encode = msgspec.json.Encoder().encode
 #: No setting, which nothing changes.
@@ -62,9 +64,9 @@ class UploadMapper:
         self._clicks, self._calls, self._adjustments = (
             account.clicks(), account.calls(), account.adjustments()
         )  # fmt: skip
-        self._click_actions = {name: account.action(one) for name, one in conversions.items()}
-        self._call_actions = {name: account.action(one) for name, one in calls.items()}
-        self._adjusted = adjustments
+        self._click_actions = _by_name({name: account.action(a) for name, a in conversions.items()})
+        self._call_actions = _by_name({name: account.action(a) for name, a in calls.items()})
+        self._adjusted = _by_name(adjustments)
         mapping = mapping or {}
         of_clicks = table.fields_of(mapping, table.NOT_OF_CLICKS, inverted=True)
         of_calls = table.fields_of(mapping, table.CALL_FIELDS, inverted=False)
@@ -78,11 +80,11 @@ class UploadMapper:
         name = event.event if event.type == "track" else None
         if name is None:
             return Unsupported()
-        if (action := self._click_actions.get(name)) is not None:
+        if (action := self._click_actions(name)) is not None:
             return self._conversion(event, action)
-        if (adjustment := self._adjusted.get(name)) is not None:
+        if (adjustment := self._adjusted(name)) is not None:
             return self._adjustment(event, adjustment)
-        if (action := self._call_actions.get(name)) is not None:
+        if (action := self._call_actions(name)) is not None:
             return self._call(event, action)
         return Unsupported()
 
@@ -204,6 +206,19 @@ class UploadMapper:
         return Item(self._adjustments, _encode(said), f"{action} {conversion}")
 
 
+def _by_name(table: Mapping[str, _Named]) -> Callable[[str], _Named | None]:
+    """What settings have for an event's name: spelled exactly so, else in any case style."""
+    plain: dict[str, _Named] = {}
+    for name, one in table.items():
+        plain.setdefault(normal(name), one)
+
+    def named(name: str) -> _Named | None:
+        exact = table.get(name)
+        return plain.get(normal(name)) if exact is None else exact
+
+    return named
+
+
 def _mapped_click(fields: dict[str, Any]) -> tuple[str, str] | None:  # Any: JSON
     """The click's id that settings map, taken out of the fields; one alone may be sent."""
     found = None
@@ -281,12 +296,12 @@ class PingMapper:
         custom_events: CustomEvents = "all",
     ) -> None:
         self._endpoint = endpoint
-        self._labels = labels
+        self._labels = _by_name(labels)
         self._mapper = table.PING.mapper(mapping or {}, custom_events)
 
     def item(self, event: Event) -> Item | Outcome:
         """The query of an event's conversion."""
-        label = self._labels.get(event.event or "") if event.type == "track" else None
+        label = self._labels(event.event or "") if event.type == "track" else None
         if label is None:
             return Unsupported()
         fields = self._mapper.fields(event)

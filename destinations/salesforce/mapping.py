@@ -25,6 +25,7 @@ from destinations.kit import (
     Unsupported,
 )
 from destinations.kit.mapping import CustomEvents, Expression, text_of
+from destinations.kit.paths import normal
 from destinations.kit.tokens import Token
 from destinations.salesforce.fields import ACCOUNT, OF_PEOPLE, Fields
 
@@ -108,7 +109,7 @@ class RecordRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Events that become records of an object of their own.
 
     A rule is for events of its `type`, of a track for those in `events` if it
-    names some. `id` is an expression for what the external id field `id_field`
+    names some, in any case style. `id` is an expression for what the external id field `id_field`
     of the `object` holds; an event without one is for the next rule. `fields`
     are expressions by field.
     """
@@ -135,6 +136,7 @@ class _Rule(msgspec.Struct, frozen=True):
 
     into: _Object
     names: frozenset[str]
+    """Of events, in plain form; none means all."""
     ids: FieldMapper
 
 
@@ -177,12 +179,14 @@ class Mapper:
         for rule in records:
             into = made(rule.object, rule.id_field, Fields(rule.type, {}, dict(rule.fields)))
             ids = MappingTable().mapper({"id": rule.id})
-            self._rules.setdefault(rule.type, []).append(_Rule(into, frozenset(rule.events), ids))
+            self._rules.setdefault(rule.type, []).append(
+                _Rule(into, frozenset(map(normal, rule.events)), ids)
+            )
 
     def item(self, event: Event) -> Item | Outcome:
         """What an event becomes: what the first rule for it says, else its type's record."""
         for rule in self._rules.get(event.type or "", ()):
-            if rule.names and event.event not in rule.names:
+            if rule.names and normal(event.event or "") not in rule.names:
                 continue
             record_id = (text_of(rule.ids.fields(event).get("id")) or "").strip()
             if record_id:

@@ -672,8 +672,23 @@ def test_other_types(mapper: UploadMapper | PingMapper, kind: object) -> None:
     assert mapped(mapper, type=kind, event="Signed Up", **CLICK) == Unsupported()
 
 
+@pytest.mark.parametrize("name", ["signed_up", "signedUp", "SIGNED UP", " Signed Up "])
 @pytest.mark.parametrize("mapper", [UPLOAD, PING])
-@pytest.mark.parametrize("name", ["Other", "signed up", "", None, 5, []])
+def test_names_in_any_style(mapper: UploadMapper | PingMapper, name: str) -> None:
+    """An event's name is that of the settings in any case style."""
+    assert mapped(mapper, type="track", event=name, **CLICK) == mapped(mapper, **SIGNED_UP, **CLICK)
+
+
+def test_exact_names_first() -> None:
+    """Of two names that are one in plain form, the event's own spelling counts."""
+    both = UploadMapper(ACCOUNT, {"Signed Up": "1", "signed_up": "2"})
+    for name, action in (("Signed Up", "1"), ("signed_up", "2"), ("signedUp", "1")):
+        said = conversion(mapped(both, type="track", event=name, **CLICK))
+        assert said["conversionAction"].endswith(f"/{action}")
+
+
+@pytest.mark.parametrize("mapper", [UPLOAD, PING])
+@pytest.mark.parametrize("name", ["Other", "Signed Up Twice", "", None, 5, []])
 def test_other_events(mapper: UploadMapper | PingMapper, name: object) -> None:
     """Events that the settings do not name are none."""
     assert mapped(mapper, type="track", event=name, **CLICK) == Unsupported()

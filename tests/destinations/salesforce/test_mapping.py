@@ -325,7 +325,7 @@ DEALS = RecordRule(
     "Deal_Id__c",
     "properties.deal_id",
     {"Amount": "@worth", "StageName": "'Won'", "Account.Group_Id__c": "context.groupId"},
-    ["Deal Won"],
+    ["deal_won"],
 )
 
 
