@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from destinations.google_ads.identifiers import user_identifiers
+from destinations.google_ads.identifiers import address_info, user_identifiers
 from destinations.kit import Event, FieldMapping, MappingTable
 from destinations.kit.mapping import Expression, text_of
 from destinations.kit.numbers import amount, whole
@@ -59,6 +59,13 @@ ADJUSTMENT = MappingTable(
         ),
         "restatementValue.currencyCode": "@currency",
         **_USER,
+        "userIdentifiers.addressInfo.hashedFirstName": "@first_name",
+        "userIdentifiers.addressInfo.hashedLastName": "@last_name",
+        "userIdentifiers.addressInfo.hashedStreetAddress": "@street",
+        "userIdentifiers.addressInfo.city": "@city",
+        "userIdentifiers.addressInfo.state": "@state",
+        "userIdentifiers.addressInfo.postalCode": "@postal_code",
+        "userIdentifiers.addressInfo.countryCode": "@country_code",
         "userAgent": "@user_agent",
     }
 )
@@ -130,12 +137,16 @@ def worth_of(fields: dict[str, Any], value_key: str, currency_key: str) -> None:
             fields.pop(key, None)
 
 
-def identifiers_of(fields: dict[str, Any], country_code: str | None) -> list[dict[str, str]]:
+def identifiers_of(fields: dict[str, Any], country_code: str | None) -> list[dict[str, Any]]:
     """The hashed identifiers in the mapped fields (Any: JSON), taken out of them."""
     given = fields.pop("userIdentifiers", None)
     if not isinstance(given, dict):
         return []
-    return user_identifiers(given.get("hashedEmail"), given.get("hashedPhoneNumber"), country_code)
+    found: list[dict[str, Any]] = list(
+        user_identifiers(given.get("hashedEmail"), given.get("hashedPhoneNumber"), country_code)
+    )
+    address = address_info(given.get("addressInfo"))
+    return [*found, {"addressInfo": address}] if address is not None else found
 
 
 def cart_of(

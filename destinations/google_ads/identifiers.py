@@ -1,7 +1,8 @@
 """Who converted: ids of ad clicks, and hashed addresses and phone numbers. Pure.
 
 Owns where an event holds a click's id, and how Google wants what it matches users by normalised and
-hashed. Of a person nothing leaves here unhashed but a caller's number, which Google takes as it is.
+hashed. Of a person nothing leaves here unhashed but a caller's number, and city, state, postal code
+and country of an enhancement, which Google takes as they are.
 https://developers.google.com/google-ads/api/docs/conversions/upload-offline
 
 | a phone number | with `default_country_code` 49 | without |
@@ -34,6 +35,12 @@ _DOTLESS = frozenset({"gmail.com", "googlemail.com"})
 #: E.164: a plus sign, and up to 15 digits of which the first is no zero.
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _NO_DIGITS = re.compile(r"[^0-9]")
+#: Fields of a postal address, and those that Google matches by.
+_ADDRESS = (
+    *("hashedFirstName", "hashedLastName", "hashedStreetAddress"),
+    *("city", "state", "postalCode", "countryCode"),
+)
+_NEEDED = frozenset({"hashedFirstName", "hashedLastName", "postalCode", "countryCode"})
 #: Where a number ends and its extension begins.
 _EXTENSION = re.compile(r"ext|x|#|;|,", re.IGNORECASE)
 _LETTER = re.compile(r"[^\W\d_]")
@@ -86,6 +93,22 @@ def user_identifiers(email: Any, phone: Any, country_code: str | None) -> list[d
     if number is not None and (normal := normal_phone(number, country_code)) is not None:
         found.append({"hashedPhoneNumber": hashed(normal)})
     return found
+
+
+def address_info(given: object) -> dict[str, str] | None:
+    """Name and postal address, name and street hashed; None unless Google can match by it.
+
+    It takes first and last name, country and postal code for that.
+    https://developers.google.com/google-ads/api/reference/rpc/latest/OfflineUserAddressInfo
+    """
+    if not isinstance(given, dict):
+        return None
+    found = {}
+    for key in _ADDRESS:
+        text = (plain_text(given.get(key)) or "").strip()
+        if text:
+            found[key] = hashed(text.lower()) if key.startswith("hashed") else text
+    return found if found.keys() >= _NEEDED else None
 
 
 def normal_email(address: str) -> str | None:

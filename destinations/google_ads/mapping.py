@@ -97,7 +97,11 @@ class UploadMapper:
         fields = self._click_mapper.nested(event)
         options = event.options(*NAMES)
         click = _mapped_click(fields) or click_id(event, options, event.traits)
-        identifiers = table.identifiers_of(fields, account.country_code)
+        identifiers = [
+            one
+            for one in table.identifiers_of(fields, account.country_code)
+            if "addressInfo" not in one  # Google takes it of enhancements only
+        ]
         if not account.identified:
             identifiers = []
         if click is None and not identifiers and not _has_session(fields):

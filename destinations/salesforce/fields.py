@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from destinations.kit import FieldMapper, FieldMapping, MappingTable, mapping_errors
+from destinations.kit import Event, FieldMapper, FieldMapping, MappingTable, mapping_errors
 from destinations.kit.mapping import CustomEvents, Expression, text_of
 
 _encode = msgspec.json.Encoder().encode
@@ -103,7 +103,7 @@ class Fields:
         table = MappingTable(**{event_type: defaults})
         self._mapper: FieldMapper = table.mapper(own, custom_events)
 
-    def of(self, event: Any) -> dict[str, Any]:  # Any: an Event; JSON
+    def of(self, event: Event) -> dict[str, Any]:  # Any: JSON
         """The fields of an event that have a value; a name with a dot is a field of a parent."""
         record: dict[str, Any] = {}
         for name, found in self._mapper.fields(event).items():

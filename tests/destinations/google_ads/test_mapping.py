@@ -631,6 +631,32 @@ def test_adjustments() -> None:
     assert adjusted("Signed Up", properties={"order_id": "o"}) == Unsupported()
 
 
+def test_address_of_an_enhancement() -> None:
+    """Name, country and postal code together enhance as well: names and street hashed."""
+    person = {
+        "firstName": " Ann ",
+        "lastName": "LEE",
+        "address": {"street": "Via 1", "city": "Rome", "postalCode": 184, "country": "it"},
+    }
+    order: dict[str, Any] = {"properties": {"order_id": "o"}}
+    said = adjusted("Signed Up", **order, context={"traits": person})
+    assert said["userIdentifiers"] == [
+        {
+            "addressInfo": {
+                "hashedFirstName": hashed("ann"),
+                "hashedLastName": hashed("lee"),
+                "hashedStreetAddress": hashed("via 1"),
+                "city": "Rome",
+                "postalCode": "184",
+                "countryCode": "IT",
+            }
+        }
+    ]
+    for missing in ("lastName", "address"):
+        less = {key: value for key, value in person.items() if key != missing}
+        assert adjusted("Signed Up", **order, context={"traits": less}) == Unsupported()
+
+
 def test_adjustment_by_click() -> None:
     """An order without an id is told by its click and the time of its conversion."""
     click = {"gclid": "x", "conversion_date_time": "2026-01-01T00:00:00Z"}
