@@ -1,164 +1,113 @@
-"""From Segment's track events to Google Ads' conversions, uploaded or pinged. Pure.
+"""From Segment's track events to Google Ads' conversions, calls, adjustments and pings. Pure.
 
-Owns the calls, what of an event is a conversion, and the request for a token.
-Must not send anything.
+Owns which of them an event becomes, and what it must say for that; `fields.py` says from what each
+field is. Must not send anything.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
 
-from destinations.google_ads.identifiers import click_id, user_identifiers
-from destinations.kit import (
-    JSON_HEADERS,
-    Endpoint,
-    Event,
-    Failed,
-    Item,
-    Outcome,
-    Part,
-    Request,
-    Unsupported,
-)
-from destinations.kit.numbers import amount
-from destinations.kit.paths import find
-from destinations.kit.tokens import Token
+from destinations.google_ads import fields as table
+from destinations.google_ads.identifiers import CLICK_IDS, click_id, normal_phone
+from destinations.google_ads.requests import Account, Consent
+from destinations.kit import Endpoint, Event, Failed, FieldMapping, Item, Outcome, Unsupported
+from destinations.kit.lookup import plain_text
+from destinations.kit.mapping import CustomEvents, text_of
+from destinations.kit.paths import find, normal
 
 #: What an event's `integrations` object may call this destination.
 NAMES = ("Google Ads", "Google Ads Conversions", "Google AdWords", "AdWords")
 
-#: https://developers.google.com/google-ads/api/docs/best-practices/quotas
-CONVERSIONS = 2000
-#: Bytes in one upload: the page names no limit, and far more is taken elsewhere.
-UPLOAD_BYTES = 2 * 1024 * 1024
-#: Bytes of a ping's query: not documented; longer URLs are refused by many servers.
-QUERY_BYTES = 8000
-
-_CURRENCY = re.compile(r"[A-Za-z]{3}", re.ASCII)
 _GRANTED = frozenset({"granted", "true", "yes", "1"})
 _DENIED = frozenset({"denied", "false", "no", "0"})
 
+_Named = TypeVar("_Named")
+
 _encode = msgspec.json.Encoder().encode
+#: No setting, which nothing changes.
+_NONE: Mapping[str, Any] = {}  # Any: settings
 
-Consent = Literal["GRANTED", "DENIED"]
 
+class Adjustment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an event changes of a conversion that Google has already.
 
-def upload_endpoint(
-    base_url: str,
-    api_version: str,
-    customer_id: str,
-    developer_token: str | None,
-    login_customer_id: str | None,
-) -> Endpoint:
-    """The upload of up to 2 000 click conversions, each refused on its own.
-
-    The ids are digits. Developer tokens are being given up: newer pages no
-    longer ask for one, so that it is sent only where there is one.
-    https://developers.google.com/google-ads/api/rest/reference/rest/latest/customers/uploadClickConversions
-    https://developers.google.com/google-ads/api/rest/auth
+    `action` is the id of that conversion's action. A `RETRACTION` takes it back,
+    a `RESTATEMENT` says what it is worth now, an `ENHANCEMENT` adds hashes of the
+    user to a conversion of the website's tag. The order's id tells which it is.
     """
-    headers = dict(JSON_HEADERS)
-    if developer_token:
-        headers["developer-token"] = developer_token
-    if login_customer_id:
-        headers["login-customer-id"] = login_customer_id
-    return Endpoint(
-        f"{base_url}/{api_version}/customers/{customer_id}:uploadClickConversions",
-        CONVERSIONS,
-        UPLOAD_BYTES,
-        headers,
-        opening=b'{"partialFailure":true,"conversions":[',
-        closing=b"]}",
-    )
 
-
-def ping_endpoint(base_url: str, conversion_id: str) -> Endpoint:
-    """GET /pagead/conversion/ID/, the image that Google's tag for sites without scripts loads.
-
-    Its item is the query. No page documents it any more; its parameters are
-    those of Google's own configuration for AMP pages ("googleadwords"), and
-    `oid` that of the tag's order id:
-    https://github.com/ampproject/amphtml/tree/main/extensions/amp-analytics
-    """
-    url = f"{base_url}/pagead/conversion/{conversion_id}/"
-    return Endpoint(url, 1, QUERY_BYTES, {}, opening=b"", closing=b"")
-
-
-def ping(part: Part) -> Request:
-    """The request for a part of the ping's endpoint."""
-    return Request(f"{part.endpoint.url}?{part.items[0].decode()}", b"", {}, "GET")
-
-
-def token_request(base_url: str, client_id: str, client_secret: str, refresh_token: str) -> Request:
-    """Asks for an access token by the refresh token.
-
-    https://developers.google.com/identity/protocols/oauth2/web-server#offline
-    """
-    form = {
-        "grant_type": "refresh_token",
-        "client_id": client_id,
-        "client_secret": client_secret,
-        "refresh_token": refresh_token,
-    }
-    return Request(
-        f"{base_url}/token",
-        urlencode(form).encode(),
-        {"Content-Type": "application/x-www-form-urlencoded"},
-    )
-
-
-def authorized(request: Request, token: Token) -> Request:
-    """The request with the token in its header."""
-    headers = {**request.headers, "Authorization": f"Bearer {token.value}"}
-    return Request(request.url, request.body, headers, request.method)
+    action: str
+    type: Literal["RETRACTION", "RESTATEMENT", "ENHANCEMENT"]
 
 
 class UploadMapper:
-    """Conversions for the upload. `actions` are ids of conversion actions by the event's name.
+    """Conversions, calls and adjustments for the upload, each by the event's name.
 
-    `consent` holds for events that say nothing of it; without `identified`
-    nothing of the user is sent but the click's id.
+    Values of `conversions` and `calls` are ids of conversion actions.
     """
 
     def __init__(
         self,
-        endpoint: Endpoint,
-        customer_id: str,
-        actions: Mapping[str, str],
-        consent: Mapping[str, Consent],
-        *,
-        identified: bool,
+        account: Account,
+        conversions: Mapping[str, str],
+        calls: Mapping[str, str] = _NONE,
+        adjustments: Mapping[str, Adjustment] = _NONE,
+        mapping: FieldMapping | None = None,
+        custom_events: CustomEvents = "all",
     ) -> None:
-        self._endpoint = endpoint
-        self._actions = {
-            event: f"customers/{customer_id}/conversionActions/{action}"
-            for event, action in actions.items()
-        }
-        self._consent = consent
-        self._identified = identified
+        self._account = account
+        self._clicks, self._calls, self._adjustments = (
+            account.clicks(), account.calls(), account.adjustments()
+        )  # fmt: skip
+        self._click_actions = _by_name({name: account.action(a) for name, a in conversions.items()})
+        self._call_actions = _by_name({name: account.action(a) for name, a in calls.items()})
+        self._adjusted = _by_name(adjustments)
+        mapping = mapping or {}
+        of_clicks = table.fields_of(mapping, table.NOT_OF_CLICKS, inverted=True)
+        of_calls = table.fields_of(mapping, table.CALL_FIELDS, inverted=False)
+        of_adjustments = table.fields_of(mapping, table.ADJUSTMENT_FIELDS, inverted=False)
+        self._click_mapper = table.CONVERSION.mapper(of_clicks, custom_events)
+        self._call_mapper = table.CALL.mapper(of_calls, custom_events)
+        self._adjustment_mapper = table.ADJUSTMENT.mapper(of_adjustments, custom_events)
 
     def item(self, event: Event) -> Item | Outcome:
-        """The conversion that an event is; unsupported where no ad can have led to it.
+        """What an event becomes; unsupported where settings do not name it."""
+        name = event.event if event.type == "track" else None
+        if name is None:
+            return Unsupported()
+        if (action := self._click_actions(name)) is not None:
+            return self._conversion(event, action)
+        if (adjustment := self._adjusted(name)) is not None:
+            return self._adjustment(event, adjustment)
+        if (action := self._call_actions(name)) is not None:
+            return self._call(event, action)
+        return Unsupported()
+
+    def _conversion(self, event: Event, action: str) -> Item | Outcome:
+        """The conversion of a click, or of a user; unsupported where no ad can have led to it.
 
         https://developers.google.com/google-ads/api/reference/rpc/latest/ClickConversion
         """
-        action = self._actions.get(event.event or "") if event.type == "track" else None
-        if action is None:
-            return Unsupported()
+        account = self._account
+        fields = self._click_mapper.nested(event)
         options = event.options(*NAMES)
-        traits = event.traits
-        click = click_id(event, options, traits)
-        identifiers = user_identifiers(event, traits) if self._identified else []
-        if click is None and not identifiers:
+        click = _mapped_click(fields) or click_id(event, options, event.traits)
+        identifiers = [
+            one
+            for one in table.identifiers_of(fields, account.country_code)
+            if "addressInfo" not in one  # Google takes it of enhancements only
+        ]
+        if not account.identified:
+            identifiers = []
+        if click is None and not identifiers and not _has_session(fields):
             # Most users come by no ad, so that this is no mistake of the sender's.
             return Unsupported()
-        at = _date_time(event.timestamp or event.received_at)
+        at = _time(event, fields.pop("conversionDateTime", None))
         if at is None:
             return Failed("the event has no valid timestamp: Google Ads needs one")
         conversion: dict[str, Any] = {"conversionAction": action, "conversionDateTime": at}  # JSON
@@ -167,76 +116,220 @@ class UploadMapper:
             conversion[name] = value
         if identifiers:
             conversion["userIdentifiers"] = identifiers
-        conversion.update(_worth(event))
-        order_id = event.order_id
+        table.worth_of(fields, "conversionValue", "currencyCode")
+        order_id = _order_id(fields)
+        consent = _consent(event, options, account.consent, fields.pop("consent", None))
+        given = fields.pop("cartData", None)
+        cart = None
+        if account.product_id is not None:
+            cart = table.cart_of(event, given, account.feed, account.product_id)
+        _pairs(fields, account.customer_id)
+        conversion |= fields
         if order_id is not None:
             conversion["orderId"] = order_id
-        consent = _consent(event, options, self._consent)
+        if cart is not None:
+            conversion["cartData"] = cart
         if consent:
             conversion["consent"] = consent
         # Google refuses both of two equal orders, or clicks at one time, in a request.
         told_by = order_id or str(click or identifiers) + at
-        return Item(self._endpoint, _encode(conversion), f"{action} {told_by}")
+        return Item(self._clicks, _encode(conversion), f"{action} {told_by}")
+
+    def _call(self, event: Event, action: str) -> Item | Outcome:
+        """The conversion of a phone call to an ad's number.
+
+        https://developers.google.com/google-ads/api/docs/conversions/upload-calls
+        """
+        fields = self._call_mapper.nested(event)
+        given = plain_text(fields.pop("callerId", None))
+        caller = normal_phone(given, self._account.country_code) if given else None
+        if caller is None or caller[0] != "+":
+            return Failed("the event has no caller's number with its country: see `callerId`")
+        started = table.date_time(fields.pop("callStartDateTime", None))
+        if started is None:
+            return Failed(
+                "the event does not say when the call began: it has no call_start_date_time"
+            )
+        at = _time(event, fields.pop("conversionDateTime", None))
+        if at is None:
+            return Failed("the event has no valid timestamp: Google Ads needs one")
+        table.worth_of(fields, "conversionValue", "currencyCode")
+        consent = _consent(
+            event, event.options(*NAMES), self._account.consent, fields.pop("consent", None)
+        )
+        _pairs(fields, self._account.customer_id)
+        call = {
+            "conversionAction": action,
+            "callerId": caller,
+            "callStartDateTime": started,
+            "conversionDateTime": at,
+            **fields,
+        }
+        if consent:
+            call["consent"] = consent
+        return Item(self._calls, _encode(call), f"{action} {caller} {at}")
+
+    def _adjustment(self, event: Event, adjustment: Adjustment) -> Item | Outcome:
+        """What an event changes of a conversion.
+
+        https://developers.google.com/google-ads/api/docs/conversions/upload-adjustments
+        https://developers.google.com/google-ads/api/docs/conversions/enhanced-conversions/web
+        """
+        fields = self._adjustment_mapper.nested(event)
+        action = self._account.action(adjustment.action)
+        at = _time(event, fields.pop("adjustmentDateTime", None))
+        if at is None:
+            return Failed("the event has no valid timestamp: Google Ads needs one")
+        said: dict[str, Any] = {  # JSON
+            "conversionAction": action,
+            "adjustmentType": adjustment.type,
+            "adjustmentDateTime": at,
+        }
+        conversion = _adjusted_conversion(event, fields)
+        if conversion is None or (adjustment.type == "ENHANCEMENT" and "orderId" not in conversion):
+            return Failed("the event does not say which conversion it adjusts: it has no order_id")
+        said |= conversion
+        match adjustment.type:
+            case "RETRACTION":
+                pass
+            case "RESTATEMENT":
+                restated = fields.get("restatementValue")
+                value = dict(restated) if isinstance(restated, dict) else {}
+                table.worth_of(value, "adjustedValue", "currencyCode")
+                if "adjustedValue" not in value:
+                    return Failed("the event does not say what the order is worth now")
+                said["restatementValue"] = value
+            case "ENHANCEMENT":
+                identifiers = table.identifiers_of(fields, self._account.country_code)
+                if not identifiers or not self._account.identified:
+                    return Unsupported()  # nobody is known, so there is nothing to add
+                said["userIdentifiers"] = identifiers
+                if agent := plain_text(fields.get("userAgent")):
+                    said["userAgent"] = agent
+        # Google refuses two adjustments of one conversion in a request.
+        return Item(self._adjustments, _encode(said), f"{action} {conversion}")
+
+
+def _by_name(table: Mapping[str, _Named]) -> Callable[[str], _Named | None]:
+    """What settings have for an event's name: spelled exactly so, else in any case style."""
+    plain: dict[str, _Named] = {}
+    for name, one in table.items():
+        plain.setdefault(normal(name), one)
+
+    def named(name: str) -> _Named | None:
+        exact = table.get(name)
+        return plain.get(normal(name)) if exact is None else exact
+
+    return named
+
+
+def _mapped_click(fields: dict[str, Any]) -> tuple[str, str] | None:  # Any: JSON
+    """The click's id that settings map, taken out of the fields; one alone may be sent."""
+    found = None
+    for name in CLICK_IDS:
+        value = plain_text(fields.pop(name, None))
+        if found is None and value and value.strip():
+            found = name, value.strip()
+    return found
+
+
+def _has_session(fields: Mapping[str, Any]) -> bool:  # Any: JSON
+    """Whether settings map what Google can match without a click's id."""
+    return any(key.startswith("sessionAttributes") for key in fields)
+
+
+def _adjusted_conversion(event: Event, fields: dict[str, Any]) -> dict[str, Any] | None:  # JSON
+    """The conversion that is adjusted: by its order, or else by its click and time."""
+    order_id = _order_id(fields)
+    if order_id is not None:
+        return {"orderId": order_id}
+    pair = fields.get("gclidDateTimePair")
+    given = pair if isinstance(pair, dict) else {}
+    at = table.date_time(given.get("conversionDateTime"))
+    click = plain_text(given.get("gclid"))
+    if click is None:
+        found = click_id(event, event.options(*NAMES), event.traits)
+        click = found[1] if found is not None and found[0] == "gclid" else None
+    if click is None or at is None:
+        return None
+    return {"gclidDateTimePair": {"gclid": click, "conversionDateTime": at}}
+
+
+def _order_id(fields: dict[str, Any]) -> str | None:  # Any: JSON
+    """The order's id, taken out of mapped fields."""
+    text = plain_text(fields.pop("orderId", None))
+    return (text.strip() or None) if text else None
+
+
+def _time(event: Event, mapped: object) -> str | None:
+    """The mapped time; the event's own where nothing is mapped."""
+    if mapped is None:
+        mapped = event.timestamp or event.received_at
+    return table.date_time(mapped)
+
+
+def _pairs(fields: dict[str, Any], customer_id: str) -> None:  # Any: JSON
+    """Custom variables and session attributes, in place: from objects to the lists of the API.
+
+    https://developers.google.com/google-ads/api/reference/rpc/latest/CustomVariable
+    https://developers.google.com/google-ads/api/reference/rpc/latest/SessionAttributesKeyValuePairs
+    """
+    variables = table.pairs_of(
+        fields.pop("customVariables", None),
+        "conversionCustomVariable",
+        "value",
+        f"customers/{customer_id}/conversionCustomVariables/",
+    )
+    if variables:
+        fields["customVariables"] = variables
+    session = table.pairs_of(
+        fields.pop("sessionAttributes", None), "sessionAttributeKey", "sessionAttributeValue"
+    )
+    if session and "sessionAttributesEncoded" not in fields:  # one of the two may be there
+        fields["sessionAttributesKeyValuePairs"] = {"keyValuePairs": session}
 
 
 class PingMapper:
     """Conversions for the ping. `labels` are those of conversion actions by the event's name."""
 
-    def __init__(self, endpoint: Endpoint, labels: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        labels: Mapping[str, str],
+        mapping: FieldMapping | None = None,
+        custom_events: CustomEvents = "all",
+    ) -> None:
         self._endpoint = endpoint
-        self._labels = labels
+        self._labels = _by_name(labels)
+        self._mapper = table.PING.mapper(mapping or {}, custom_events)
 
     def item(self, event: Event) -> Item | Outcome:
         """The query of an event's conversion."""
-        label = self._labels.get(event.event or "") if event.type == "track" else None
+        label = self._labels(event.event or "") if event.type == "track" else None
         if label is None:
             return Unsupported()
+        fields = self._mapper.fields(event)
+        table.worth_of(fields, "value", "currency_code")
         query = {"label": label}
-        worth = _worth(event)
-        if "conversionValue" in worth:
-            query["value"] = format(worth["conversionValue"], ".15g")
-        if "currencyCode" in worth:
-            query["currency_code"] = worth["currencyCode"]
-        if event.order_id is not None:
-            query["oid"] = event.order_id
+        for name, value in fields.items():
+            # Not `text`: a value of 1e21 has no exponent in a query.
+            query[name] = format(value, ".15g") if isinstance(value, float) else str(text_of(value))
         query |= {"guid": "ON", "script": "0"}
         return Item(self._endpoint, urlencode(query, errors="replace").encode())
 
 
-def _date_time(at: datetime | None) -> str | None:
-    """The time as `yyyy-mm-dd hh:mm:ss+00:00`."""
-    if at is None:
-        return None
-    try:
-        return at.astimezone(UTC).isoformat(" ", "seconds")
-    except OverflowError:
-        return None  # in the first or last hours that there are
-
-
-def _worth(event: Event) -> dict[str, Any]:  # Any: text or number
-    """Value and currency; without one, the conversion action's own hold, and so none is made up."""
-    value = event.revenue
-    for key in ("revenue", "value"):
-        if value is None:  # a revenue of 0, too: without a value the action's own would count
-            value = amount(find(event.properties, key))
-    if value is None:
-        return {}
-    worth: dict[str, Any] = {"conversionValue": value}
-    currency = find(event.properties, "currency")
-    if isinstance(currency, str) and _CURRENCY.fullmatch(currency.strip()):
-        worth["currencyCode"] = currency.strip().upper()
-    return worth
-
-
 def _consent(
-    event: Event, options: Mapping[str, Any], default: Mapping[str, Consent]
+    event: Event,
+    options: Mapping[str, Any],  # Any: JSON
+    default: Mapping[str, Consent],
+    mapped: object,
 ) -> dict[str, Consent]:
-    """What the user agreed to, by the event's options, its context, or the settings.
+    """What the user agreed to: as it is mapped, else as options, context or settings have it.
 
     https://developers.google.com/google-ads/api/reference/rpc/latest/Consent
     """
     said: dict[str, Consent] = dict(default)
-    for place in (event.context.get("consent"), options.get("consent")):
+    for place in (event.context.get("consent"), options.get("consent"), mapped):
         if isinstance(place, dict):
             for key in ("adUserData", "adPersonalization"):
                 given = str(find(place, key)).lower()

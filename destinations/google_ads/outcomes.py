@@ -28,6 +28,7 @@ from destinations.kit.tokens import Token
 
 #: Errors that another try may change, by kind and code, with the seconds to wait where told.
 #: https://developers.google.com/google-ads/api/reference/rpc/latest/ConversionUploadErrorEnum.ConversionUploadError
+#: https://developers.google.com/google-ads/api/reference/rpc/latest/ConversionAdjustmentUploadErrorEnum.ConversionAdjustmentUploadError
 #: https://developers.google.com/google-ads/api/reference/rpc/latest/QuotaErrorEnum.QuotaError
 #: https://developers.google.com/google-ads/api/reference/rpc/latest/InternalErrorEnum.InternalError
 #: https://developers.google.com/google-ads/api/reference/rpc/latest/DatabaseErrorEnum.DatabaseError
@@ -38,6 +39,13 @@ _RETRY_AFTER_S: Mapping[tuple[str, str], float | None] = {
     # Two in one request; in requests of their own the first counts.
     ("conversionUploadError", "DUPLICATE_ORDER_ID"): None,
     ("conversionUploadError", "DUPLICATE_CLICK_CONVERSION_IN_REQUEST"): None,
+    ("conversionUploadError", "DUPLICATE_CALL_CONVERSION_IN_REQUEST"): None,
+    ("conversionUploadError", "TOO_RECENT_CALL"): 6 * 3600.0,
+    ("conversionAdjustmentUploadError", "DUPLICATE_ADJUSTMENT_IN_REQUEST"): None,
+    ("conversionAdjustmentUploadError", "DUPLICATE_ENHANCEMENT_IN_REQUEST"): None,
+    ("conversionAdjustmentUploadError", "TOO_RECENT_CONVERSION_ACTION"): 6 * 3600.0,
+    # The conversion has to be a day old.
+    ("conversionAdjustmentUploadError", "TOO_RECENT_CONVERSION"): 24 * 3600.0,
     ("quotaError", "RESOURCE_EXHAUSTED"): None,
     ("quotaError", "RESOURCE_TEMPORARILY_EXHAUSTED"): None,
     ("internalError", "INTERNAL_ERROR"): None,
@@ -50,11 +58,21 @@ _KNOWN = frozenset(
     {
         ("conversionUploadError", "ORDER_ID_ALREADY_IN_USE"),
         ("conversionUploadError", "CLICK_CONVERSION_ALREADY_EXISTS"),
+        ("conversionUploadError", "CALL_CONVERSION_ALREADY_EXISTS"),
+        ("conversionAdjustmentUploadError", "CONVERSION_ALREADY_RETRACTED"),
+        ("conversionAdjustmentUploadError", "CONVERSION_ALREADY_ENHANCED"),
+        ("conversionAdjustmentUploadError", "RESTATEMENT_ALREADY_EXISTS"),
     }
 )
 #: No ad led to it, which "you can safely ignore": all conversions are to be uploaded, and only
-#: Google can tell which of their users had clicked.
-_NOT_BY_AN_AD = frozenset({("conversionUploadError", "CLICK_NOT_FOUND")})
+#: Google can tell which of their users had clicked. Nor does an ad lead to most orders that are
+#: given back.
+_NOT_BY_AN_AD = frozenset(
+    {
+        ("conversionUploadError", "CLICK_NOT_FOUND"),
+        ("conversionAdjustmentUploadError", "CONVERSION_NOT_FOUND"),
+    }
+)
 #: Kinds of errors that no single conversion can be to blame for.
 _OF_THE_REQUEST = frozenset(
     {
@@ -70,6 +88,8 @@ _OF_THE_REQUEST = frozenset(
 _PASSING = frozenset({1, 2, 4, 8, 10, 13, 14})
 #: Where the ping sends a browser on to.
 _GOOGLE = ("google.com", "googleadservices.com", "doubleclick.net")
+#: What a request's conversions, calls or adjustments are called in the path of an error.
+_SEVERAL = frozenset({"conversions", "conversion_adjustments", "conversionAdjustments"})
 _DURATION = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,9})?)s", re.ASCII)
 #: What may stand in a header: a token with a line break would end it.
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
@@ -220,11 +240,11 @@ def _errors(status: dict[str, Any]) -> list[Any]:  # Any: the server's JSON
 
 
 def _index(error: Any) -> int | None:  # Any: the server's JSON
-    """Which conversion an error is about, from its `conversions[n]`; a number, or text of one."""
+    """Which of a request's an error is about, from `conversions[n]`; a number, or text of one."""
     location = error.get("location") if isinstance(error, dict) else None
     elements = location.get("fieldPathElements") if isinstance(location, dict) else None
     for element in _list(elements):
-        if isinstance(element, dict) and element.get("fieldName") == "conversions":
+        if isinstance(element, dict) and element.get("fieldName") in _SEVERAL:
             index = element.get("index", 0)  # proto3's JSON may leave a zero out
             if isinstance(index, str) and index.isascii() and index.isdigit():
                 return int(index[:9])

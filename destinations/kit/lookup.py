@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from destinations.kit.paths import find, normal
+from destinations.kit.paths import find, normal, plain_keys
 
 _decode = msgspec.json.Decoder().decode
 
@@ -23,12 +23,14 @@ _decode = msgspec.json.Decoder().decode
 class Lookup(Mapping[str, Any]):  # Any: decoded JSON
     """An event's JSON as a read-only mapping. `raw` is the JSON as it was stored."""
 
-    __slots__ = ("_fields", "_places", "_properties", "raw")
+    __slots__ = ("_fields", "_places", "_properties", "_traits", "raw")
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
         self._fields: dict[str, Any] | None = None
         self._properties: dict[str, Any] | None = None
+        #: Where traits are looked for, each object with its plain keys; see `trait`.
+        self._traits: list[tuple[Mapping[str, Any], dict[str, Any]]] | None = None
         #: Where parts of an address are looked for: traits, and properties. `person.py` fills it.
         self._places: tuple[list[dict[str, Any]], list[dict[str, Any]]] | None = None
 
@@ -147,13 +149,24 @@ class Lookup(Mapping[str, Any]):  # Any: decoded JSON
 
     def trait(self, path: str) -> Any:
         """The value at a path in the traits, else in those of the context, but for a group."""
-        traits = self.traits
-        value = find(traits, path)
-        if value is None and self._decoded().get("type") != "group":
-            users = self.user_traits
-            if users is not traits:
-                return find(users, path)
-        return value
+        places = self._traits
+        if places is None:
+            traits = self.traits
+            wholes = [traits]
+            if self._decoded().get("type") != "group":
+                users = self.user_traits
+                if users is not traits:
+                    wholes.append(users)
+            # Most accessors ask for traits, and most of those are not there.
+            places = self._traits = [(one, plain_keys(one)) for one in wholes if one]
+        name = "" if "." in path else normal(path)
+        for whole, plain in places:
+            value = whole.get(path)
+            if value is None:
+                value = plain.get(name) if name else find(whole, path)
+            if value is not None:
+                return value
+        return None
 
     def _trait_text(self, *paths: str) -> str | None:
         return _first_text(self.trait, paths)

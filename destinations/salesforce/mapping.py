@@ -1,77 +1,38 @@
-"""From Segment's events to Salesforce's records: Lead or Contact, Account, a custom object. Pure.
+"""From Segment's events to Salesforce's records: Lead or Contact, Account, other objects. Pure.
 
-Owns the one call that carries records, the mapping of traits to standard
-fields, and the request for a token. Must not send anything.
+Owns the one call that carries records, which record an event becomes, and the request for a token;
+`fields.py` says from what each field is. Must not send anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal
 from urllib.parse import urlencode
 
 import msgspec
 
-from destinations.kit import Endpoint, Event, Failed, Item, Outcome, Request, Unsupported
+from destinations.kit import (
+    Endpoint,
+    Event,
+    Failed,
+    FieldMapper,
+    FieldMapping,
+    Item,
+    MappingTable,
+    Outcome,
+    Request,
+    Unsupported,
+)
+from destinations.kit.mapping import CustomEvents, Expression, text_of
 from destinations.kit.paths import normal
-from destinations.kit.times import to_datetime
 from destinations.kit.tokens import Token
+from destinations.salesforce.fields import ACCOUNT, OF_PEOPLE, Fields
 
 #: Records in one request, see `endpoint`.
 RECORDS = 200
 #: Bytes in one request: the page of the call names no limit, and far more is taken elsewhere.
 REQUEST_BYTES = 2 * 1024 * 1024
-
-Person = Literal["Lead", "Contact"]
-
-#: Where a trait has a standard field, by the trait's name without case, dashes and spaces.
-#: https://developer.salesforce.com/docs/atlas.en-us.object_reference.meta/object_reference/sforce_api_objects_lead.htm
-#: https://developer.salesforce.com/docs/atlas.en-us.object_reference.meta/object_reference/sforce_api_objects_contact.htm
-#: https://developer.salesforce.com/docs/atlas.en-us.object_reference.meta/object_reference/sforce_api_objects_account.htm
-_EITHER: Mapping[str, str] = {
-    "firstname": "FirstName",
-    "lastname": "LastName",
-    "email": "Email",
-    "phone": "Phone",
-    "mobile": "MobilePhone",
-    "mobilephone": "MobilePhone",
-    "fax": "Fax",
-    "title": "Title",
-    "description": "Description",
-    "leadsource": "LeadSource",
-}
-_TRAITS: Mapping[str, Mapping[str, str]] = {
-    "Lead": {
-        **_EITHER,
-        "company": "Company",
-        "website": "Website",
-        "industry": "Industry",
-        "employees": "NumberOfEmployees",
-    },
-    "Contact": {**_EITHER, "department": "Department"},
-    "Account": {
-        "name": "Name",
-        "phone": "Phone",
-        "fax": "Fax",
-        "website": "Website",
-        "industry": "Industry",
-        "employees": "NumberOfEmployees",
-        "description": "Description",
-    },
-}
-#: What the fields of an object's address begin with.
-_ADDRESS_PREFIX: Mapping[str, str] = {"Lead": "", "Contact": "Mailing", "Account": "Billing"}
-#: The parts of the trait `address`; `region` and `zip` are other names that are met for them.
-_ADDRESS: Mapping[str, str] = {
-    "street": "Street",
-    "city": "City",
-    "state": "State",
-    "region": "State",
-    "postalcode": "PostalCode",
-    "zip": "PostalCode",
-    "country": "Country",
-}
 
 _encode = msgspec.json.Encoder().encode
 
@@ -144,36 +105,92 @@ def authorized(request: Request, session: Session) -> Request:
     return Request(session.instance_url + request.url, request.body, headers, request.method)
 
 
+class RecordRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Events that become records of an object of their own.
+
+    A rule is for events of its `type`, of a track for those in `events` if it
+    names some, in any case style. `id` is an expression for what the external id field `id_field`
+    of the `object` holds; an event without one is for the next rule. `fields`
+    are expressions by field.
+    """
+
+    type: Literal["identify", "group", "track"]
+    object: str
+    id_field: str
+    id: str
+    fields: dict[str, Expression] = {}
+    events: list[str] = []
+
+
 class _Object(msgspec.Struct, frozen=True):
     """An object, its call, and what of an event goes into it."""
 
     name: str
     id_field: str
     endpoint: Endpoint
-    fields: list[tuple[str, str]]
-    """Paths in the event, and fields."""
+    fields: Fields
+
+
+class _Rule(msgspec.Struct, frozen=True):
+    """A rule, compiled."""
+
+    into: _Object
+    names: frozenset[str]
+    """Of events, in plain form; none means all."""
+    ids: FieldMapper
 
 
 class Mapper:
-    """The mapping for one connection. Holds settings only; each field map is path to field."""
+    """The mapping for one connection. Holds settings only."""
 
     def __init__(
         self,
         api_version: str,
-        person: tuple[Person, str, Mapping[str, str]],
+        person: tuple[str, str, Mapping[str, str]],
         account: tuple[str, Mapping[str, str]] | None,
         track: TrackObject | None,
+        mapping: FieldMapping | None = None,
+        custom_events: CustomEvents = "all",
+        records: Sequence[RecordRule] = (),
     ) -> None:
-        def made(name: str, id_field: str, fields: Mapping[str, str], root: str) -> _Object:
-            paths = [(root + path, field) for path, field in fields.items()]
-            return _Object(name, id_field, endpoint(api_version, name, id_field), paths)
+        mapping = mapping or {}
+        endpoints: dict[tuple[str, str], Endpoint] = {}
 
-        self._person = made(*person, "traits.")
-        self._account = made("Account", *account, "traits.") if account else None
-        self._track = made(track.object, track.id_field, track.fields, "") if track else None
+        def made(name: str, id_field: str, fields: Fields) -> _Object:
+            # Records of an object share requests, whatever event they are of.
+            place = name, id_field
+            if place not in endpoints:
+                endpoints[place] = endpoint(api_version, name, id_field)
+            return _Object(name, id_field, endpoints[place], fields)
+
+        name, id_field, paths = person
+        defaults = OF_PEOPLE.get(name, {})
+        of_person = Fields("identify", defaults, mapping, paths, "traits")
+        self._person = made(name, id_field, of_person)
+        self._account = self._track = None
+        if account is not None:
+            id_field, paths = account
+            of_account = Fields("group", ACCOUNT, mapping, paths, "traits")
+            self._account = made("Account", id_field, of_account)
+        if track is not None:
+            of_track = Fields("track", {}, mapping, track.fields, custom_events=custom_events)
+            self._track = made(track.object, track.id_field, of_track)
+        self._rules: dict[str, list[_Rule]] = {}
+        for rule in records:
+            into = made(rule.object, rule.id_field, Fields(rule.type, {}, dict(rule.fields)))
+            ids = MappingTable().mapper({"id": rule.id})
+            self._rules.setdefault(rule.type, []).append(
+                _Rule(into, frozenset(map(normal, rule.events)), ids)
+            )
 
     def item(self, event: Event) -> Item | Outcome:
-        """What an event becomes."""
+        """What an event becomes: what the first rule for it says, else its type's record."""
+        for rule in self._rules.get(event.type or "", ()):
+            if rule.names and normal(event.event or "") not in rule.names:
+                continue
+            record_id = (text_of(rule.ids.fields(event).get("id")) or "").strip()
+            if record_id:
+                return _item(rule.into, record_id, event)
         match event.type:
             case "identify":
                 return self._identified(event)
@@ -188,21 +205,7 @@ class Mapper:
         user_id = event.user_id
         if user_id is None:
             return Failed("the event has no userId: there is no record to find by it")
-        record = _standard_fields(event, self._person.name)
-        if "Email" not in record and (email := event.email) is not None:
-            record["Email"] = email
-        # The last name is required of either object, and a name of one word is one.
-        if "LastName" not in record:
-            last = event.last_name or (event.name if "FirstName" not in record else None)
-            if last is not None:
-                record["LastName"] = last
-                if last != event.name and (first := event.first_name) is not None:
-                    record.setdefault("FirstName", first)
-        if self._person.name == "Contact":
-            born = to_datetime(event.traits.get("birthday"))
-            if born is not None:
-                record["Birthdate"] = born.date().isoformat()
-        return _item(self._person, user_id, record, event)
+        return _item(self._person, user_id, event)
 
     def _grouped(self, event: Event) -> Item | Outcome:
         if self._account is None:
@@ -210,7 +213,7 @@ class Mapper:
         group_id = event.group_id
         if group_id is None:
             return Failed("the event has no groupId: there is no account to find by it")
-        return _item(self._account, group_id, _standard_fields(event, "Account"), event)
+        return _item(self._account, group_id, event)
 
     def _tracked(self, event: Event) -> Item | Outcome:
         if self._track is None or event.event is None:
@@ -218,57 +221,20 @@ class Mapper:
         message_id = event.message_id
         if message_id is None:
             return Failed("the event has no messageId: a repeat of it would make a second record")
-        return _item(self._track, message_id, {}, event)
+        return _item(self._track, message_id, event)
 
 
-def _item(into: _Object, record_id: str, record: dict[str, Any], event: Event) -> Item:  # Any: JSON
-    for path, field in into.fields:
-        value = _time(event) if path == "timestamp" else event.proxy(path)
-        if value is not None:
-            # A field holds no objects and lists: their JSON text is the most that it can have.
-            is_nested = isinstance(value, (dict, list))
-            record[field] = _encode(value).decode() if is_nested else value
+def _item(into: _Object, record_id: str, event: Event) -> Item:
+    record = into.fields.of(event)
     record[into.id_field] = record_id
     body = _encode({"attributes": {"type": into.name}, **record})
     # External ids may be compared without case: two that differ in it only keep apart too.
     return Item(into.endpoint, body, record_id.casefold())
 
 
-def _standard_fields(event: Event, object_name: str) -> dict[str, Any]:  # Any: JSON
-    """The standard fields that traits name; a trait of null leaves its field as it is."""
-    fields = _TRAITS[object_name]
-    record: dict[str, Any] = {}  # Any: JSON
-    for key, value in event.traits.items():
-        name = normal(key)
-        if name == "address":
-            _add_address(record, value, _ADDRESS_PREFIX[object_name])
-        elif (field := fields.get(name)) is not None:
-            # Segment's spec has the user's company as an object with a name.
-            said = value.get("name") if isinstance(value, dict) else value
-            if isinstance(said, (str, int, float)) and said != "":
-                record.setdefault(field, said)
-    return record
-
-
-def _add_address(record: dict[str, Any], address: Any, prefix: str) -> None:  # Any: JSON
-    if isinstance(address, str) and address:
-        record[f"{prefix}Street"] = address
-    elif isinstance(address, dict):
-        for part, value in address.items():
-            field = _ADDRESS.get(normal(part))
-            if field is not None and isinstance(value, (str, int, float)) and value != "":
-                record[prefix + field] = value
-
-
-def _time(event: Event) -> str | None:
-    """The event's time as fields of type dateTime take it, in UTC.
-
-    https://developer.salesforce.com/docs/platform/api-rest/guide/intro-valid-date-formats.html
-    """
-    at = event.timestamp
-    if at is None:
-        return None
-    try:
-        return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    except OverflowError:
-        return None  # a time of the first or last day that a datetime can hold
+def completed(item: Item, missing: Sequence[str], values: Mapping[str, str]) -> Item:
+    """The item of a record that Salesforce did not make, with these values in missing fields."""
+    record = msgspec.json.decode(item.body)
+    return Item(
+        item.endpoint, _encode({**record, **{field: values[field] for field in missing}}), item.key
+    )

@@ -9,6 +9,7 @@ https://developer.salesforce.com/docs/platform/api-rest/guide/errorcodes.html
 | --- | --- |
 | 200, record with `success` | delivered |
 | 200, record with errors | retry where each code may pass, see `_RETRY_AFTER_S`; else failed |
+| 200, record with REQUIRED_FIELD_MISSING | sent once more with `placeholders`, if they have all of them; else failed |
 | 200, record with DUPLICATE_VALUE of the external id | retry: another request has just made it |
 | 401 | token renewed, sent once more; then retry with INVALID_SESSION_ID, else failed |
 | 403 REQUEST_LIMIT_EXCEEDED | retry after a minute |
@@ -16,12 +17,12 @@ https://developer.salesforce.com/docs/platform/api-rest/guide/errorcodes.html
 | 404 and other 4xx | failed |
 | 200 that says nothing of this, is cut short, or no JSON | retry |
 | 5xx | retry |
-"""
+"""  # noqa: E501 - a row of a table is one line
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from yarl import URL
@@ -61,6 +62,12 @@ _LOGIN_LIMIT_S = 60.0
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
 
 _DELIVERED = Delivered()
+
+
+class Incomplete(Failed, frozen=True):
+    """The record is not there yet, and fields that a new one needs are missing."""
+
+    fields: tuple[str, ...] = ()
 
 
 def needs_token(response: Response) -> bool:
@@ -103,12 +110,17 @@ def _is_instance(instance_url: str, login_url: str) -> bool:
         return False  # no URL, or none with a host
 
 
-def upserted(response: Response, count: int, id_field: str) -> Sequence[Outcome] | Outcome | Split:
-    """What the upsert answers: an outcome a record."""
+def upserted(
+    response: Response, count: int, id_field: str, fillable: Container[str] = ()
+) -> Sequence[Outcome] | Outcome | Split:
+    """What the upsert answers: an outcome a record.
+
+    Incomplete where all that is missing are `fillable` fields.
+    """
     said = response.json()
     if response.is_success:
         if isinstance(said, list) and len(said) == count and all(map(_is_result, said)):
-            return [_of_record(result, id_field) for result in said]
+            return [_of_record(result, id_field, fillable) for result in said]
         return response.not_json()
     errors = [error for error in said if _code(error)] if isinstance(said, list) else []
     if not errors:
@@ -139,7 +151,11 @@ def _of_request(response: Response, errors: Sequence[Any]) -> Outcome | Split:
     return said if isinstance(said, Retry) else outcome
 
 
-def _of_record(result: dict[str, Any], id_field: str) -> Outcome:  # Any: the server's JSON
+def _of_record(
+    result: dict[str, Any],  # Any: the server's JSON
+    id_field: str,
+    fillable: Container[str],
+) -> Outcome:
     if result["success"]:
         return _DELIVERED
     listed = result.get("errors")
@@ -149,7 +165,18 @@ def _of_record(result: dict[str, Any], id_field: str) -> Outcome:  # Any: the se
     outcome = _outcome("", errors)
     if all(_is_race(error, id_field) for error in errors):
         return Retry(outcome.reason)
+    missing = [field for error in errors for field in _missing(error)]
+    if missing and all(field in fillable for field in missing):
+        return Incomplete(outcome.reason, tuple(missing))
     return outcome
+
+
+def _missing(error: Any) -> Sequence[Any]:  # Any: the server's JSON
+    """The fields that a new record needs and has not; None among them for another error."""
+    fields = error.get("fields") if isinstance(error, dict) else None
+    if _code(error) != "REQUIRED_FIELD_MISSING" or not isinstance(fields, list) or not fields:
+        return [None]
+    return [field if isinstance(field, str) else None for field in fields]
 
 
 def _is_race(error: Any, id_field: str) -> bool:  # Any: the server's JSON

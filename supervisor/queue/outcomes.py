@@ -27,8 +27,8 @@ class OutcomeRow(msgspec.Struct, frozen=True, kw_only=True):
 
     `first_try` and `on_retry` are the counters of the books, for a delivery that ended at its first
     attempt and later. `is_dead_letter`: it is kept, and may be replayed. `is_fine`: nothing is
-    wrong with event, settings or destination. `first_text` and `retry_text` are for users; `{attempts}`
-    in them is "3 attempts" and the like, `{n}` their number.
+    wrong with event, settings or destination. `first_text` and `retry_text` are for users;
+    `{attempts}` in them is "3 attempts" and the like, `{n}` their number.
     """
 
     first_try: str

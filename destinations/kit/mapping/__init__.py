@@ -5,12 +5,23 @@ expression, in which a destination's defaults and a user's `settings.mapping` ar
 Must not know a destination, and never raises for an event.
 """
 
-from destinations.kit.mapping.settings import MappedSettings
+from destinations.kit.mapping.functions import text_of
+from destinations.kit.mapping.settings import CustomEvents, MappedSettings
 from destinations.kit.mapping.table import (
+    Expression,
     FieldMapper,
     FieldMapping,
     MappingTable,
     mapping_errors,
 )
 
-__all__ = ["FieldMapper", "FieldMapping", "MappedSettings", "MappingTable", "mapping_errors"]
+__all__ = [
+    "CustomEvents",
+    "Expression",
+    "FieldMapper",
+    "FieldMapping",
+    "MappedSettings",
+    "MappingTable",
+    "mapping_errors",
+    "text_of",
+]

@@ -198,6 +198,33 @@ async def test_pings(serve: Serve, http: aiohttp.ClientSession) -> None:
             ],
         ),
         (
+            {"upload": {**UPLOAD, "default_country_code": "DE", "merchant_id": 0}},
+            [
+                'upload.default_country_code: must be a calling code, like "+49"',
+                "upload.merchant_id: must be the number of a Merchant Center account",
+            ],
+        ),
+        (
+            {
+                "upload": {
+                    **UPLOAD,
+                    "call_conversions": {"Bought": "5", "Called": "x"},
+                    "adjustments": {"Bought": {"action": "y", "type": "RETRACTION"}},
+                }
+            },
+            [
+                "upload.call_conversions.Bought: stands in upload.conversions as well",
+                "upload.call_conversions.Called: must be the id of a conversion action, "
+                "which is digits",
+                "upload.adjustments.Bought: must be the id of a conversion action, which is digits",
+                "upload.adjustments.Bought: stands in upload.conversions as well",
+            ],
+        ),
+        (
+            {"upload": UPLOAD, "mapping": {"orderId": "properties."}},
+            ["mapping.orderId: column 11: a path or text is wanted, and there is '.'"],
+        ),
+        (
             {"ping": {"conversion_id": "AW-42/a_B", "conversions": {"Bought": "a b"}}},
             [
                 'ping.conversion_id: must be digits, like "AW-123456789" without the label',

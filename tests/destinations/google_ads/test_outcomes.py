@@ -114,6 +114,12 @@ def test_failed(code: str) -> None:
         ("conversionUploadError", "TOO_RECENT_CONVERSION_ACTION", 21600.0),
         ("conversionUploadError", "DUPLICATE_ORDER_ID", None),
         ("conversionUploadError", "DUPLICATE_CLICK_CONVERSION_IN_REQUEST", None),
+        ("conversionUploadError", "DUPLICATE_CALL_CONVERSION_IN_REQUEST", None),
+        ("conversionUploadError", "TOO_RECENT_CALL", 21600.0),
+        ("conversionAdjustmentUploadError", "DUPLICATE_ADJUSTMENT_IN_REQUEST", None),
+        ("conversionAdjustmentUploadError", "DUPLICATE_ENHANCEMENT_IN_REQUEST", None),
+        ("conversionAdjustmentUploadError", "TOO_RECENT_CONVERSION_ACTION", 21600.0),
+        ("conversionAdjustmentUploadError", "TOO_RECENT_CONVERSION", 86400.0),
         ("quotaError", "RESOURCE_EXHAUSTED", None),
         ("quotaError", "RESOURCE_TEMPORARILY_EXHAUSTED", None),
         ("internalError", "INTERNAL_ERROR", None),
@@ -128,16 +134,42 @@ def test_to_try_again(kind: str, code: str, after_s: float | None) -> None:
     assert said == [Retry(f"Google Ads refused it: {code} why", after_s), Delivered()]
 
 
-@pytest.mark.parametrize("code", ["ORDER_ID_ALREADY_IN_USE", "CLICK_CONVERSION_ALREADY_EXISTS"])
-def test_known(code: str) -> None:
-    """A conversion that Google has already, as from a try whose answer was lost, is delivered."""
-    assert uploaded(partial(error(code, 0), results=[{}]), 1) == [Delivered()]
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("conversionUploadError", "ORDER_ID_ALREADY_IN_USE"),
+        ("conversionUploadError", "CLICK_CONVERSION_ALREADY_EXISTS"),
+        ("conversionUploadError", "CALL_CONVERSION_ALREADY_EXISTS"),
+        ("conversionAdjustmentUploadError", "CONVERSION_ALREADY_RETRACTED"),
+        ("conversionAdjustmentUploadError", "CONVERSION_ALREADY_ENHANCED"),
+        ("conversionAdjustmentUploadError", "RESTATEMENT_ALREADY_EXISTS"),
+    ],
+)
+def test_known(kind: str, code: str) -> None:
+    """What Google has already, as from a try whose answer was lost, is delivered."""
+    assert uploaded(partial(error(code, 0, kind), results=[{}]), 1) == [Delivered()]
 
 
-def test_not_by_an_ad() -> None:
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("conversionUploadError", "CLICK_NOT_FOUND"),
+        ("conversionAdjustmentUploadError", "CONVERSION_NOT_FOUND"),
+    ],
+)
+def test_not_by_an_ad(kind: str, code: str) -> None:
     """A user who has clicked no ad is no failure: there is nothing for Google Ads in it."""
-    said = uploaded(partial(error("CLICK_NOT_FOUND", 0), results=[{}]), 1)
+    said = uploaded(partial(error(code, 0, kind), results=[{}]), 1)
     assert said == [Unsupported()]
+
+
+def test_adjustments_by_index() -> None:
+    """An error's path has its own name for a request's adjustments."""
+    gone = error("CONVERSION_EXPIRED", kind="conversionAdjustmentUploadError")
+    for name in ("conversion_adjustments", "conversionAdjustments"):
+        gone["location"] = {"fieldPathElements": [{"fieldName": name, "index": 1}]}
+        said = uploaded(partial(gone, results=[DONE, {}]), 2)
+        assert said == [Delivered(), Failed("Google Ads refused it: CONVERSION_EXPIRED why")]
 
 
 def test_several_errors() -> None:

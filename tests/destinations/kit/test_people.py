@@ -189,3 +189,23 @@ def test_order_of_keys(value: dict[str, int], random: Any) -> None:  # Any: hypo
     for path in ("ab", "a_b", "aB", "a.b"):
         assert find(value, path) == find(other, path)
     assert plain_keys(value) == plain_keys(other)
+
+
+def test_traits() -> None:
+    """A trait is the event's own, in the style of the path first, else its context's."""
+    raw = {
+        "traits": {"plan_level": 1, "planLevel": 2, "score": None, "team": {"size": 3}, "a.b": 4},
+        "context": {"traits": {"score": 5, "Plan Level": 6, "team": {"lead": 7}}},
+    }
+
+    def trait(path: str, **fields: object) -> Any:  # Any: JSON
+        return Event(json.dumps({**raw, **fields}).encode()).trait(path)
+
+    assert trait("planLevel") == 2
+    assert trait("plan_level") == 1
+    assert trait("SCORE") == 5
+    assert (trait("team.size"), trait("Team.Lead"), trait("a.b")) == (3, 7, 4)
+    assert trait("") is None
+    assert trait("score", type="group") is None
+    assert trait("score", traits={}) == 5
+    assert trait("score", traits=None, context={}) is None

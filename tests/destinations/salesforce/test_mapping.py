@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -11,7 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from destinations.kit import Event, Failed, Item, Outcome, Unsupported
-from destinations.salesforce.mapping import Mapper, TrackObject, endpoint, token_request
+from destinations.salesforce import fields
+from destinations.salesforce.mapping import (
+    Mapper,
+    RecordRule,
+    TrackObject,
+    endpoint,
+    token_request,
+)
 
 TRACK = TrackObject(
     "Web_Event__c",
@@ -91,6 +99,7 @@ def test_full_lead() -> None:
         "Description": "d",
         "Website": "https://x.example",
         "Company": "Acme",
+        "NumberOfEmployees": 9,
         "Street": "1 Road",
         "City": "Köln",
         "State": "NW",
@@ -133,7 +142,9 @@ def test_full_contact() -> None:
         ({"name": "Cher"}, {"LastName": "Cher"}),
         ({"firstName": "Ann"}, {"FirstName": "Ann"}),
         ({"lastName": "Lee"}, {"LastName": "Lee"}),
-        ({"firstName": 5, "lastName": []}, {"FirstName": 5}),
+        ({"firstName": 5, "lastName": []}, {"FirstName": "5"}),
+        ({"firstName": [], "name": "Ann Lee"}, {"FirstName": "Ann", "LastName": "Lee"}),
+        ({"first_name": "Ann", "Name": "Ann"}, {"FirstName": "Ann"}),
     ],
 )
 def test_names(traits: dict[str, Any], names: dict[str, Any]) -> None:
@@ -177,6 +188,200 @@ def test_group() -> None:
         "BillingStreet": "1 Road",
         "Plan__c": "pro",
     }
+
+
+@pytest.mark.parametrize(
+    "traits",
+    [
+        {"city": "Rome", "country": "IT", "street": "Via 1", "state": "RM", "postal_code": "00184"},
+        {"Country": "IT", "City": "Rome", "Street": "Via 1", "region": "RM", "zip": "00184"},
+        {
+            "address": {"city": "Rome", "street": "Via 1", "postalCode": "00184"},
+            "country": "IT",
+            "province": "RM",
+        },
+        {"address": None, "city": "Rome", "country": "IT", "line1": "Via 1", "state": "RM",
+         "postcode": "00184"},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("event_type", ["identify", "group"])
+@pytest.mark.parametrize("mapper", [MAPPER, CONTACTS])
+def test_addresses(mapper: Mapper, event_type: str, traits: dict[str, Any]) -> None:
+    """An address is read beside an object as in it, for each of the objects, in any case style."""
+    if (mapper, event_type) == (CONTACTS, "group"):
+        return  # there is no account in these settings
+    prefix = "Billing" if event_type == "group" else "" if mapper is MAPPER else "Mailing"
+    said = record(mapped(mapper, type=event_type, userId="u", groupId="g", traits=traits))
+    whole = {
+        "Street": "Via 1",
+        "City": "Rome",
+        "State": "RM",
+        "PostalCode": "00184",
+        "Country": "IT",
+    }
+    assert whole == {key: said.get(prefix + key) for key in whole}
+
+
+def test_numbers_are_text() -> None:
+    """A number that a text field is to hold is text; of employees it is a number, as text too."""
+    texts = {"phone": "4930123", "postal_code": "50667", "fax": "5", "employees": "9"}
+    numbers = {"phone": 4930123, "postal_code": 50667, "fax": 5.0, "employees": 9}
+    said = record(mapped(type="identify", userId="u", traits=texts))
+    assert record(mapped(type="identify", userId="u", traits=numbers)) == said
+    assert said["NumberOfEmployees"] == 9
+    assert said["Fax"] == "5"
+    unsure = record(mapped(type="identify", userId="u", traits={"employees": "100-500"}))
+    assert "NumberOfEmployees" not in unsure
+
+
+def test_rating_and_account_number() -> None:
+    """Leads and accounts have a rating, accounts a number."""
+    assert record(mapped(type="identify", userId="u", traits={"rating": "Hot"}))["Rating"] == "Hot"
+    traits = {"Rating": "Cold", "accountNumber": 77}
+    account = record(mapped(type="group", groupId="g", traits=traits))
+    assert account["Rating"] == "Cold"
+    assert account["AccountNumber"] == "77"
+
+
+def test_context_traits() -> None:
+    """What the traits do not say, those of the context do."""
+    said = record(
+        mapped(
+            type="identify",
+            userId="u",
+            traits={"firstName": "Ann"},
+            context={"traits": {"lastName": "Lee", "plan": "pro", "firstName": "Bob"}},
+        )
+    )
+    assert (said["FirstName"], said["LastName"], said["Plan__c"]) == ("Ann", "Lee", "pro")
+
+
+def with_mapping(*records: RecordRule, person: str = "Lead", **mapping: Any) -> Mapper:
+    """A mapper with these settings; Any: expressions."""
+    return Mapper(
+        "62.0",
+        (person, "User_Id__c", {"plan": "Plan__c", "job": "Title"}),
+        ("Group_Id__c", {}),
+        TRACK,
+        mapping,
+        records=records,
+    )
+
+
+def test_mapping() -> None:
+    """Settings change the fields of each type; what they remove is not sent."""
+    mapper = with_mapping(
+        identify={
+            "Company": "@company_name ?? 'n/a'",
+            "Email": "",
+            "Tags__c": "traits.tags",
+            "Tier__c": "join(traits.tags, ';')",
+            "Plan__c": "upper(traits.plan)",
+            "Account.Group_Id__c": "traits.company.id",
+        },
+        group={"Name": "traits.legal_name ?? @name"},
+        track={"Name": "'{event}!'", "Currency__c": "@currency"},
+    )
+    traits = {"email": "a@b.de", "plan": "pro", "tags": ["a", "b"], "company": {"id": "g"}}
+    assert record(mapped(mapper, type="identify", userId="u", traits=traits)) == {
+        "attributes": {"type": "Lead"},
+        "User_Id__c": "u",
+        "Company": "n/a",
+        "Plan__c": "PRO",
+        "Tags__c": '["a","b"]',
+        "Tier__c": "a;b",
+        "Account": {"Group_Id__c": "g"},
+    }
+    account = mapped(mapper, type="group", groupId="g", traits={"name": "A", "legalName": "A Ltd"})
+    assert record(account)["Name"] == "A Ltd"
+    event = record(mapped(mapper, type="track", event="E", properties={"currency": "eur"}))
+    assert (event["Name"], event["Currency__c"]) == ("E!", "EUR")
+
+
+def test_paths_of_older_settings() -> None:
+    """A path without a value leaves the default; keys may hold quotes, blanks and dots."""
+    mapper = with_mapping()
+    assert record(mapped(mapper, type="identify", userId="u", traits={"title": "CTO"})) == {
+        "attributes": {"type": "Lead"},
+        "User_Id__c": "u",
+        "Title": "CTO",
+    }
+    both = {"title": "CTO", "job": "CEO"}
+    assert record(mapped(mapper, type="identify", userId="u", traits=both))["Title"] == "CEO"
+    odd = Mapper(
+        "62.0", ("Lead", "U__c", {"My Plan": "A__c", "a.b": "B__c", 'x"y': "C__c"}), None, None
+    )
+    traits = {"my_plan": 1, "a.b": 2, 'x"y': 3}
+    said = record(mapped(odd, type="identify", userId="u", traits=traits))
+    assert (said["A__c"], said["B__c"], said["C__c"]) == (1, 2, 3)
+
+
+CASES = RecordRule(
+    "identify", "Case", "Case_Id__c", "traits.case_id", {"Subject": "traits.subject"}
+)
+DEALS = RecordRule(
+    "track",
+    "Opportunity",
+    "Deal_Id__c",
+    "properties.deal_id",
+    {"Amount": "@worth", "StageName": "'Won'", "Account.Group_Id__c": "context.groupId"},
+    ["deal_won"],
+)
+
+
+def test_other_objects() -> None:
+    """A rule takes the events that it has an id for; all others stay what they are."""
+    mapper = with_mapping(CASES, DEALS)
+    case = mapped(mapper, type="identify", userId="u", traits={"case_id": 7, "subject": "Help"})
+    assert isinstance(case, Item)
+    assert case.endpoint.url == "/services/data/v62.0/composite/sobjects/Case/Case_Id__c"
+    assert record(case) == {"attributes": {"type": "Case"}, "Case_Id__c": "7", "Subject": "Help"}
+    for no_id in (None, "", " "):
+        lead = mapped(mapper, type="identify", userId="u", traits={"case_id": no_id})
+        assert record(lead)["attributes"] == {"type": "Lead"}
+    won = {"deal_id": "d", "total": "90", "currency": "EUR"}
+    deal = mapped(mapper, type="track", event="Deal Won", properties=won, context={"groupId": "g"})
+    assert record(deal) == {
+        "attributes": {"type": "Opportunity"},
+        "Deal_Id__c": "d",
+        "Amount": 90.0,
+        "StageName": "Won",
+        "Account": {"Group_Id__c": "g"},
+    }
+    other = mapped(mapper, type="track", event="Deal Lost", properties=won)
+    assert record(other)["attributes"] == {"type": "Web_Event__c"}
+
+
+def test_rules_share_requests() -> None:
+    """Records of one object travel together, whatever event they are of."""
+    leads = RecordRule("track", "Lead", "User_Id__c", "userId", {"Score__c": "properties.score"})
+    mapper = with_mapping(leads)
+    one = mapped(mapper, type="track", event="Scored", userId="u", properties={"score": 1})
+    other = mapped(mapper, type="identify", userId="U")
+    assert isinstance(one, Item)
+    assert isinstance(other, Item)
+    assert one.endpoint is other.endpoint
+    assert one.key == other.key
+
+
+def test_a_person_of_another_object() -> None:
+    """An identify may be any object's record, of the fields that settings map, and no others."""
+    mapper = with_mapping(person="Subscriber__c", identify={"Mail__c": "@email"})
+    said = mapped(mapper, type="identify", userId="u", traits={"email": "a@b.de", "plan": "pro"})
+    assert isinstance(said, Item)
+    assert said.endpoint.url.endswith("/Subscriber__c/User_Id__c")
+    assert record(said) == {
+        "attributes": {"type": "Subscriber__c"},
+        "User_Id__c": "u",
+        "Mail__c": "a@b.de",
+        "Plan__c": "pro",
+    }
+
+
+def test_tables_of_the_page() -> None:
+    """The page has a contact's fields as the code has them."""
+    page = (Path(fields.__file__).parent / "README.md").read_text()
+    assert "\n".join(fields.CONTACTS.markdown()[1:]) in page
 
 
 def test_track() -> None:
@@ -319,12 +524,18 @@ EVENTS = st.builds(
 )
 
 
+ODD = with_mapping(CASES, DEALS, identify={"Account": "traits", "Account.Name": "traits.name"})
+
+
 @settings(max_examples=50, deadline=None)
-@given(EVENTS, st.sampled_from([MAPPER, CONTACTS]))
-def test_no_event_is_too_odd(fields: dict[str, Any], mapper: Mapper) -> None:
+@given(EVENTS, st.sampled_from([MAPPER, CONTACTS, ODD]))
+def test_no_event_is_too_odd(said_fields: dict[str, Any], mapper: Mapper) -> None:
     """Whatever stands in an event, it becomes valid JSON or an outcome, and nothing is raised."""
-    said = mapper.item(Event(json.dumps(fields).encode()))
+    said = mapper.item(Event(json.dumps(said_fields).encode()))
     if isinstance(said, Item):
-        assert record(said)["attributes"]["type"] in ("Lead", "Contact", "Account", "Web_Event__c")
+        assert record(said)["attributes"]["type"] in (
+            *("Lead", "Contact", "Account", "Web_Event__c"),
+            *("Case", "Opportunity"),
+        )
     else:
         assert isinstance(said, (Failed, Unsupported))

@@ -27,6 +27,7 @@ SETTINGS = {
     "account_id_field": "Group_Id__c",
     "track": {"object": "Web_Event__c", "id_field": "Message_Id__c", "fields": {"event": "Name"}},
 }
+RULE = {"type": "identify", "object": "Case", "id_field": "Id__c", "id": "traits.case_id"}
 LOGIN = "https://login.salesforce.com"
 
 
@@ -71,6 +72,32 @@ class Org:
             }
             return {"success": False, "errors": [error], "created": False}
         return {"id": "00Q", "success": True, "errors": [], "created": True}
+
+
+class Strict(Org):
+    """An org that keeps its leads, and wants last name and company of new ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.leads: dict[str, dict[str, Any]] = {}  # Any: JSON
+        self.is_broken_after = 99
+
+    def upserted(self, record: dict[str, Any]) -> dict[str, Any]:  # Any: JSON
+        if len(self.requests) > self.is_broken_after:
+            error = {"statusCode": "UNABLE_TO_LOCK_ROW", "message": "why", "fields": []}
+            return {"success": False, "errors": [error], "created": False}
+        known = self.leads.get(record["User_Id__c"].lower(), {})
+        whole = {**known, **record}
+        missing = [name for name in ("LastName", "Company") if name not in whole]
+        if not known and missing:
+            error = {
+                "statusCode": "REQUIRED_FIELD_MISSING",
+                "message": f"Required fields are missing: {missing}",
+                "fields": missing,
+            }
+            return {"success": False, "errors": [error], "created": False}
+        self.leads[record["User_Id__c"].lower()] = whole
+        return {"id": "00Q", "success": True, "errors": [], "created": not known}
 
 
 def refusal(status: int, code: str) -> web.Response:
@@ -131,6 +158,61 @@ async def test_two_changes_of_a_record(serve: Serve, http: aiohttp.ClientSession
     assert outcomes == [Delivered()] * 3
     names = [[record["LastName"] for record in records] for _, records in org.requests]
     assert names == [["First", "Lee"], ["Second"]]
+
+
+def identify(user: str, **traits: str) -> Event:
+    return event(type="identify", userId=user, traits=traits)
+
+
+PLACEHOLDERS = {"LastName": "n/a", "Company": "n/a"}
+
+
+async def test_placeholders(serve: Serve, http: aiohttp.ClientSession) -> None:
+    """A lead that is not there yet is made with placeholders in what it must have."""
+    org = Strict()
+    sink = await salesforce(org, serve, http, placeholders=PLACEHOLDERS)
+    events = [identify("a", email="a@b.de"), identify("b", lastName="Lee", company="Acme")]
+    assert await sink.deliver(events) == [Delivered()] * 2
+    assert org.leads["a"]["Email"] == "a@b.de"
+    assert (org.leads["a"]["LastName"], org.leads["a"]["Company"]) == ("n/a", "n/a")
+    assert org.leads["b"]["Company"] == "Acme"
+    assert [len(records) for _, records in org.requests] == [2, 1]
+
+
+async def test_no_value_is_lost_to_a_placeholder(serve: Serve, http: aiohttp.ClientSession) -> None:
+    """What a lead has already stays, in one batch or several, whatever the order."""
+    org = Strict()
+    sink = await salesforce(org, serve, http, placeholders=PLACEHOLDERS)
+    full = identify("a", lastName="Lee", company="Acme")
+    assert (
+        await sink.deliver([identify("a", email="1@b.de"), full, identify("A", phone="1")])
+        == [Delivered()] * 3
+    )
+    assert await sink.deliver([identify("a", email="2@b.de")]) == [Delivered()]
+    found = org.leads["a"]
+    assert (found["LastName"], found["Company"]) == ("Lee", "Acme")
+    assert (found["Email"], found["Phone"]) == ("2@b.de", "1")
+
+
+async def test_not_enough_placeholders(serve: Serve, http: aiohttp.ClientSession) -> None:
+    """Where a field is missing that has no placeholder, the event fails, and costs one call."""
+    for placeholders in ({}, {"LastName": "n/a"}):
+        org = Strict()
+        sink = await salesforce(org, serve, http, placeholders=placeholders)
+        [refused] = await sink.deliver([identify("a")])
+        assert type(refused) is Failed
+        assert "REQUIRED_FIELD_MISSING" in refused.reason
+        assert len(org.requests) == 1
+
+
+async def test_placeholders_later(serve: Serve, http: aiohttp.ClientSession) -> None:
+    """What becomes of the second call is the event's outcome."""
+    org = Strict()
+    org.is_broken_after = 1
+    sink = await salesforce(org, serve, http, placeholders=PLACEHOLDERS)
+    [outcome] = await sink.deliver([identify("a")])
+    assert isinstance(outcome, Retry)
+    assert len(org.requests) == 2
 
 
 async def test_the_spoiler_fails_alone(serve: Serve, http: aiohttp.ClientSession) -> None:
@@ -267,7 +349,20 @@ def test_login_refused(error: str, outcome: type[Outcome]) -> None:
         ({"client_id": ""}, "client_id: is empty"),
         ({"api_version": "v62"}, "api_version: must be from"),
         ({"api_version": "45.0"}, "api_version: must be from"),
-        ({"person": "User"}, "person: "),
+        ({"person": "User/x"}, "person: "),
+        ({"placeholders": {"LastName": " "}}, "placeholders.LastName: "),
+        ({"placeholders": {"Last Name": "n/a"}}, "placeholders.Last Name: "),
+        ({"mapping": {"identify": {"Plan c": "traits.plan"}}}, "mapping.identify.Plan c: "),
+        ({"mapping": {"A.B.C": "traits.plan"}}, "mapping.A.B.C: "),
+        ({"mapping": {"Plan__c": "traits."}}, "mapping.Plan__c: column 7"),
+        ({"person_fields": {"": "Plan__c"}}, "person_fields.: is no path"),
+        ({"records": [{**RULE, "object": "a/b"}]}, "records.0.object: "),
+        ({"records": [{**RULE, "id_field": "Id"}]}, "records.0.id_field: "),
+        ({"records": [RULE, {**RULE, "id": "traits."}]}, "records.1.id: column 7"),
+        ({"records": [{**RULE, "id": " "}]}, "records.0.id: is empty"),
+        ({"records": [{**RULE, "events": ["E"]}]}, "records.0.events: "),
+        ({"records": [{**RULE, "fields": {"a b": "'x'"}}]}, "records.0.fields.a b: "),
+        ({"records": [{**RULE, "fields": {"A": "x("}}]}, "records.0.fields.A: column"),
         ({"person_id_field": "Email"}, "person_id_field: must be the API name"),
         ({"account_id_field": "a/../b__c"}, "account_id_field: must be the API name"),
         ({"person_fields": {"plan": "Plan c"}}, "person_fields.plan: must be the API name"),

@@ -32,4 +32,9 @@ VENDOR = Vendor(
         },
     },
     answer=_said,
+    as_sent=frozenset({"Total__c"}),
+    sources=(
+        "https://help.salesforce.com/s/articleView?id=xcloud.remoteaccess_oauth_refresh_token_flow.htm",
+        "https://developer.salesforce.com/docs/platform/api-rest/guide/resources-composite-sobjects-collections-upsert.html",
+    ),
 )
