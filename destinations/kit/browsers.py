@@ -11,6 +11,7 @@ Most browsers claim to be others as well, so that the first row that is there wi
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 #: Most characters of a user agent that are read: https://www.rfc-editor.org/rfc/rfc9110#section-10.1.5
@@ -62,9 +63,18 @@ class Browser(NamedTuple):
     system: str | None
 
 
+#: User agents that are remembered: visitors share few of them, and each is asked for name, version
+#: and system.
+REMEMBERED = 512
+
+
 def browser_of(user_agent: str | None) -> Browser:
     """The browser, its version and its system."""
-    text = (user_agent or "")[:MOST_CHARS]
+    return _remembered((user_agent or "")[:MOST_CHARS])
+
+
+@lru_cache(REMEMBERED)
+def _remembered(text: str) -> Browser:
     system = next((name for token, name in _SYSTEMS if token in text), None)
     for token, name, before in _BROWSERS:
         if token in text:

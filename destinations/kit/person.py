@@ -17,6 +17,8 @@ from destinations.kit.numbers import amount
 from destinations.kit.paths import find
 from destinations.kit.times import to_datetime
 
+#: Where a country's code may stand.
+_COUNTRIES = ("address.countryCode", "countryCode", "address.country", "country")
 #: Oldest age that is believed, in years.
 _MAX_AGE = 150
 
@@ -276,6 +278,7 @@ class Person(Lookup):
     # | state, region | state, region, province; region, state, province |
     # | postal_code | postal_code, zip, zip_code, postcode |
     # | country | country, country_code |
+    # | country_code | country_code, country; what has two letters |
 
     @property
     def address(self) -> str | None:
@@ -317,6 +320,15 @@ class Person(Lookup):
     def country(self) -> str | None:
         """The country, as the traits or properties have it: a code or a name."""
         return self._address("country", "countryCode")
+
+    @property
+    def country_code(self) -> str | None:
+        """The country's code in capitals, two letters as ISO 3166 has them; None for a name."""
+        for path in _COUNTRIES:
+            code = (self._trait_text(path) or self._property_text(path) or "").strip()
+            if len(code) == 2 and code.isascii() and code.isalpha():
+                return code.upper()
+        return None
 
     def _address(self, *keys: str) -> str | None:
         paths = [path for key in keys for path in (f"address.{key}", key)]

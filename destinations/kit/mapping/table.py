@@ -54,13 +54,23 @@ class MappingTable:
                 yield event_type, target, expression
 
     def markdown(self, *event_types: str) -> list[str]:
-        """The table for a page, of these types or all: lines of Markdown."""
+        """The table for a page, of these types or all: lines of Markdown.
+
+        A field that several types have from the same expression is one row.
+        """
         wanted = event_types or tuple(self._fields)
-        lines = ["| type | field | from |", "| --- | --- | --- |"]
+        types: dict[tuple[str, str], list[str]] = {}
         for event_type, target, expression in self.rows():
             if event_type in wanted:
-                lines.append(f"| {event_type} | `{target}` | `{_in_cell(expression)}` |")
-        return lines
+                types.setdefault((target, expression), []).append(event_type)
+        return [
+            "| type | field | from |",
+            "| --- | --- | --- |",
+            *(
+                f"| {', '.join(of)} | `{target}` | `{_in_cell(expression)}` |"
+                for (target, expression), of in types.items()
+            ),
+        ]
 
     def mapper(
         self,
@@ -88,10 +98,12 @@ class FieldMapper:
         custom_events: Literal["all", "none"] | Sequence[str],
     ) -> None:
         every, of_type = _split(mapping)
+        self._own: dict[str, frozenset[str]] = {}
         self._trees: dict[str, dict[str, Node]] = {}
         self._rows: dict[str, tuple[tuple[str, Evaluate], ...]] = {}
         for event_type in EVENT_TYPES:
             own = {**every, **of_type.get(event_type, {})}
+            self._own[event_type] = frozenset(own)
             merged: dict[str, Expression] = {**defaults.get(event_type, {}), **own}
             trees = {
                 target: parse(_source(expression))
@@ -151,17 +163,22 @@ class FieldMapper:
         """The fields that events of the type may get."""
         return frozenset(self._trees.get(event_type, {}))
 
+    def own(self, event_type: str) -> frozenset[str]:
+        """The fields that settings name for the type, be it to set or to remove them."""
+        return self._own.get(event_type, frozenset())
+
     def reads(self, event_type: str, root: Literal["traits", "properties"]) -> frozenset[str]:
         """The traits or properties, in plain form, that expressions of the type read by a path.
 
         For who sends all others under their own names. What accessors (`@email`)
-        read is not among them.
+        read is not among them, nor what is read in part only: a mapping of
+        `traits.address.city` must not cost anybody the rest of the address.
         """
         found: set[str] = set()
         left = list(self._trees.get(event_type, {}).values())
         while left:
             match left.pop():
-                case Path(segments, None) if len(segments) > 1 and normal(segments[0]) == root:
+                case Path(segments, None) if len(segments) == 2 and normal(segments[0]) == root:
                     found.add(normal(segments[1]))
                 case Template(nodes) | FirstOf(nodes) | Call(_, nodes):
                     left += nodes

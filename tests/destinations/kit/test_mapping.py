@@ -230,6 +230,29 @@ def test_what_a_table_reads() -> None:
     assert mapper.reads("identify", "traits") == {"plan", "fullname", "z"}
 
 
+def test_what_is_read_in_part() -> None:
+    """A trait that a path reads a part of is not taken: the rest of it still goes along."""
+    mapper = MappingTable().mapper({"city": "traits.address.city", "zip": "traits.zip"})
+    assert mapper.reads("identify", "traits") == {"zip"}
+
+
+def test_own_fields() -> None:
+    """A destination knows which fields settings name, those that they remove included."""
+    mapper = DEFAULTS.mapper({"$email": "", "x": "'y'", "track": {"value": 1}})
+    assert mapper.own("identify") == {"$email", "x"}
+    assert mapper.own("track") == {"$email", "x", "value"}
+    assert DEFAULTS.mapper().own("track") == frozenset()
+
+
+def test_page_of_several_types() -> None:
+    """What several types have from the same expression is one row."""
+    table = MappingTable(track={"ip": "context.ip", "a": "'t'"}, page={"ip": "context.ip"})
+    assert table.markdown()[2:] == [
+        "| track, page | `ip` | `context.ip` |",
+        "| track | `a` | `'t'` |",
+    ]
+
+
 def test_page() -> None:
     """Defaults are printed as a table."""
     assert DEFAULTS.markdown("identify") == [
