@@ -23,12 +23,14 @@ _decode = msgspec.json.Decoder().decode
 class Lookup(Mapping[str, Any]):  # Any: decoded JSON
     """An event's JSON as a read-only mapping. `raw` is the JSON as it was stored."""
 
-    __slots__ = ("_fields", "_properties", "raw")
+    __slots__ = ("_fields", "_places", "_properties", "raw")
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
         self._fields: dict[str, Any] | None = None
         self._properties: dict[str, Any] | None = None
+        #: Where parts of an address are looked for: traits, and properties. `person.py` fills it.
+        self._places: tuple[list[dict[str, Any]], list[dict[str, Any]]] | None = None
 
     # --- mapping ---
 

@@ -14,11 +14,9 @@ from destinations.kit.addresses import email_in
 from destinations.kit.companies import Company, companies_of
 from destinations.kit.lookup import Lookup, plain_text
 from destinations.kit.numbers import amount
-from destinations.kit.paths import find
+from destinations.kit.paths import find, plain_keys
 from destinations.kit.times import to_datetime
 
-#: Where a country's code may stand.
-_COUNTRIES = ("address.countryCode", "countryCode", "address.country", "country")
 #: Oldest age that is believed, in years.
 _MAX_AGE = 150
 
@@ -292,7 +290,7 @@ class Person(Lookup):
     @property
     def street(self) -> str | None:
         """The street; the whole address, where it was sent as one text."""
-        return self._address("street", "streetAddress", "line1", "address1") or self._trait_text(
+        return self._address("street", "streetaddress", "line1", "address1") or self._trait_text(
             "address"
         )
 
@@ -314,22 +312,62 @@ class Person(Lookup):
     @property
     def postal_code(self) -> str | None:
         """The postal code, under that name or as `zip`; numbers become text."""
-        return self._address("postalCode", "zip", "zipCode", "postcode")
+        return self._address("postalcode", "zip", "zipcode", "postcode")
 
     @property
     def country(self) -> str | None:
         """The country, as the traits or properties have it: a code or a name."""
-        return self._address("country", "countryCode")
+        return self._address("country", "countrycode")
 
     @property
     def country_code(self) -> str | None:
         """The country's code in capitals, two letters as ISO 3166 has them; None for a name."""
-        for path in _COUNTRIES:
-            code = (self._trait_text(path) or self._property_text(path) or "").strip()
-            if len(code) == 2 and code.isascii() and code.isalpha():
-                return code.upper()
+        places = self._address_places()[0]
+        for key in ("countrycode", "country"):
+            for place in places:
+                code = (plain_text(place.get(key)) or "").strip()
+                if len(code) == 2 and code.isascii() and code.isalpha():
+                    return code.upper()
         return None
 
     def _address(self, *keys: str) -> str | None:
-        paths = [path for key in keys for path in (f"address.{key}", key)]
-        return self._trait_text(*paths) or self._property_text(*paths)
+        """The first text under one of the names, which are in plain form."""
+        for places in self._address_places():
+            for key in keys if places else ():
+                for place in places:
+                    value = place.get(key)
+                    if value is not None:
+                        text = plain_text(value)
+                        if text is not None and (text := text.strip()):
+                            return text
+        return None
+
+    # Any: decoded JSON
+    def _address_places(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Where parts of an address may stand: in traits, then in properties; by plain keys.
+
+        Of each the objects `address` come first. Made once for all parts.
+        """
+        if self._places is None:
+            users = self.user_traits if self._decoded().get("type") != "group" else {}
+            traits = self.traits
+            self._places = (
+                _places([traits, users] if users is not traits else [traits]),
+                _places([self.properties]),
+            )
+        return self._places
+
+
+# Any: decoded JSON
+def _places(sources: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    wholes = [plain_keys(source) for source in sources if source]
+    inner = []
+    for whole in wholes:
+        address = whole.get("address")
+        if isinstance(address, dict) and address:
+            inner.append(plain_keys(address))
+        # Keys may hold the dot themselves.
+        flat = {key[8:]: value for key, value in whole.items() if key.startswith("address.")}
+        if flat:
+            inner.append(flat)
+    return inner + wholes

@@ -36,10 +36,12 @@ from destinations.kit.paths import find, normal, plain_keys
 class Scope:
     """An event while its fields are mapped."""
 
-    __slots__ = ("_plain", "event")
+    __slots__ = ("_answers", "_parents", "_plain", "event")
 
     def __init__(self, event: Event) -> None:
         self.event = event
+        self._parents: dict[str, tuple[dict[str, Any], ...] | None] = {}
+        self._answers: dict[Callable[[Event], Value], Value] = {}
         # By identity: the event keeps its objects alive, and nothing changes them meanwhile.
         self._plain: dict[int, tuple[dict[str, Any], bool]] = {}
 
@@ -52,10 +54,48 @@ class Scope:
             found = self._plain[id(value)] = plain, any("." in key for key in plain)
         return found
 
+    # Any: decoded JSON
+    def parents(
+        self, name: str, places: _Places, steps: _Steps
+    ) -> tuple[dict[str, Any], ...] | None:
+        """The objects that a path leads through before its last key, found once for its siblings.
+
+        None where a list, or a key with a dot, is on the way.
+        """
+        if name in self._parents:
+            return self._parents[name]
+        found: list[dict[str, Any]] = []
+        is_plain = True
+        for place in places(self.event):
+            value: Value = place
+            for key, plain_key in steps:
+                if not isinstance(value, dict):
+                    is_plain = is_plain and not isinstance(value, list)
+                    value = None
+                    break
+                plain, has_dots = self.plain(value)
+                is_plain = is_plain and not has_dots
+                below = value.get(key)
+                value = plain.get(plain_key) if below is None else below
+            if isinstance(value, dict):
+                found.append(value)
+            elif isinstance(value, list):
+                is_plain = False
+        self._parents[name] = tuple(found) if is_plain else None
+        return self._parents[name]
+
+    def answer(self, accessor: Callable[[Event], Value]) -> Value:
+        """What an accessor says of the event, asked once: fields take several parts of it."""
+        if accessor not in self._answers:
+            self._answers[accessor] = accessor(self.event)
+        return self._answers[accessor]
+
 
 Evaluate = Callable[[Scope], Value]
 Test = Callable[[Scope], bool]
 _Places = Callable[[Event], tuple[Mapping[str, Any], ...]]  # Any: decoded JSON
+#: Keys on a way through objects: as the path has them, and in plain form.
+_Steps = tuple[tuple[str, str], ...]
 
 
 def evaluator(node: Node) -> Evaluate:
@@ -114,53 +154,73 @@ def _own_traits(event: Event) -> tuple[Mapping[str, Any], ...]:
     return (traits,) if users is traits else (traits, users)
 
 
+def _context(event: Event) -> tuple[Mapping[str, Any], ...]:
+    return (event.context,)
+
+
 _ROOTS: Mapping[str, _Places] = {
     "traits": _own_traits,
     "properties": lambda event: (event.properties,),
-    "context": lambda event: (event.context,),
-    "options": lambda event: (event.context,),
+    "context": _context,
+    "options": _context,
 }
 
 
 def _path(path: Path) -> Evaluate:
     if path.accessor is not None:
         return _accessor(ACCESSORS[path.accessor], ".".join(path.segments))
-    places = _ROOTS.get(normal(path.segments[0]))
+    root = normal(path.segments[0])
+    places = _ROOTS.get(root)
     if places is None:
-        return _inside(lambda event: (event.fields,), path.segments)
+        return _inside("", _whole_event, path.segments)
     if len(path.segments) == 1:
         return lambda scope: dict(places(scope.event)[0]) or None
-    return _inside(places, path.segments[1:])
+    return _inside(root, places, path.segments[1:])
+
+
+def _whole_event(event: Event) -> tuple[Mapping[str, Any], ...]:
+    return (event.fields,)
 
 
 def _accessor(accessor: Callable[[Event], Value], rest: str) -> Evaluate:
     if not rest:
         return lambda scope: accessor(scope.event)
-    return lambda scope: find(accessor(scope.event), rest)
+    return lambda scope: find(scope.answer(accessor), rest)
 
 
-def _inside(places: _Places, segments: tuple[str, ...]) -> Evaluate:
-    head, plain_head = segments[0], normal(segments[0])
-    rest, whole = ".".join(segments[1:]), ".".join(segments)
+def _inside(root: str, places: _Places, segments: tuple[str, ...]) -> Evaluate:
+    steps = tuple((segment, normal(segment)) for segment in segments)
+    *above, (key, plain_key) = steps
+    way = tuple(above)
+    # As the path has it: of keys that differ by style alone, each path has its own.
+    name = "\0".join((root, *(segment for segment, _ in way)))
 
     def evaluate(scope: Scope) -> Value:
-        for place in places(scope.event):
-            value = place.get(head)
-            if rest:
-                plain, has_dots = scope.plain(place)
-                if value is None:
-                    value = plain.get(plain_head)
-                if value is not None:
-                    value = find(value, rest)
-                if value is None and has_dots:
-                    value = find(place, whole)  # a key may hold the dot itself
-            elif value is None and place:
-                value = scope.plain(place)[0].get(plain_head)
+        parents = scope.parents(name, places, way)
+        if parents is None:
+            return _found(scope.event, places, segments)
+        for parent in parents:
+            value = parent.get(key)
+            if value is None and parent:
+                value = scope.plain(parent)[0].get(plain_key)
             if value is not None:
                 return value
         return None
 
     return evaluate
+
+
+def _found(event: Event, places: _Places, segments: tuple[str, ...]) -> Value:
+    """The value at a path through lists, or through keys that hold dots themselves."""
+    for place in places(event):
+        value: Value = place
+        for segment in segments:
+            value = find(value, segment) if isinstance(value, (dict, list)) else None
+        if value is None:
+            value = find(place, ".".join(segments))
+        if value is not None:
+            return value
+    return None
 
 
 # --- values ---
@@ -238,6 +298,8 @@ def _among(node: Node, constants: tuple[Constant, ...]) -> Test:
 
     def tested(scope: Scope) -> bool:
         value = evaluate(scope)
+        if value is None:
+            return False
         if isinstance(value, bool):
             return value in flags
         if isinstance(value, str) and (normal(value) if is_name else value) in texts:

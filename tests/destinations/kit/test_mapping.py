@@ -445,3 +445,35 @@ def test_order_of_keys(fields: dict[str, Any], random: Any) -> None:  # Any: hyp
     for expression in ("traits.xY", "traits.'x y'", "traits.a", "traits.A.b"):
         evaluate = evaluator(parse(expression))
         assert json.dumps(evaluate(Scope(one))) == json.dumps(evaluate(Scope(other)))
+
+
+@pytest.mark.parametrize(
+    ("context", "expression", "expected"),
+    [
+        ({"page": {"url": "a"}}, "context.page.url", "a"),
+        ({"Page": {"URL": "a"}, "page": None}, "context.page.url", "a"),
+        ({"page.url": "a"}, "context.page.url", "a"),
+        ({"page": {}, "page.url": "a"}, "context.page.url", "a"),
+        ({"x": {"page.url": "a"}}, "context.x.page.url", "a"),
+        ({"x": [{"url": "a"}, {"url": "b"}]}, "context.x.1.url", "b"),
+        ({"x": [["a", "b"]]}, "context.x.0.1", "b"),
+        ({"x": [{"y": {"z": 1}}]}, "context.x.0.y.z", 1),
+        ({"x": "text"}, "context.x.y.z", None),
+        ({"x": {"y": []}}, "context.x.y.z", None),
+        ({}, "context.x.y.z", None),
+    ],
+)
+def test_ways_of_paths(context: dict[str, Any], expression: str, expected: object) -> None:
+    """Two fields on one way see the same, through objects, lists and keys that hold dots."""
+    mapper = MappingTable().mapper({"one": expression, "other": expression})
+    found = mapper.fields(event_of(type="track", context=context))
+    assert found == ({} if expected is None else {"one": expected, "other": expected})
+
+
+def test_parts_of_one_answer() -> None:
+    """Fields that take parts of one accessor's answer have them of the same event each time."""
+    mapper = MappingTable().mapper({"a": "@campaign.source", "b": "@campaign.medium"})
+    for source in ("news", "ads"):
+        campaign = {"utm_source": source, "medium": "email"}
+        event = event_of(type="page", context={"campaign": campaign})
+        assert mapper.fields(event) == {"a": source, "b": "email"}
