@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from functools import partial
+from typing import ClassVar, TypeVar
 
 import msgspec
 
-from destinations.kit.contract import Destination, current_event
+from destinations.kit.contract import Destination
 from destinations.kit.event import Event
 from destinations.kit.exchange import Limits, exchange
 from destinations.kit.outcomes import Failed, Outcome, Retry
@@ -28,6 +29,8 @@ from destinations.kit.requests import (
     gzipped,
     told,
 )
+
+_Mapped = TypeVar("_Mapped")
 
 
 class Split(msgspec.Struct, frozen=True):
@@ -189,17 +192,25 @@ class Batched(Sending):
             self.report(index, outcome)
 
         items: list[tuple[int, Item]] = []
-        at = current_event.get()
-        for index, event in enumerate(events):
-            at(index)
-            item = guarded("mapping", lambda event=event: self.item(event))  # type: ignore[misc]  # bound now, not at the call
+        for index, item in self.each_mapped(events, self.item):
             if isinstance(item, Item):
                 items.append((index, item))
             else:
                 settle(index, item)
-        at(-1)
         await self.deliver_items(items, settle)
         return outcomes
+
+    def each_mapped(
+        self, events: Sequence[Event], mapping: Callable[[Event], _Mapped]
+    ) -> Iterator[tuple[int, _Mapped | Failed]]:
+        """What a mapping makes of each event, with its index; of one that raises, its failure.
+
+        For a `deliver` of one's own: it says which event is at work, see `Destination.at`.
+        """
+        for index, event in enumerate(events):
+            self.at(index)
+            yield index, guarded("mapping", partial(mapping, event))
+        self.at(-1)
 
     async def deliver_items(
         self, items: Sequence[tuple[int, Item]], settle: Callable[[int, Outcome], None]

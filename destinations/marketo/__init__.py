@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, ClassVar
 
 import msgspec
@@ -12,17 +11,20 @@ from destinations.kit import (
     Batched,
     Endpoint,
     Event,
+    FieldMapping,
     Item,
     Outcome,
     Request,
     Response,
     Retry,
     Split,
+    mapping_errors,
 )
-from destinations.kit.requests import guarded
+from destinations.kit.contract import EVENT_TYPES
 from destinations.kit.tokens import Token, TokenSource
 from destinations.kit.urls import base_url_errors
 from destinations.marketo import outcomes
+from destinations.marketo.fields import DEFAULTS
 from destinations.marketo.mapping import (
     Activity,
     ActivityType,
@@ -48,6 +50,7 @@ class Marketo(Batched):
     aliases = ("Marketo", "Marketo V2", "Marketo (Actions)", "Marketo Engage")
     types = frozenset({"identify", "track"})
     hosts = ("{endpoint}",)
+    defaults = DEFAULTS
     batch_events = 300
     # Marketo allows ten calls at once to all clients of a subscription, and advises against any.
     concurrency = 2
@@ -66,16 +69,23 @@ class Marketo(Batched):
 
         `client_id` and `client_secret` are the custom service's. People are
         found by `lookup_field`: "email", or a field that holds the user id.
-        `fields` are further traits, by path, each with the API name of its
-        field. `activities` are custom activities, by the name of their event;
-        other events are unsupported.
+        Who has no address is found by `user_id_field`, and who has no user id
+        either by `anonymous_id_field`, where they are set: API names of fields
+        that hold these ids. New people go into `partition`, where that is set.
+        `mapping` gives fields of people by expressions; `fields` is its older form:
+        traits by path, each with the API name of its field. `activities` are custom
+        activities, by the name of their event; other events are unsupported.
         """
 
         endpoint: str
         client_id: str
         client_secret: str
         lookup_field: str = "email"
+        user_id_field: str | None = None
+        anonymous_id_field: str | None = None
+        partition: str | None = None
         fields: dict[str, str] = {}
+        mapping: FieldMapping = {}
         activities: dict[str, ActivityType] = {}
 
         def __post_init__(self) -> None:
@@ -85,6 +95,24 @@ class Marketo(Batched):
                 for key in ("client_id", "client_secret", "lookup_field")
                 if not getattr(self, key).strip()
             ]
+            errors += [
+                f"{key}: is empty; leave it out"
+                for key in ("user_id_field", "anonymous_id_field", "partition")
+                if getattr(self, key) is not None and not getattr(self, key).strip()
+            ]
+            if self.user_id_field is not None and self.lookup_field != "email":
+                errors.append("user_id_field: lookup_field holds the user id already")
+            errors += mapping_errors(self.mapping)
+            errors += [
+                f"mapping.{key}: only an identify has fields of people; "
+                "attributes stand in activities.NAME.mapping"
+                for key, below in self.mapping.items()
+                if isinstance(below, dict) and key in EVENT_TYPES - {"identify"}
+            ]
+            for name, activity in self.activities.items():
+                errors += [
+                    f"activities.{name}.{error}" for error in mapping_errors(dict(activity.mapping))
+                ]
             if errors:
                 raise ValueError("\n".join(errors))
 
@@ -92,9 +120,21 @@ class Marketo(Batched):
     def __init__(self, settings: Any, http: Any, log: Any) -> None:
         super().__init__(settings, http, log)
         self._base = settings.endpoint.rstrip("/").removesuffix("/rest")
-        self._endpoints = endpoints(self._base, settings.lookup_field)
+        others = (settings.user_id_field, settings.anonymous_id_field)
+        self._endpoints = endpoints(
+            self._base,
+            settings.lookup_field,
+            [field for field in others if field is not None],
+            settings.partition,
+        )
         self._mapper = Mapper(
-            self._endpoints, settings.lookup_field, settings.fields, settings.activities
+            self._endpoints,
+            settings.lookup_field,
+            settings.fields,
+            settings.activities,
+            mapping=settings.mapping,
+            user_id_field=settings.user_id_field,
+            anonymous_id_field=settings.anonymous_id_field,
         )
         self._tokens = TokenSource(self._fetch_token)
 
@@ -107,8 +147,8 @@ class Marketo(Batched):
 
         people: list[tuple[int, Item]] = []
         activities: list[tuple[int, Activity]] = []
-        for index, event in enumerate(events):
-            match guarded("mapping", partial(self._mapper.mapped, event)):
+        for index, mapped in self.each_mapped(events, self._mapper.mapped):
+            match mapped:
                 case Item() as item:
                     people.append((index, item))
                 case Activity() as activity:
@@ -149,7 +189,7 @@ class Marketo(Batched):
     ) -> Sequence[Outcome] | Outcome | Split:
         if endpoint is self._endpoints.activities:
             return outcomes.activities(response, count)
-        if endpoint is self._endpoints.lookups:
+        if self._endpoints.is_lookup(endpoint):
             return outcomes.lookups(response, count)
         return outcomes.leads(response, count)
 

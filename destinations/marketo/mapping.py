@@ -2,84 +2,96 @@
 
 Owns the two calls that carry events, the mapping of traits and properties, and
 the request for a token. Must not send anything.
-"""
+
+| event | becomes |
+| --- | --- |
+| identify | a person: fields of `fields.py`, of the settings, and the values that people are found by |
+| track that the settings name | a custom activity of the person that it is about |
+| others | unsupported |
+
+| found by, the first that the event has | in the field |
+| --- | --- |
+| e-mail address: the user's own, else a property's | `email`, where `lookup_field` is that |
+| user id | `lookup_field`, where it is another; else `user_id_field`, where that is set |
+| anonymous id | `anonymous_id_field`, where that is set |
+
+An event that has none of them is about nobody whom Marketo could know, as most visitors of a site:
+it is unsupported, and no mistake of the sender's.
+"""  # noqa: E501 - a row of a table is one line
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC
 from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
 
-from destinations.kit import Endpoint, Event, Failed, Item, Outcome, Request, Unsupported
+from destinations.kit import (
+    Endpoint,
+    Event,
+    Failed,
+    FieldMapping,
+    Item,
+    MappingTable,
+    Outcome,
+    Request,
+    Unsupported,
+)
 from destinations.kit.paths import normal
-from destinations.kit.times import to_datetime
 from destinations.kit.tokens import Token
+from destinations.marketo.fields import DEFAULTS
 
 #: Records in one request, and its bytes ("1MB"; the smaller reading of it always holds).
 #: https://experienceleague.adobe.com/en/docs/marketo-developer/marketo/rest/marketo-integration-best-practices
 RECORDS = 300
 REQUEST_BYTES = 1_000_000
 
-#: Where a trait has a standard field of the person, by the trait's name without case and dashes.
-#: Fields of the company (`company`, `industry`, ...) are left out: a note on the page of the upsert
-#: (see `endpoints`) says that it does not support them; settings may name them all the same.
-#: https://experienceleague.adobe.com/en/docs/marketo-developer/marketo/rest/list-of-standard-fields
-_TRAITS: Mapping[str, str] = {
-    "firstname": "firstName",
-    "lastname": "lastName",
-    "middlename": "middleName",
-    "salutation": "salutation",
-    "title": "title",
-    "department": "department",
-    "phone": "phone",
-    "mobilephone": "mobilePhone",
-    "mobile": "mobilePhone",
-    "fax": "fax",
-    "city": "city",
-    "state": "state",
-    "country": "country",
-    "postalcode": "postalCode",
-    "leadsource": "leadSource",
-}
-#: The same for the parts of the trait `address`; `region` is what Segment's spec once called it.
-_ADDRESS: Mapping[str, str] = {
-    "street": "address",
-    "city": "city",
-    "state": "state",
-    "region": "state",
-    "country": "country",
-    "postalcode": "postalCode",
-    "zip": "postalCode",
-}
-
 _encode = msgspec.json.Encoder().encode
 
 
 class ActivityType(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The custom activity that a track event of one name becomes.
+    """The custom activity that a track event of one name, in any case style, becomes.
 
     `type_id` is the activity type's; `primary` is the path in the properties
     of its primary attribute, the event's own name if left out; `attributes`
-    are paths in the properties, each with the attribute's API name.
+    are paths in the properties, each with the attribute's API name; `mapping`
+    has expressions over the event by the attribute's API name.
     """
 
     type_id: int
     primary: str | None = None
     attributes: dict[str, str] = {}
+    mapping: dict[str, str | bool | int | float] = {}
 
 
 class Endpoints(msgspec.Struct, frozen=True):
     """The two calls of Marketo's REST API that carry events.
 
-    `lookups` is the call of `leads` once more, for people whose id is wanted.
+    `lookups` is the call of `leads` once more, for people whose id is wanted. `others` has both
+    for people who are found by another field, which a request names once for all its records.
     """
 
     leads: Endpoint
     lookups: Endpoint
     activities: Endpoint
+    others: Mapping[str, tuple[Endpoint, Endpoint]] = {}
+
+    def people(self, field: str) -> tuple[Endpoint, Endpoint]:
+        """The calls for people who are found by a field: to change them, and to look them up."""
+        return self.others.get(field, (self.leads, self.lookups))
+
+    def is_lookup(self, endpoint: Endpoint) -> bool:
+        """Whether its answers are asked for people's ids."""
+        return endpoint is self.lookups or any(endpoint is one for _, one in self.others.values())
+
+
+class Key(msgspec.Struct, frozen=True):
+    """What a person is found by: a field, and its value."""
+
+    field: str
+    value: str
 
 
 class Activity(msgspec.Struct, frozen=True):
@@ -98,24 +110,30 @@ class Activity(msgspec.Struct, frozen=True):
         return Item(endpoint, _encode({"leadId": lead_id, **self.fields}))
 
 
-def endpoints(base: str, lookup_field: str) -> Endpoints:
-    """The calls at `base`, the scheme and host of the subscription."""
+def endpoints(
+    base: str, lookup_field: str, others: Iterable[str] = (), partition: str | None = None
+) -> Endpoints:
+    """The calls at `base`, the scheme and host of the subscription.
 
-    # https://experienceleague.adobe.com/en/docs/marketo-developer/marketo/rest/leads#create-and-update
-    def leads() -> Endpoint:
+    `others` are further fields that people are found by, `partition` is the one of new people.
+    """
+    into = b"" if partition is None else b'"partitionName":%b,' % _encode(partition)
+
+    # https://experienceleague.adobe.com/en/docs/marketo-developer/marketo/rest/lead-database/leads
+    def leads(field: str) -> Endpoint:
         return Endpoint(
             f"{base}/rest/v1/leads.json",
             RECORDS,
             REQUEST_BYTES,
-            opening=b'{"action":"createOrUpdate","lookupField":%b,"input":['
-            % _encode(lookup_field),
+            opening=b'{"action":"createOrUpdate","lookupField":%b,%b"input":['
+            % (_encode(field), into),
             closing=b"]}",
         )
 
     return Endpoints(
-        leads=leads(),
-        lookups=leads(),
-        # https://experienceleague.adobe.com/en/docs/marketo-developer/marketo/rest/activities#add-custom-activities
+        leads=leads(lookup_field),
+        lookups=leads(lookup_field),
+        # https://experienceleague.adobe.com/en/docs/marketo-developer/marketo/rest/lead-database/activities
         activities=Endpoint(
             f"{base}/rest/v1/activities/external.json",
             RECORDS,
@@ -123,6 +141,7 @@ def endpoints(base: str, lookup_field: str) -> Endpoints:
             opening=b'{"input":[',
             closing=b"]}",
         ),
+        others={field: (leads(field), leads(field)) for field in others if field != lookup_field},
     )
 
 
@@ -154,11 +173,26 @@ class Mapper:
         lookup_field: str,
         fields: Mapping[str, str],
         activities: Mapping[str, ActivityType],
+        *,
+        mapping: FieldMapping | None = None,
+        user_id_field: str | None = None,
+        anonymous_id_field: str | None = None,
     ) -> None:
         self._endpoints = endpoints
         self._lookup_field = lookup_field
+        # By hand, since it is the older form of `mapping`, and settings that have it go on.
         self._fields = [(f"traits.{path}", field) for path, field in fields.items()]
-        self._activities = activities
+        self._mapper = DEFAULTS.mapper(mapping or {})
+        self._own = self._mapper.own("identify")
+        self._user_id_field = user_id_field if lookup_field == "email" else lookup_field
+        self._anonymous_id_field = anonymous_id_field
+        table = MappingTable()
+        self._activities = {
+            name: (activity, table.mapper({"track": dict(activity.mapping)}))
+            for name, activity in activities.items()
+        }
+        # Names in another case style; of several that are one so, the first by its characters.
+        self._plain_names = {normal(name): name for name in sorted(activities, reverse=True)}
 
     def mapped(self, event: Event) -> Item | Activity | Outcome:
         """What an event becomes: a person, or an activity of one."""
@@ -172,26 +206,42 @@ class Mapper:
 
     def _person(self, event: Event) -> Item | Outcome:
         key = self._key(event)
-        if not isinstance(key, str):
+        if not isinstance(key, Key):
             return key
-        record = _standard_fields(event)
+        record: dict[str, Any] = {}  # Any: JSON
+        for field, value in self._mapper.fields(event).items():
+            if field in self._own:
+                record[field] = _value(value)
+            elif not isinstance(value, (dict, list)) and value != "":
+                record[field] = value  # nothing leaves a field as it is
         for path, field in self._fields:
             value = event.proxy(path)
             if value is not None:
                 record[field] = _value(value)
-        email = event.email
+        # What people are found by, here or the next time.
+        email = event.user_email or event.email
         if email is not None and email.isascii():
             record["email"] = email
-        record[self._lookup_field] = key
-        return Item(self._endpoints.leads, _encode(record), key.casefold())
+        if self._user_id_field is not None and event.user_id is not None:
+            record[self._user_id_field] = event.user_id
+        # Not the anonymous id: the visitor may be a person already, and two who have one id are
+        # none that Marketo finds by it (1007).
+        record[key.field] = key.value
+        endpoint, _ = self._endpoints.people(key.field)
+        return Item(endpoint, _encode(record), key.value.casefold())
 
     def _activity(self, event: Event) -> Activity | Outcome:
         name = event.event
-        activity = self._activities.get(name) if name is not None else None
-        if name is None or activity is None:
+        if name is None:
             return Unsupported()
+        known = self._activities.get(name) or self._activities.get(
+            self._plain_names.get(normal(name), "")
+        )
+        if known is None:
+            return Unsupported()
+        activity, mapper = known
         key = self._key(event)
-        if not isinstance(key, str):
+        if not isinstance(key, Key):
             return key
         primary = name if activity.primary is None else _property(event, activity.primary)
         if primary is None:
@@ -202,58 +252,40 @@ class Mapper:
         date = _date(event)
         if date is None:
             return Failed("the event has no valid timestamp: an activity needs one")
-        attributes = []
-        for path, api_name in activity.attributes.items():
-            value = _property(event, path)
-            if value is not None:
-                attributes.append({"apiName": api_name, "value": value})
+        attributes = {
+            api_name: value
+            for path, api_name in activity.attributes.items()
+            if (value := _property(event, path)) is not None
+        }
+        attributes |= {field: _value(value) for field, value in mapper.fields(event).items()}
         fields = {
             "activityDate": date,
             "activityTypeId": activity.type_id,
             "primaryAttributeValue": primary if isinstance(primary, str) else _text(primary),
-            "attributes": attributes,
+            "attributes": [
+                {"apiName": api_name, "value": value} for api_name, value in attributes.items()
+            ],
         }
-        person = Item(self._endpoints.lookups, _encode({self._lookup_field: key}))
-        return Activity(person, key.casefold(), fields)
+        _, endpoint = self._endpoints.people(key.field)
+        person = Item(endpoint, _encode({key.field: key.value}))
+        return Activity(person, f"{key.field}={key.value.casefold()}", fields)
 
-    def _key(self, event: Event) -> str | Failed:
-        """The value of the lookup field."""
-        if self._lookup_field != "email":
-            return event.user_id or Failed(
-                f"the event has no userId: there is no person to find by {self._lookup_field}"
-            )
-        email = event.email
-        if email is None:
-            return Failed("the event has no e-mail address: there is no person to find by it")
-        if not email.isascii():
+    def _key(self, event: Event) -> Key | Outcome:
+        """What the person is found by, by the table of this module."""
+        email = None
+        if self._lookup_field == "email":
+            # A property may be a friend's address, and counts only where the user has none.
+            email = event.user_email or event.email
+            if email is not None and email.isascii():
+                return Key("email", email)
+        if self._user_id_field is not None and event.user_id is not None:
+            return Key(self._user_id_field, event.user_id)
+        if self._anonymous_id_field is not None and event.anonymous_id is not None:
+            return Key(self._anonymous_id_field, event.anonymous_id)
+        if email is not None:
             # A note in the documentation of the call, see `endpoints`.
             return Failed("Marketo takes e-mail addresses of ASCII characters only")
-        return email
-
-
-def _standard_fields(event: Event) -> dict[str, Any]:  # Any: JSON
-    """The standard fields that traits name; a trait of null leaves its field as it is."""
-    record: dict[str, Any] = {}  # Any: JSON
-    for key, value in event.traits.items():
-        name = normal(key)
-        if (field := _TRAITS.get(name)) is not None:
-            if isinstance(value, (str, int, float)) and value != "":
-                record.setdefault(field, value)
-        elif name == "address":
-            if isinstance(value, dict):
-                for part, below in value.items():
-                    field = _ADDRESS.get(normal(part))
-                    if field is not None and isinstance(below, (str, int, float)) and below != "":
-                        record[field] = below
-            elif isinstance(value, str) and value:
-                record["address"] = value
-        elif name == "birthday" and (born := to_datetime(value)) is not None:
-            record["dateOfBirth"] = born.date().isoformat()
-    if "firstName" not in record and (first := event.first_name) is not None:
-        record["firstName"] = first
-    if "lastName" not in record and (last := event.last_name) is not None:
-        record["lastName"] = last
-    return record
+        return Unsupported()
 
 
 def _property(event: Event, path: str) -> Any:  # Any: JSON

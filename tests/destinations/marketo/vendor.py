@@ -24,4 +24,27 @@ VENDOR = Vendor(
         "activities": {"Order Completed": {"type_id": 1, "attributes": {"total": "total"}}},
     },
     answer=_said,
+    sources=(
+        "https://experienceleague.adobe.com/en/docs/marketo-developer/marketo/rest/authentication",
+        "https://experienceleague.adobe.com/en/docs/marketo-developer/marketo/rest/lead-database/leads",
+        "https://experienceleague.adobe.com/en/docs/marketo-developer/marketo/rest/lead-database/activities",
+        "https://developer.adobe.com/marketo-apis/api/mapi/",
+    ),
+    journey_settings={
+        "endpoint": "https://123-abc-456.mktorest.com/rest",
+        "client_id": "client-id",
+        "client_secret": "client-secret",
+        "user_id_field": "userId",
+        "anonymous_id_field": "anonymousId",
+        "mapping": {"company": "@company_name", "plan__c": "traits.plan"},
+        "activities": {
+            "Product Viewed": {"type_id": 100000, "primary": "sku"},
+            "Order Completed": {
+                "type_id": 100001,
+                "primary": "order_id",
+                "mapping": {"orderValue": "@worth", "skus": "join(each(@products, 'sku'), ', ')"},
+            },
+            "Order Refunded": {"type_id": 100002, "attributes": {"total": "total"}},
+        },
+    },
 )

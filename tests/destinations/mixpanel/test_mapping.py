@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 
 from destinations.kit import Event, Failed, Item, Outcome, Unsupported
-from destinations.mixpanel.mapping import EVENT_BYTES, Mapper, endpoints, insert_id
+from destinations.mixpanel.mapping import EVENT_BYTES, Mapper, Several, endpoints, insert_id
 
 ENDPOINTS = endpoints("https://api.mixpanel.com", "T", None, None)
 MAPPER = Mapper(ENDPOINTS, "T", "$group_id", page_names=False)
 AT = {"timestamp": "2026-01-02T03:04:05.678Z", "messageId": "m-1"}
 
 
-def mapped(mapper: Mapper = MAPPER, **fields: Any) -> Item | Outcome:  # Any: JSON
+def mapped(mapper: Mapper = MAPPER, **fields: Any) -> Item | Several | Outcome:  # Any: JSON
     return mapper.item(Event(json.dumps({**AT, **fields}).encode()))
 
 
-def body(said: Item | Outcome) -> Any:  # Any: JSON
+def body(said: Item | Several | Outcome) -> Any:  # Any: JSON
     assert isinstance(said, Item)
     return json.loads(said.body)
 
@@ -134,16 +134,18 @@ def test_full_identify() -> None:
         (1700000000000, "2023-11-14T22:13:20Z"),
         ("1700000000", "2023-11-14T22:13:20Z"),
         ("Tue, 14 Nov 2023 22:13:20 GMT", "2023-11-14T22:13:20Z"),
-        ("0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00+14:00"),
-        ("soon", "soon"),
+        ("0001-01-01T00:00:00+14:00", None),
+        ("soon", None),
         (None, None),
-        ([], []),
+        ([], None),
+        (True, None),
     ],
 )
-def test_times_of_traits(created: object, expected: object) -> None:
-    """Times in all forms are ISO 8601 in UTC; what is none stays as it is."""
-    said = body(mapped(type="identify", userId="u", traits={"createdAt": created}))
-    assert said["$set"]["$created"] == expected
+@pytest.mark.parametrize("key", ["createdAt", "created_at", "Created", "$created"])
+def test_times_of_traits(key: str, created: object, expected: str | None) -> None:
+    """Times in all forms are ISO 8601 in UTC; what is none is left out."""
+    said = body(mapped(type="identify", userId="u", traits={key: created}))
+    assert said["$set"] == ({} if expected is None else {"$created": expected})
 
 
 @pytest.mark.parametrize(
