@@ -5,6 +5,7 @@ expression, in which a destination's defaults and a user's `settings.mapping` ar
 Must not know a destination, and never raises for an event.
 """
 
+from destinations.kit.mapping.rows import Rows
 from destinations.kit.mapping.settings import MappedSettings
 from destinations.kit.mapping.table import (
     FieldMapper,
@@ -13,4 +14,11 @@ from destinations.kit.mapping.table import (
     mapping_errors,
 )
 
-__all__ = ["FieldMapper", "FieldMapping", "MappedSettings", "MappingTable", "mapping_errors"]
+__all__ = [
+    "FieldMapper",
+    "FieldMapping",
+    "MappedSettings",
+    "MappingTable",
+    "Rows",
+    "mapping_errors",
+]

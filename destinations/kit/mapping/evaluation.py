@@ -36,12 +36,21 @@ from destinations.kit.paths import find, normal, plain_keys
 class Scope:
     """An event while its fields are mapped."""
 
-    __slots__ = ("_plain", "event")
+    __slots__ = ("_answers", "_plain", "event")
 
     def __init__(self, event: Event) -> None:
         self.event = event
         # By identity: the event keeps its objects alive, and nothing changes them meanwhile.
         self._plain: dict[int, tuple[dict[str, Any], bool]] = {}
+        self._answers: dict[Callable[[Event], Value], Value] = {}
+
+    def answer(self, accessor: Callable[[Event], Value]) -> Value:
+        """What an accessor of the event gives; it is asked once, however many fields need it."""
+        try:
+            return self._answers[accessor]
+        except KeyError:
+            answer = self._answers[accessor] = accessor(self.event)
+            return answer
 
     # Any: decoded JSON
     def plain(self, value: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
@@ -135,8 +144,8 @@ def _path(path: Path) -> Evaluate:
 
 def _accessor(accessor: Callable[[Event], Value], rest: str) -> Evaluate:
     if not rest:
-        return lambda scope: accessor(scope.event)
-    return lambda scope: find(accessor(scope.event), rest)
+        return lambda scope: scope.answer(accessor)
+    return lambda scope: find(scope.answer(accessor), rest)
 
 
 def _inside(places: _Places, segments: tuple[str, ...]) -> Evaluate:
