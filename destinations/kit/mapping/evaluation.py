@@ -46,11 +46,10 @@ class Scope:
 
     def answer(self, accessor: Callable[[Event], Value]) -> Value:
         """What an accessor of the event gives; it is asked once, however many fields need it."""
-        try:
-            return self._answers[accessor]
-        except KeyError:
+        answer = self._answers.get(accessor, self)
+        if answer is self:  # which no answer is: None is one
             answer = self._answers[accessor] = accessor(self.event)
-            return answer
+        return answer
 
     # Any: decoded JSON
     def plain(self, value: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
@@ -145,7 +144,7 @@ def _path(path: Path) -> Evaluate:
 def _accessor(accessor: Callable[[Event], Value], rest: str) -> Evaluate:
     if not rest:
         return lambda scope: scope.answer(accessor)
-    return lambda scope: find(scope.answer(accessor), rest)
+    return lambda scope: find(answer, rest) if (answer := scope.answer(accessor)) else None
 
 
 def _inside(places: _Places, segments: tuple[str, ...]) -> Evaluate:
