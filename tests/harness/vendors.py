@@ -20,7 +20,9 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     in `any_but_html` a success may hold anything but an HTML page. With
     `is_verbatim` events are sent as they are stored. `journey_settings` are for
     the journey on the destination's page, where the suites' would show little;
-    `sources` are the vendor's pages that document `answer`.
+    `sources` are the vendor's pages that document `answer`. Fields `as_sent` are
+    those that the settings map from a sender's by its path alone, so that they
+    have the sender's own form.
     """
 
     settings: Mapping[str, Any]  # Any: settings of any type
@@ -31,6 +33,7 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     is_verbatim: bool = False
     journey_settings: Mapping[str, Any] | None = None
     sources: tuple[str, ...] = ()
+    as_sent: frozenset[str] = frozenset()
 
 
 def event_of(**fields: Any) -> Event:  # Any: JSON
