@@ -45,13 +45,23 @@ class MappingTable:
                 yield event_type, target, expression
 
     def markdown(self, *event_types: str) -> list[str]:
-        """The table for a page, of these types or all: lines of Markdown."""
+        """The table for a page, of these types or all: lines of Markdown.
+
+        What several types have alike is one line.
+        """
         wanted = event_types or tuple(self._fields)
-        lines = ["| type | field | from |", "| --- | --- | --- |"]
+        types: dict[tuple[str, str], list[str]] = {}
         for event_type, target, expression in self.rows():
             if event_type in wanted:
-                lines.append(f"| {event_type} | `{target}` | `{_in_cell(expression)}` |")
-        return lines
+                types.setdefault((target, expression), []).append(event_type)
+        return [
+            "| type | field | from |",
+            "| --- | --- | --- |",
+            *(
+                f"| {', '.join(of)} | `{target}` | `{_in_cell(expression)}` |"
+                for (target, expression), of in types.items()
+            ),
+        ]
 
     def mapper(
         self,
