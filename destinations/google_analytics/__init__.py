@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal
 
-from destinations.google_analytics import fields, outcomes, people
+import msgspec
+
+from destinations.google_analytics import fields, limits, outcomes, people
 from destinations.google_analytics.mapping import Mapper, Stream
 from destinations.google_analytics.people import Consent
 from destinations.kit import (
@@ -58,8 +60,11 @@ class GoogleAnalytics(Batched):
 
         `default_currency` is that of events which are worth something and name no
         currency, nor do their products; without it such a value goes alone.
-        `mapping` has parameters by their names, and fields of the request:
-        `client_id`, `app_instance_id`, `user_id`, `ip_override`, `user_agent`, and
+        `events` says which event of Segment's or Google's a track of an own name
+        is (`"Deal Won" = "Order Completed"`).
+
+        `mapping` has parameters by their names, and fields of the request: `client_id`,
+        `app_instance_id`, `user_id`, `ip_override`, `user_agent`, and
         `user_properties.NAME`, `consent.NAME`, `user_location.NAME`, `device.NAME`,
         `user_data.NAME`.
         """
@@ -71,6 +76,12 @@ class GoogleAnalytics(Batched):
         ad_user_data: Consent | None = None
         ad_personalization: Consent | None = None
         default_currency: str | None = None
+        events: dict[str, str] = msgspec.field(default_factory=dict)
+
+        @property
+        def is_app(self) -> bool:
+            """Whether events go to an app's stream."""
+            return self.firebase_app_id is not None
 
         def __post_init__(self) -> None:
             errors = []
@@ -89,6 +100,11 @@ class GoogleAnalytics(Batched):
                 errors.append("firebase_app_id: is empty; it is in the Firebase console")
             if self.default_currency is not None and not _CURRENCY.fullmatch(self.default_currency):
                 errors.append('default_currency: must be three capitals, as "EUR"')
+            for own, name in self.events.items():
+                if not own.strip():
+                    errors.append("events: the name of an event is empty")
+                elif not limits.name(name) or limits.reserved(name, is_app=self.is_app):
+                    errors.append(f"events.{own}: must be a name of Segment's or Google's")
             errors += self.mapping_errors() or _target_errors(self.mapping)
             if errors:
                 raise ValueError("\n".join(errors))
@@ -105,10 +121,15 @@ class GoogleAnalytics(Batched):
             self.base_urls[settings.region],
             settings.measurement_id or settings.firebase_app_id,
             settings.api_secret,
-            is_app=settings.measurement_id is None,
+            is_app=settings.is_app,
         )
         self._mapper = Mapper(
-            stream, consent, settings.mapping, settings.custom_events, settings.default_currency
+            stream,
+            consent,
+            settings.mapping,
+            settings.custom_events,
+            settings.default_currency,
+            settings.events,
         )
 
     def item(self, event: Event) -> Item | Outcome:

@@ -7,7 +7,7 @@ of a single property stand in the table of `fields.py`. Must not build requests.
 | --- | --- |
 | items | the field `items` (by default the list `products`), else the kit's `line_items`: `items`, `product`, or the event's own properties |
 | value of an order, refund or checkout | revenue (but for 0), value, total without tax and shipping, subtotal, revenue of 0, the products' prices times quantities |
-| value of products, lists and carts | value, the products' prices times quantities, revenue, total without tax and shipping, subtotal |
+| value of products, lists, carts and leads | value, the products' prices times quantities, revenue, total without tax and shipping, subtotal |
 | currency | the event's, else the one that all products share, else `default_currency`; none is invented |
 
 A promotion's products are its items; it is worth nothing itself. Google: "Don't include shipping
@@ -28,11 +28,11 @@ from destinations.kit.commerce import products_worth
 from destinations.kit.paths import find, normal
 from destinations.kit.products import KNOWN, objects
 
-Kind = Literal["one", "list", "cart", "order", "promotion", None]
+Kind = Literal["one", "list", "cart", "order", "promotion", "lead", None]
 
 
 class Recommended(msgspec.Struct, frozen=True):
-    """A recommended event, and what its items are: one product, several, an order's..."""
+    """A recommended event, and what it is about: one product, several, an order..."""
 
     name: str
     kind: Kind = None
@@ -44,7 +44,7 @@ class Recommended(msgspec.Struct, frozen=True):
 
 
 #: Google's own names come along in any case style where items or money would be lost otherwise.
-_GOODS: Mapping[str, Kind] = {
+_KINDS: Mapping[str, Kind] = {
     "view_item_list": "list",
     "view_promotion": "promotion",
     "select_promotion": "promotion",
@@ -59,7 +59,7 @@ _GOODS: Mapping[str, Kind] = {
     "add_shipping_info": "cart",
     "purchase": "order",
     "refund": "order",
-    "generate_lead": None,
+    "generate_lead": "lead",
 }
 #: Segment's names, with those of the first version of its spec. What has no counterpart, as
 #: Checkout Step Viewed, Order Updated and Coupon Entered, goes under its own name.
@@ -96,8 +96,8 @@ _NAMES: Mapping[str, str] = {
 }
 #: By the event's name without case, spaces, dashes and underscores.
 EVENTS: Mapping[str, Recommended] = {
-    **{plain: Recommended(name, _GOODS.get(name)) for plain, name in _NAMES.items()},
-    **{normal(name): Recommended(name, kind) for name, kind in _GOODS.items()},
+    **{plain: Recommended(name, _KINDS.get(name)) for plain, name in _NAMES.items()},
+    **{normal(name): Recommended(name, kind) for name, kind in _KINDS.items()},
 }
 
 #: What Google Analytics knows of an item under the sender's own name, by its plain form; not among
@@ -150,6 +150,8 @@ def goods(event: Event, kind: Kind, given: object, plain: Mapping[str, Any]) -> 
 
     `plain` are the event's properties by their plain keys.
     """
+    if kind == "lead":
+        return Goods([], (), frozenset())
     several = objects(given)
     lines = [LineItem(fields) for fields in several] if several else _lines(event, kind, plain)
     flat = len(lines) == 1 and lines[0].fields is event.properties

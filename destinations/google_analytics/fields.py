@@ -6,7 +6,7 @@ request. What cannot be said in it is made by code, which takes its result where
 | by code | why |
 | --- | --- |
 | `items` of the products (`commerce.py`) | the language makes no lists of objects; the field `items` says where they stand |
-| `value` of an order or cart (`commerce.py`) | it is without tax and shipping, and the language does not count |
+| `value` of events about products and leads (`commerce.py`) | it is without tax and shipping, or the sum of prices, and the language does not count |
 | `client_id`, `app_instance_id`, consent (`people.py`) | the event's `integrations` object may call this destination by several names |
 | `session_id`, `engagement_time_msec` (`mapping.py`) | an id that is none gives way to the next |
 
@@ -57,42 +57,33 @@ def _events(*names: str) -> str:
     return "event in (" + ", ".join(f"'{name}'" for name in names) + ")"
 
 
+_ORDERS = _events("Order Completed", "Order Refunded", "Completed Order", "Refunded Order",
+                  "purchase", "refund")  # fmt: skip
+_PAID = _events("Payment Info Entered", "add_payment_info")
+_CHECKOUT = _events("Checkout Started", "begin_checkout")
+_LISTS = _events("Product List Viewed", "Product List Filtered", "Viewed Product Category",
+                 "view_item_list")  # fmt: skip
+_CLICKED = _events("Product Clicked", "select_item")
 _PROMOTIONS = _events("Promotion Viewed", "Promotion Clicked", "Viewed Promotion",
                       "Clicked Promotion", "view_promotion", "select_promotion")  # fmt: skip
-_ONE = ("Product Clicked", "Product Viewed", "Product Added", "Product Removed",
-        "Product Added to Wishlist", "Viewed Product", "Added Product", "Removed Product",
-        "select_item", "view_item", "add_to_cart", "remove_from_cart",
-        "add_to_wishlist")  # fmt: skip
-_LISTS = ("Product List Viewed", "Product List Filtered", "Viewed Product Category",
-          "view_item_list")  # fmt: skip
-_CARTS = ("Cart Viewed", "Checkout Started", "Payment Info Entered", "view_cart", "begin_checkout",
-          "add_payment_info", "add_shipping_info")  # fmt: skip
-_ORDERS = ("Order Completed", "Order Refunded", "Completed Order", "Refunded Order", "purchase",
-           "refund")  # fmt: skip
-_LEADS = _events("Lead Generated", "generate_lead")
-_WORTH = _events(*_ONE, *_LISTS, *_CARTS, *_ORDERS)
-_GOODS = f"{_PROMOTIONS} or {_WORTH}"
 
 _TRACK: Mapping[str, str] = {
-    "transaction_id": f"if {_events(*_ORDERS)} then @order_id",
-    "value": f"if not {_WORTH} then (if {_LEADS} then number(properties.value) ?? @worth "
-    "else number(properties.value) ?? properties.value)",
-    "currency": f"if {_GOODS} or {_LEADS} then @currency else properties.currency",
-    "tax": f"if {_events(*_ORDERS)} then number(properties.tax)",
-    "shipping": f"if {_events(*_ORDERS)} then number(properties.shipping)",
-    "affiliation": f"if {_events(*_ORDERS)} then properties.affiliation",
-    "coupon": f"if {_events(*_CARTS, *_ORDERS)} then properties.coupon",
-    "payment_type": f"if {_events('Payment Info Entered', 'add_payment_info')} "
-    "then properties.payment_type ?? properties.payment_method",
+    "transaction_id": f"if {_ORDERS} then @order_id",
+    "value": "number(properties.value) ?? properties.value",
+    "currency": "@currency ?? properties.currency",
+    "items": "@products",
+    "tax": f"if {_ORDERS} then properties.tax",
+    "shipping": f"if {_ORDERS} then properties.shipping",
+    "affiliation": f"if {_ORDERS} then properties.affiliation",
+    "coupon": f"if {_ORDERS} or {_CHECKOUT} or {_PAID} then properties.coupon",
+    "payment_type": f"if {_PAID} then properties.payment_type ?? properties.payment_method",
     "search_term": "if event is 'Products Searched' "
     "then properties.search_term ?? properties.query",
-    "item_list_id": f"if {_events(*_LISTS, 'Product Clicked', 'select_item')} "
-    "then properties.item_list_id ?? properties.list_id",
-    "item_list_name": f"if {_events(*_LISTS)} then properties.item_list_name "
-    "?? properties.list_name ?? properties.category "
-    "else (if event in ('Product Clicked', 'select_item') "
+    "item_list_id": f"if {_LISTS} or {_CLICKED} then properties.item_list_id ?? properties.list_id",
+    "item_list_name": f"if {_LISTS} then properties.item_list_name ?? properties.list_name "
+    f"?? properties.category else (if {_CLICKED} "
     "then properties.item_list_name ?? properties.list_name)",
-    "category": f"if {_events(*_LISTS)} and (properties.item_list_name exists "
+    "category": f"if {_LISTS} and (properties.item_list_name exists "
     "or properties.list_name exists) then properties.category",
     "promotion_id": f"if {_PROMOTIONS} then properties.promotion_id ?? properties.id",
     "promotion_name": f"if {_PROMOTIONS} then properties.promotion_name ?? properties.name",
@@ -101,7 +92,6 @@ _TRACK: Mapping[str, str] = {
     "method": "if event in ('Product Shared', 'Cart Shared') "
     "then properties.method ?? properties.share_via",
     "item_id": "if event is 'Product Shared' then properties.item_id ?? properties.product_id",
-    "items": f"if {_GOODS} then @products",
 }
 
 DEFAULTS = MappingTable(
@@ -132,6 +122,19 @@ def of_app(mapping: FieldMapping) -> FieldMapping:
     own = mapping.get("track")
     off = {target: "" for target in _PAGE if target not in mapping}
     return {**mapping, "track": {**off, **(own if isinstance(own, dict) else {})}}
+
+
+def of_settings(mapping: FieldMapping, event_type: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The fields that the settings' mapping sets for a type, and those that it removes."""
+    own = mapping.get(event_type)
+    merged = {key: below for key, below in mapping.items() if not isinstance(below, dict)}
+    merged |= own if isinstance(own, dict) else {}
+    off = frozenset(
+        target
+        for target, expression in merged.items()
+        if expression is False or (isinstance(expression, str) and not expression.strip())
+    )
+    return frozenset(merged) - off, off
 
 
 def errors(targets: Iterable[str]) -> list[str]:

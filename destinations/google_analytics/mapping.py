@@ -26,7 +26,14 @@ from urllib.parse import urlencode
 import msgspec
 
 from destinations.google_analytics import commerce, limits, people
-from destinations.google_analytics.fields import CAMPAIGN, DEFAULTS, READ, REQUEST, of_app
+from destinations.google_analytics.fields import (
+    CAMPAIGN,
+    DEFAULTS,
+    READ,
+    REQUEST,
+    of_app,
+    of_settings,
+)
 from destinations.google_analytics.people import NAMES, Consent, Options, option
 from destinations.kit import (
     Endpoint,
@@ -38,8 +45,9 @@ from destinations.kit import (
     Unsupported,
     amount,
 )
+from destinations.kit.contract import EVENT_TYPES
 from destinations.kit.mapping import Rows
-from destinations.kit.paths import plain_keys
+from destinations.kit.paths import normal, plain_keys
 from destinations.kit.products import currency_code
 
 _OLDEST = timedelta(hours=limits.AGE_H)
@@ -70,7 +78,6 @@ _PAGE_VIEW = commerce.Recommended("page_view")
 _SCREEN_VIEW = commerce.Recommended("screen_view")
 _JOIN_GROUP = commerce.Recommended("join_group")
 _IDENTIFY = commerce.Recommended("identify")
-_LEAD = "generate_lead"
 #: Most digits of a session's id: one of its seconds since 1970 has ten.
 _SESSION_CHARS = 18
 
@@ -99,7 +106,8 @@ class Stream(msgspec.Struct, frozen=True):
 class Mapper:
     """The mapping for one stream. `consent` holds for events that say nothing of it.
 
-    `currency` is that of events which are worth something and name none.
+    `currency` is that of events which are worth something and name none, `events` are Segment's or
+    Google's names of the sender's own.
     """
 
     def __init__(
@@ -109,15 +117,21 @@ class Mapper:
         mapping: FieldMapping | None = None,
         custom_events: Literal["all", "none"] | Sequence[str] = "all",
         currency: str | None = None,
+        events: Mapping[str, str] | None = None,
     ) -> None:
         self._is_app = stream.is_app
         self._consent = consent
         self._currency = currency
-        self._custom = frozenset(() if isinstance(custom_events, str) else custom_events)
+        self._events = {normal(own_name): name for own_name, name in (events or {}).items()}
         # Whose an event is has to be said of all.
-        kept = "all" if custom_events == "all" else [*REQUEST, *self._custom]
+        kept = () if isinstance(custom_events, str) else custom_events
+        kept = "all" if custom_events == "all" else [*REQUEST, *kept]
         own = mapping or {}
         self._fields = DEFAULTS.mapper(of_app(own) if stream.is_app else own, kept)
+        of_types = {kind: of_settings(own, kind) for kind in EVENT_TYPES}
+        self._off = {kind: off for kind, (_, off) in of_types.items()}
+        #: Fields of tracks that are the settings' own, and no default of the table.
+        self._own = of_types["track"][0]
         # What the rows of each name read, worked out once.
         self._taken: dict[Rows, frozenset[str]] = {}
         # Events share a request where all that is said of the request is equal. The kit looks at
@@ -132,6 +146,10 @@ class Mapper:
             return Failed(
                 f"the event is older than {limits.AGE_H} hours: Google Analytics would date it anew"
             )
+        if self._events and event.type == "track" and event.event is not None:
+            meant = self._events.get(normal(event.event))
+            if meant is not None:
+                event = event.renamed(meant)
         name = self._name(event)
         if not isinstance(name, commerce.Recommended):
             return name
@@ -140,7 +158,8 @@ class Mapper:
         found = rows.fields(event)
         if event.type == "group" and "group_id" not in found:
             return Failed("the event has no groupId: there is no group to join")
-        head = people.head(event, options, found, self._consent, is_app=self._is_app)
+        off = self._off.get(event.type or "", _NONE)
+        head = people.head(event, options, found, self._consent, off, is_app=self._is_app)
         if isinstance(head, Failed):
             return head
         body: dict[str, Any] = {"name": name.name}
@@ -149,7 +168,7 @@ class Mapper:
         # Each key is made plain once: a search by `find` for each would do it again and again.
         plain = plain_keys(event.properties)
         session = _session(event, options, plain, found)
-        params = self._params(event, name, rows, plain, found)
+        params = self._params(event, name, rows, plain, found, off)
         body["params"] = {**params, **session}
         return Item(self._endpoint(_encode(head)), _encode(body))
 
@@ -186,7 +205,13 @@ class Mapper:
         return commerce.Recommended(name)
 
     def _params(
-        self, event: Event, name: commerce.Recommended, rows: Rows, plain: Plain, found: Params
+        self,
+        event: Event,
+        name: commerce.Recommended,
+        rows: Rows,
+        plain: Plain,
+        found: Params,
+        off: frozenset[str],
     ) -> Params:
         passes = self._fields.passes_others(event)
         given = found.pop("items", None)
@@ -196,14 +221,14 @@ class Mapper:
             cleaned = clean(parameter, value)
             if cleaned is not None:
                 params[parameter] = cleaned
-        taken = self._read(rows)
+        taken = self._read(event, rows)
         if name.kind is not None:
             taken |= commerce.taken(name.kind)
         if event.type == "track":
             taken |= self._goods(event, name, rows, plain, given, params)
         if not passes:
             return params
-        return _with_others(event, params, taken)
+        return _with_others(event, params, taken, off)
 
     def _goods(
         self,
@@ -216,23 +241,18 @@ class Mapper:
     ) -> frozenset[str]:
         """Adds items, value and currency; the properties that went into items."""
 
-        def wanted(target: str) -> bool:
-            return target in rows.targets or (
-                self._fields.has("track", target)
-                and (target in self._custom or self._fields.passes_others(event))
-            )
-
         goods = _NO_GOODS
         if name.kind is not None:
             goods = commerce.goods(event, name.kind, given, plain)
-        elif given is not None:  # the settings' mapping says so
-            goods = commerce.goods(event, "cart", given, plain)
-        if name.has_worth and "value" not in rows.targets and wanted("value"):
+        elif "items" in self._own:
+            goods = commerce.goods(event, "cart", given, plain) if given is not None else goods
+        if name.has_worth and "value" in rows.targets and "value" not in self._own:
+            params.pop("value", None)
             worth = commerce.worth(name.kind, plain, goods.lines)
             if worth is not None:
                 params["value"] = worth
-        has_items = bool(goods.items) and wanted("items")
-        if "currency" in params or wanted("currency"):
+        has_items = bool(goods.items) and "items" in rows.targets
+        if "currency" in rows.targets:
             self._with_currency(name, plain, params, has_items=has_items)
         if has_items:
             params["items"] = goods.items
@@ -247,7 +267,7 @@ class Mapper:
         code = currency_code(said)
         if code is not None:
             params["currency"] = code
-        elif name.kind is not None or name.name == _LEAD:
+        elif name.kind is not None:
             params.pop("currency", None)
             if said is None:
                 said = plain.get("currency")
@@ -257,11 +277,11 @@ class Mapper:
             elif self._currency is not None and ("value" in params or has_items):
                 params["currency"] = self._currency
 
-    def _read(self, rows: Rows) -> frozenset[str]:
-        """Properties, in plain form, that the fields of an event's rows are made of."""
+    def _read(self, event: Event, rows: Rows) -> frozenset[str]:
+        """Properties (of a group traits), in plain form, that an event's rows are made of."""
         found = self._taken.get(rows)
         if found is None:
-            found = rows.reads("properties") | _SESSION
+            found = rows.reads("traits" if event.type == "group" else "properties") | _SESSION
             for accessor in rows.asks():
                 found |= READ.get(accessor, _NONE)
             self._taken[rows] = found
@@ -277,7 +297,9 @@ def _endpoint(url: str, head: bytes) -> Endpoint:
     return Endpoint(url, limits.EVENTS, limits.BODY_BYTES, opening=opening, closing=b"]}")
 
 
-def _with_others(event: Event, params: Params, taken: frozenset[str]) -> Params:
+def _with_others(
+    event: Event, params: Params, taken: frozenset[str], off: frozenset[str]
+) -> Params:
     """Parameters, and the properties that are not among them, as far as there is room."""
     is_group = event.type == "group"
     given = event.traits if is_group else event.properties if event.type != "identify" else {}
@@ -290,7 +312,8 @@ def _with_others(event: Event, params: Params, taken: frozenset[str]) -> Params:
         if own is not None and limits.key(parameter).normal not in taken:
             params[parameter] = own
     others = {key: value for key, value in given.items() if limits.key(key).normal not in taken}
-    return {**params, **limits.parameters(others, max(room - len(params), 0), params)}
+    without = params.keys() | off if off else params
+    return {**params, **limits.parameters(others, max(room - len(params), 0), without)}
 
 
 def _session(event: Event, options: Options, plain: Plain, found: Params) -> Params:

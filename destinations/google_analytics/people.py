@@ -38,10 +38,14 @@ def head(
     options: Options,
     found: dict[str, Any],  # Any: JSON
     consent: Mapping[str, Consent],
+    off: frozenset[str],
     *,
     is_app: bool,
 ) -> dict[str, Any] | Failed:
-    """What is said of the whole request: the fields of it are taken out of `found`."""
+    """What is said of the whole request: the fields of it are taken out of `found`.
+
+    `off` are fields that settings have removed.
+    """
     user_id = _id(found.pop("user_id", None))
     client_id = _id(found.pop("client_id", None))
     instance_id = _id(found.pop("app_instance_id", None))
@@ -68,6 +72,9 @@ def head(
         said["user_id"] = user_id
     # A group's traits are not its user's.
     properties = {} if event.type == "group" else limits.user_properties(event.traits)
+    for target in off:
+        if target.startswith(fields.USER_PROPERTY):
+            properties.pop(target.removeprefix(fields.USER_PROPERTY), None)
     agreed = _consent(event, options, consent)
     objects: dict[str, dict[str, Any]] = {}
     for target in [target for target in found if "." in target]:
