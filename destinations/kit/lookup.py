@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from destinations.kit.paths import find, normal
+from destinations.kit.paths import find, normal, plain_keys
 
 _decode = msgspec.json.Decoder().decode
 
@@ -23,12 +23,13 @@ _decode = msgspec.json.Decoder().decode
 class Lookup(Mapping[str, Any]):  # Any: decoded JSON
     """An event's JSON as a read-only mapping. `raw` is the JSON as it was stored."""
 
-    __slots__ = ("_fields", "_properties", "raw")
+    __slots__ = ("_fields", "_plain_properties", "_properties", "raw")
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
         self._fields: dict[str, Any] | None = None
         self._properties: dict[str, Any] | None = None
+        self._plain_properties: dict[str, Any] | None = None
 
     # --- mapping ---
 
@@ -106,6 +107,17 @@ class Lookup(Mapping[str, Any]):  # Any: decoded JSON
                 }
                 found = {**found, **beside}
             self._properties = found
+        return found
+
+    @property
+    def plain_properties(self) -> Mapping[str, Any]:
+        """The properties by their keys in plain form (`kit.paths.plain_keys`), without nulls.
+
+        For who asks for many: each key is made plain once an event.
+        """
+        found = self._plain_properties
+        if found is None:
+            found = self._plain_properties = plain_keys(self.properties)
         return found
 
     @property

@@ -207,9 +207,13 @@ def currency_code(value: object) -> str | None:
     return text.upper() if _CURRENCY.fullmatch(text) else None
 
 
-def line_items(properties: Mapping[str, Any], event: str | None) -> list[LineItem]:
-    """The products of an event of this name, wherever they stand; Any: decoded JSON."""
-    plain = plain_keys(properties)
+def line_items(
+    properties: Mapping[str, Any], event: str | None, plain: Mapping[str, Any]
+) -> list[LineItem]:  # Any: decoded JSON
+    """The products of an event of this name, wherever they stand.
+
+    `plain` are the properties by their plain keys.
+    """
     for name in ("products", "items"):
         several = objects(plain.get(name))
         if several:

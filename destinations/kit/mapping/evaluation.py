@@ -41,7 +41,7 @@ class Scope:
     def __init__(self, event: Event) -> None:
         self.event = event
         # By identity: the event keeps its objects alive, and nothing changes them meanwhile.
-        self._plain: dict[int, tuple[dict[str, Any], bool]] = {}
+        self._plain: dict[int, tuple[Mapping[str, Any], bool]] = {}
         self._answers: dict[Callable[[Event], Value], Value] = {}
 
     def answer(self, accessor: Callable[[Event], Value]) -> Value:
@@ -52,11 +52,12 @@ class Scope:
         return answer
 
     # Any: decoded JSON
-    def plain(self, value: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    def plain(self, value: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
         """An object of the event by its plain keys, and whether some of them hold a dot."""
         found = self._plain.get(id(value))
         if found is None:
-            plain = plain_keys(value)
+            is_properties = value is self.event.properties
+            plain = self.event.plain_properties if is_properties else plain_keys(value)
             found = self._plain[id(value)] = plain, any("." in key for key in plain)
         return found
 

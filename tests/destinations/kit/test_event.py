@@ -358,3 +358,12 @@ def test_renamed() -> None:
     )
     assert event.event == "Own"
     assert renamed.raw == event.raw
+
+
+def test_plain_properties() -> None:
+    """Properties by their plain keys, without nulls; made once."""
+    properties = {"Order ID": 1, "order_id": 2, "x": None}
+    event = event_of(type="page", name="Home", properties=properties)
+    assert event.plain_properties == {"orderid": 1, "name": "Home"}
+    assert event.plain_properties is event.plain_properties
+    assert event_of(type="track", properties=5).plain_properties == {}
