@@ -33,6 +33,7 @@ _REQUEST: Mapping[str, str] = {
     "user_id": "@user_id",
     "ip_override": "@ip",
     "user_agent": "@user_agent",
+    "session_id": "context.session_id",
 }
 #: https://support.google.com/analytics/answer/11242870 - manual tagging, as parameters of an event
 _CAMPAIGN: Mapping[str, str] = {
@@ -71,7 +72,7 @@ _TRACK: Mapping[str, str] = {
     "transaction_id": f"if {_ORDERS} then @order_id",
     "value": "number(properties.value) ?? properties.value",
     "currency": "@currency ?? properties.currency",
-    "items": "@products",
+    "items": "properties.products",
     "tax": f"if {_ORDERS} then properties.tax",
     "shipping": f"if {_ORDERS} then properties.shipping",
     "affiliation": f"if {_ORDERS} then properties.affiliation",
@@ -113,7 +114,6 @@ READ: Mapping[str, frozenset[str]] = {
     "order_id": frozenset({"orderid", "transactionid", "id"}),
     "worth": frozenset({"revenue", "value", "total"}),
     "currency": frozenset({"currency", "currencycode"}),
-    "products": frozenset({"products"}),
 }
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from destinations.kit import amount
 from destinations.kit.paths import normal
+from destinations.kit.products import currency_code
 
 #: Events in one request, and bytes of its body: "must be smaller than 130kB".
 EVENTS = 25
@@ -164,11 +165,14 @@ def key(text: str) -> Key:
 def value(parameter: str, given: Any) -> Value | None:  # Any: JSON
     """A value as a parameter's, cut to what it may hold; None for what is none, nested or null.
 
-    A text that is an amount's is the number that it means, where it means one.
+    A text that is an amount's is the number that it means, where it means one, and a currency's
+    code is in capitals.
     """
     if isinstance(given, str):
         if parameter in _AMOUNTS and (number := amount(given)) is not None:
             return number
+        if parameter == "currency" and (code := currency_code(given)) is not None:
+            return code
         return given[: _LONGER_CHARS.get(parameter, _VALUE_CHARS)] or None
     return _number(given)
 
@@ -186,15 +190,21 @@ def text(parameter: str, given: Any) -> str | None:  # Any: JSON
 
 
 def parameters(
-    given: Mapping[str, Any], room: int, without: Container[str] = ()
+    given: Mapping[str, Any],
+    room: int,
+    without: Container[str] = (),
+    taken: Container[str] = (),
 ) -> dict[str, Value]:  # Any: JSON
-    """A sender's fields as parameters, but for those `without`; as many as there is room for."""
-    return _collected(
-        given,
-        lambda name: None if (found := key(name).parameter) in without else found,
-        value,
-        room,
-    )
+    """A sender's fields as parameters, as many as there is room for.
+
+    But for parameters `without`, and fields that are `taken` in plain form.
+    """
+
+    def name_of(text: str) -> str | None:
+        plain, parameter = _key(text[:KEY_CHARS])
+        return None if plain in taken or parameter in without else parameter
+
+    return _collected(given, name_of, value, room)
 
 
 def user_property(text: str) -> str | None:

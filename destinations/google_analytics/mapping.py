@@ -45,9 +45,10 @@ from destinations.kit import (
     Unsupported,
     amount,
 )
+from destinations.kit.commerce import shared_currency
 from destinations.kit.contract import EVENT_TYPES
 from destinations.kit.mapping import Rows
-from destinations.kit.paths import normal, plain_keys
+from destinations.kit.paths import normal
 from destinations.kit.products import currency_code
 
 _OLDEST = timedelta(hours=limits.AGE_H)
@@ -78,6 +79,10 @@ _PAGE_VIEW = commerce.Recommended("page_view")
 _SCREEN_VIEW = commerce.Recommended("screen_view")
 _JOIN_GROUP = commerce.Recommended("join_group")
 _IDENTIFY = commerce.Recommended("identify")
+#: Parameters of an event; two are kept for the session's.
+_ROOM = limits.PARAMETERS - 2
+#: What stays, should there be too many.
+_FIRST = frozenset({"items", "value", "currency", "transaction_id"})
 #: Most digits of a session's id: one of its seconds since 1970 has ten.
 _SESSION_CHARS = 18
 
@@ -129,11 +134,12 @@ class Mapper:
         own = mapping or {}
         self._fields = DEFAULTS.mapper(of_app(own) if stream.is_app else own, kept)
         of_types = {kind: of_settings(own, kind) for kind in EVENT_TYPES}
+        #: By event type: fields that are the settings' own, and those that they remove.
+        self._own = {kind: sets for kind, (sets, _) in of_types.items()}
         self._off = {kind: off for kind, (_, off) in of_types.items()}
-        #: Fields of tracks that are the settings' own, and no default of the table.
-        self._own = of_types["track"][0]
+        self._of_sender = {kind: CAMPAIGN - sets for kind, sets in self._own.items()}
         # What the rows of each name read, worked out once.
-        self._taken: dict[Rows, frozenset[str]] = {}
+        self._taken: dict[tuple[Rows, commerce.Kind], frozenset[str]] = {}
         # Events share a request where all that is said of the request is equal. The kit looks at
         # an endpoint's identity, so equal openings have to be one endpoint.
         self._endpoint = lru_cache(1024)(partial(_endpoint, stream.url))
@@ -165,12 +171,32 @@ class Mapper:
         body: dict[str, Any] = {"name": name.name}
         if at is not None and at <= now:  # only the past may be given; else the time of receipt
             body["timestamp_micros"] = (at - _EPOCH) // _MICROSECOND
-        # Each key is made plain once: a search by `find` for each would do it again and again.
-        plain = plain_keys(event.properties)
-        session = _session(event, options, plain, found)
+        plain = event.plain_properties
+        session = self._session(event, options, found)
         params = self._params(event, name, rows, plain, found, off)
         body["params"] = {**params, **session}
         return Item(self._endpoint(_encode(head)), _encode(body))
+
+    def _session(self, event: Event, options: Options, found: Params) -> Params:
+        """The session and the engagement, without which reports show no activity.
+
+        https://developers.google.com/analytics/devguides/collection/protocol/ga4/reference#common_event_parameters
+        """
+        plain = event.plain_properties
+        mapped = found.pop("session_id", None)
+        places: tuple[object, ...] = (option(options, "sessionId"), plain.get("sessionid"))
+        is_own = "session_id" in self._own.get(event.type or "", _NONE)
+        params: Params = {}
+        for given in (mapped, *places) if is_own else (*places, mapped):
+            session = _positive(given)
+            if session is not None:
+                params["session_id"] = session
+                break
+        engagement = amount(found.pop("engagement_time_msec", None))
+        if engagement is None:
+            engagement = amount(plain.get("engagementtimemsec"))
+        params["engagement_time_msec"] = _LEAST_ENGAGEMENT_MS if engagement is None else engagement
+        return params
 
     def _name(self, event: Event) -> commerce.Recommended | Outcome:
         """The event that it becomes."""
@@ -221,14 +247,17 @@ class Mapper:
             cleaned = clean(parameter, value)
             if cleaned is not None:
                 params[parameter] = cleaned
-        taken = self._read(event, rows)
-        if name.kind is not None:
-            taken |= commerce.taken(name.kind)
-        if event.type == "track":
-            taken |= self._goods(event, name, rows, plain, given, params)
-        if not passes:
+        taken = self._read(event, name.kind, rows)
+        if event.type == "track" and (
+            goods := self._goods(event, name, rows, plain, given, params)
+        ):
+            taken |= goods
+        if passes:
+            params = _with_others(event, params, taken, off, self._of_sender[event.type or ""])
+        if len(params) <= _ROOM:
             return params
-        return _with_others(event, params, taken, off)
+        most = sorted(params, key=lambda parameter: parameter not in _FIRST)[:_ROOM]
+        return {parameter: params[parameter] for parameter in most}
 
     def _goods(
         self,
@@ -240,19 +269,21 @@ class Mapper:
         params: Params,
     ) -> frozenset[str]:
         """Adds items, value and currency; the properties that went into items."""
-
+        own = self._own["track"]
         goods = _NO_GOODS
         if name.kind is not None:
             goods = commerce.goods(event, name.kind, given, plain)
-        elif "items" in self._own:
-            goods = commerce.goods(event, "cart", given, plain) if given is not None else goods
-        if name.has_worth and "value" in rows.targets and "value" not in self._own:
+        elif given is not None and "items" in own:
+            goods = commerce.goods(event, "cart", given, plain)
+        if name.has_worth and "value" in rows.targets and "value" not in own:
             params.pop("value", None)
             worth = commerce.worth(name.kind, plain, goods.lines)
             if worth is not None:
                 params["value"] = worth
         has_items = bool(goods.items) and "items" in rows.targets
         if "currency" in rows.targets:
+            if "items" in own and "currency" not in params:
+                params["currency"] = shared_currency(goods.lines)
             self._with_currency(name, plain, params, has_items=has_items)
         if has_items:
             params["items"] = goods.items
@@ -267,24 +298,28 @@ class Mapper:
         code = currency_code(said)
         if code is not None:
             params["currency"] = code
-        elif name.kind is not None:
+        elif said is None or name.kind is not None:
             params.pop("currency", None)
             if said is None:
                 said = plain.get("currency")
+            if name.kind is None:
+                return
             if said is not None and not (isinstance(said, str) and not said.strip()):
                 # In points, or in miles: it would be counted as something else.
                 params.pop("value", None)
             elif self._currency is not None and ("value" in params or has_items):
                 params["currency"] = self._currency
 
-    def _read(self, event: Event, rows: Rows) -> frozenset[str]:
-        """Properties (of a group traits), in plain form, that an event's rows are made of."""
-        found = self._taken.get(rows)
+    def _read(self, event: Event, kind: commerce.Kind, rows: Rows) -> frozenset[str]:
+        """Properties (of a group traits), in plain form, that an event's fields are made of."""
+        found = self._taken.get((rows, kind))
         if found is None:
-            found = rows.reads("traits" if event.type == "group" else "properties") | _SESSION
+            is_group = event.type == "group"
+            found = rows.reads("traits" if is_group else "properties") | _SESSION
+            found |= {"groupid"} if is_group else commerce.taken(kind)
             for accessor in rows.asks():
                 found |= READ.get(accessor, _NONE)
-            self._taken[rows] = found
+            self._taken[rows, kind] = found
         return found
 
 
@@ -298,45 +333,31 @@ def _endpoint(url: str, head: bytes) -> Endpoint:
 
 
 def _with_others(
-    event: Event, params: Params, taken: frozenset[str], off: frozenset[str]
+    event: Event,
+    params: Params,
+    taken: frozenset[str],
+    off: frozenset[str],
+    of_sender: frozenset[str],
 ) -> Params:
-    """Parameters, and the properties that are not among them, as far as there is room."""
-    is_group = event.type == "group"
-    given = event.traits if is_group else event.properties if event.type != "identify" else {}
-    if is_group:
-        taken |= {"groupid"}
-    # Two are kept for the session's.
-    room = limits.PARAMETERS - 2
-    for parameter in CAMPAIGN & given.keys() & params.keys():
-        own = limits.text(parameter, given[parameter])
-        if own is not None and limits.key(parameter).normal not in taken:
-            params[parameter] = own
-    others = {key: value for key, value in given.items() if limits.key(key).normal not in taken}
-    without = params.keys() | off if off else params
-    return {**params, **limits.parameters(others, max(room - len(params), 0), without)}
+    """Parameters, and the properties that are not among them, as far as there is room.
 
-
-def _session(event: Event, options: Options, plain: Plain, found: Params) -> Params:
-    """The session and the engagement, without which reports show no activity.
-
-    https://developers.google.com/analytics/devguides/collection/protocol/ga4/reference#common_event_parameters
+    A property of a name in `of_sender` counts more than the parameter.
     """
-    params: Params = {}
-    for given in (
-        found.pop("session_id", None),
-        option(options, "sessionId"),
-        plain.get("sessionid"),
-        event.context.get("sessionId"),
-    ):
-        session = _positive(given)
-        if session is not None:
-            params["session_id"] = session
-            break
-    engagement = amount(found.pop("engagement_time_msec", None))
-    if engagement is None:
-        engagement = amount(plain.get("engagementtimemsec"))
-    params["engagement_time_msec"] = _LEAST_ENGAGEMENT_MS if engagement is None else engagement
-    return params
+    match event.type:
+        case "group":
+            given = event.traits
+        case "identify":
+            return params  # its traits are user properties
+        case _:
+            given = event.properties
+    if not of_sender.isdisjoint(given):
+        for parameter in of_sender & given.keys() & params.keys():
+            own = limits.text(parameter, given[parameter])
+            if own is not None and limits.key(parameter).normal not in taken:
+                params[parameter] = own
+    without = params.keys() | off if off else params
+    room = max(_ROOM - len(params), 0)
+    return {**params, **limits.parameters(given, room, without, taken)}
 
 
 def _positive(given: Any) -> int | float | None:  # Any: JSON

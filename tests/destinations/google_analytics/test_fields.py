@@ -86,7 +86,7 @@ def test_campaign_and_own_properties() -> None:
         said = params(context={"campaign": CAMPAIGN}, **fields)
         assert (said["source"], said["content"], said["medium"]) == ("app", "5", "email")
     said = params({"source": "'fixed'"}, properties={"source": "app"})
-    assert said["source"] == "app"
+    assert said["source"] == "fixed"
 
 
 def test_mapping() -> None:
@@ -122,6 +122,9 @@ def test_mapping_of_worth_and_items() -> None:
     said = params(mapping, event="Order Completed", properties=basket)
     assert said == {"value": 6, "items": items}
     assert params(mapping, properties=basket) == {"items": items}
+    lines = [{**basket["basket"]["lines"][0], "currency": "eur"}]
+    said = params(mapping, event="Cart Viewed", properties={"basket": {"lines": lines}})
+    assert said == {"value": 6, "currency": "EUR", "items": [{**items[0], "currency": "EUR"}]}
     mapping = {"value": "properties.margin", "currency": "'EUR'"}
     properties = {"revenue": 9, "margin": "4", "products": basket["basket"]["lines"]}
     said = params(mapping, event="Order Completed", properties=properties)
@@ -141,6 +144,25 @@ def test_removed_fields() -> None:
     assert said["user_properties"] == {"age": {"value": 7}}
     again = {"plan": "", "track": {"plan": "'team'"}}
     assert params(again, properties=properties) == {"plan": "team", "value": 3, "x": 1}
+
+
+def test_too_many_fields() -> None:
+    """Of more fields than parameters those of money and goods stay, and the first of the table."""
+    mapping = {f"p{n:02}": str(n) for n in range(40)}
+    properties = {"order_id": "o", "revenue": 9, "currency": "EUR", "products": [{"sku": "s"}]}
+    said = params(mapping, event="Order Completed", properties=properties)
+    assert len(said) == 23
+    assert said.keys() >= {"transaction_id", "value", "currency", "items"}
+    assert len(params(mapping, WEB, "none")) == 23
+
+
+@pytest.mark.parametrize("event_type", ["page", "track", "group"])
+def test_currencies_and_amounts(event_type: str) -> None:
+    """Codes of currencies are in capitals and amounts numbers, in events of every type."""
+    given = {"currency": "usd", "value": "$3"}
+    fields = {"type": event_type, "groupId": "g", "traits": given, "properties": given}
+    said = params(**fields)
+    assert (said["currency"], said["value"]) == ("USD", 3)
 
 
 def test_mapping_of_the_request() -> None:
