@@ -35,7 +35,7 @@ _REQUEST: Mapping[str, str] = {
     "user_agent": "@user_agent",
     "session_id": "context.session_id",
 }
-#: https://support.google.com/analytics/answer/11242870 - manual tagging, as parameters of an event
+#: https://firebase.google.com/docs/reference/android/com/google/firebase/analytics/FirebaseAnalytics.Param
 _CAMPAIGN: Mapping[str, str] = {
     "source": "@campaign.source",
     "medium": "@campaign.medium",

@@ -310,6 +310,7 @@ def test_promotion_of_one_product() -> None:
         {"products": [{"product_id": "p1", "price": 4, "quantity": 2}]},
         {"items": [None, {"item_id": "p1", "price": "4", "quantity": "2"}]},
         {"product": {"productId": "p1", "Price": 4, "quantity": 2}},
+        {"products": {"id": "p1", "price": 4, "quantity": 2}},
         {"product_id": "p1", "price": "4.00", "Quantity": "2"},
         {"itemId": "p1", "unit_price": 4, "qty": 2},
     ],
