@@ -9,11 +9,24 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from destinations.google_analytics import mapping, outcomes
-from destinations.google_analytics.mapping import Consent, Mapper, Stream
-from destinations.kit import Batched, Endpoint, Event, Item, Outcome, Response, Split
+from destinations.google_analytics import fields, limits, outcomes, people
+from destinations.google_analytics.mapping import Mapper, Stream
+from destinations.google_analytics.people import Consent
+from destinations.kit import (
+    Batched,
+    Endpoint,
+    Event,
+    FieldMapping,
+    Item,
+    MappedSettings,
+    Outcome,
+    Response,
+    Split,
+)
+from destinations.kit.contract import EVENT_TYPES
 
 _MEASUREMENT_ID = re.compile(r"G-[A-Z0-9]+")
+_CURRENCY = re.compile(r"[A-Z]{3}")
 
 
 class GoogleAnalytics(Batched):
@@ -24,7 +37,8 @@ class GoogleAnalytics(Batched):
     """
 
     name = "google-analytics"
-    aliases = mapping.NAMES
+    aliases = people.NAMES
+    defaults = fields.DEFAULTS
     types = frozenset({"identify", "track", "page", "screen", "group"})
     hosts = ("www.google-analytics.com", "region1.google-analytics.com")
     # Most requests carry one user's event or two.
@@ -37,12 +51,22 @@ class GoogleAnalytics(Batched):
         "eu": "https://region1.google-analytics.com",
     }
 
-    class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    class Settings(MappedSettings, frozen=True, forbid_unknown_fields=True):
         """`measurement_id` is a web stream's, or `firebase_app_id` an app's; one of them.
 
         `api_secret` is made at Admin > Data streams > Measurement Protocol API
         secrets. With `region` "eu" the data is collected in the EU. The two
         `ad_` settings are the consent of events that say nothing of it.
+
+        `default_currency` is that of events which are worth something and name no
+        currency, nor do their products; without it such a value goes alone.
+        `events` says which event of Segment's or Google's a track of an own name
+        is (`"Deal Won" = "Order Completed"`).
+
+        `mapping` has parameters by their names, and fields of the request: `client_id`,
+        `app_instance_id`, `user_id`, `ip_override`, `user_agent`, and
+        `user_properties.NAME`, `consent.NAME`, `user_location.NAME`, `device.NAME`,
+        `user_data.NAME`.
         """
 
         api_secret: str
@@ -51,6 +75,13 @@ class GoogleAnalytics(Batched):
         region: Literal["global", "eu"] = "global"
         ad_user_data: Consent | None = None
         ad_personalization: Consent | None = None
+        default_currency: str | None = None
+        events: dict[str, str] = msgspec.field(default_factory=dict)
+
+        @property
+        def is_app(self) -> bool:
+            """Whether events go to an app's stream."""
+            return self.firebase_app_id is not None
 
         def __post_init__(self) -> None:
             errors = []
@@ -67,6 +98,14 @@ class GoogleAnalytics(Batched):
                 errors.append('measurement_id: must be like "G-ABC123"; a stream ID is another')
             elif self.firebase_app_id is not None and not self.firebase_app_id.strip():
                 errors.append("firebase_app_id: is empty; it is in the Firebase console")
+            if self.default_currency is not None and not _CURRENCY.fullmatch(self.default_currency):
+                errors.append('default_currency: must be three capitals, as "EUR"')
+            for own, name in self.events.items():
+                if not own.strip():
+                    errors.append("events: the name of an event is empty")
+                elif not limits.name(name) or limits.reserved(name, is_app=self.is_app):
+                    errors.append(f"events.{own}: must be a name of Segment's or Google's")
+            errors += self.mapping_errors() or _target_errors(self.mapping)
             if errors:
                 raise ValueError("\n".join(errors))
 
@@ -82,9 +121,16 @@ class GoogleAnalytics(Batched):
             self.base_urls[settings.region],
             settings.measurement_id or settings.firebase_app_id,
             settings.api_secret,
-            is_app=settings.measurement_id is None,
+            is_app=settings.is_app,
         )
-        self._mapper = Mapper(stream, consent)
+        self._mapper = Mapper(
+            stream,
+            consent,
+            settings.mapping,
+            settings.custom_events,
+            settings.default_currency,
+            settings.events,
+        )
 
     def item(self, event: Event) -> Item | Outcome:
         return self._mapper.item(event, datetime.now(UTC))
@@ -93,6 +139,16 @@ class GoogleAnalytics(Batched):
         self, response: Response, endpoint: Endpoint, count: int
     ) -> Sequence[Outcome] | Outcome | Split:
         return outcomes.collected(response)
+
+
+def _target_errors(mapping: FieldMapping) -> list[str]:
+    """What is wrong with the names of fields, each opening with its key path."""
+    every = [key for key, below in mapping.items() if not isinstance(below, dict)]
+    found = [f"mapping.{error}" for error in fields.errors(every)]
+    for key, below in mapping.items():
+        if key in EVENT_TYPES and isinstance(below, dict):
+            found += [f"mapping.{key}.{error}" for error in fields.errors(below)]
+    return found
 
 
 DESTINATION = GoogleAnalytics

@@ -8,11 +8,13 @@ https://developers.google.com/analytics/devguides/collection/protocol/ga4/refere
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from destinations.kit import amount
 from destinations.kit.paths import normal
+from destinations.kit.products import currency_code
 
 #: Events in one request, and bytes of its body: "must be smaller than 130kB".
 EVENTS = 25
@@ -38,6 +40,14 @@ _LONGER_CHARS: Mapping[str, int] = {
     "page_referrer": 420,
     "page_title": 300,
 }
+
+#: Parameters that Google Analytics reads as numbers: a text would not be counted.
+_AMOUNTS = frozenset(
+    [
+        *("value", "revenue", "total", "subtotal", "tax", "shipping", "discount"),
+        *("price", "quantity", "engagement_time_msec"),
+    ]
+)
 
 _RESERVED_EVENTS = frozenset(
     [
@@ -117,7 +127,7 @@ _PERSONAL_TRAITS = _PERSONAL | {"name"}
 
 _NOT_A_NAME = re.compile(r"\W+")
 #: Characters of a sender's key that are looked at: what is remembered has to be bounded.
-_KEY_CHARS = 200
+KEY_CHARS = 200
 
 Value = str | int | float
 
@@ -135,7 +145,7 @@ def name(text: str) -> str | None:
     At most 40 characters. Letters of any language are kept:
     https://support.google.com/analytics/answer/13316687
     """
-    return _name(text[:_KEY_CHARS])
+    return _name(text[:KEY_CHARS])
 
 
 def reserved(event_name: str, *, is_app: bool) -> bool:
@@ -149,30 +159,97 @@ def reserved(event_name: str, *, is_app: bool) -> bool:
 
 def key(text: str) -> Key:
     """A key of properties; no parameter where it is reserved or tells who somebody is."""
-    return _key(text[:_KEY_CHARS])
+    return _key(text[:KEY_CHARS])
 
 
 def value(parameter: str, given: Any) -> Value | None:  # Any: JSON
-    """A value as a parameter's, cut to what it may hold; None for what is none, nested or null."""
+    """A value as a parameter's, cut to what it may hold; None for what is none, nested or null.
+
+    A text that is an amount's is the number that it means, where it means one, and a currency's
+    code is in capitals.
+    """
     if isinstance(given, str):
+        if parameter in _AMOUNTS and (number := amount(given)) is not None:
+            return number
+        if parameter == "currency" and (code := currency_code(given)) is not None:
+            return code
         return given[: _LONGER_CHARS.get(parameter, _VALUE_CHARS)] or None
     return _number(given)
 
 
-def user_properties(traits: Mapping[str, Any]) -> dict[str, dict[str, Value]]:  # Any: JSON
-    """Traits as user properties: the first 25 that can be and may be; nested ones are left out."""
-    found: dict[str, dict[str, Value]] = {}
-    for text, given in traits.items():
-        as_value = given[:_USER_VALUE_CHARS] if isinstance(given, str) else _number(given)
-        if as_value is None or as_value == "":
+def text(parameter: str, given: Any) -> str | None:  # Any: JSON
+    """The same as a text: of ids and names, which senders' databases may have made numbers of."""
+    if isinstance(given, float) and given.is_integer() and abs(given) < 2**53:
+        given = int(given)
+    if isinstance(given, str):
+        given = given.strip()
+    elif isinstance(given, int) and abs(given) >= 2**64:
+        return None  # no id, and beyond the digits that CPython converts
+    found = value(parameter, given)
+    return None if found is None else str(found)
+
+
+def parameters(
+    given: Mapping[str, Any],
+    room: int,
+    without: Container[str] = (),
+    taken: Container[str] = (),
+) -> dict[str, Value]:  # Any: JSON
+    """A sender's fields as parameters, as many as there is room for.
+
+    But for parameters `without`, and fields that are `taken` in plain form.
+    """
+
+    def name_of(text: str) -> str | None:
+        plain, parameter = _key(text[:KEY_CHARS])
+        return None if plain in taken or parameter in without else parameter
+
+    return _collected(given, name_of, value, room)
+
+
+def user_property(text: str) -> str | None:
+    """A trait's key as a user property's name; None where it is reserved or tells who it is."""
+    return _user_property(text[:KEY_CHARS])
+
+
+def user_value(given: Any) -> Value | None:  # Any: JSON
+    """A value as a user property's; None for what is none, nested or null."""
+    return (given[:_USER_VALUE_CHARS] or None) if isinstance(given, str) else _number(given)
+
+
+def user_properties(traits: Mapping[str, Any]) -> dict[str, Value]:  # Any: JSON
+    """Traits as user properties: up to 25 that can be and may be; nested ones are left out."""
+    return _collected(traits, user_property, lambda _, given: user_value(given), USER_PROPERTIES)
+
+
+def _collected(
+    given: Mapping[str, Any],
+    name_of: Callable[[str], str | None],
+    value_of: Callable[[str, Any], Value | None],
+    room: int,
+) -> dict[str, Value]:  # Any: JSON
+    """Fields under names that may be had.
+
+    Of two keys that become one name, the name itself counts, else the first by its characters; of
+    too many names, the first. The order in which a sender's library writes keys decides nothing.
+    """
+    found: dict[str, Value] = {}
+    keys: dict[str, str] = {}
+    for own_key, own_value in given.items():
+        own_name = name_of(own_key)
+        if own_name is None:
             continue
-        property_name = _user_property(text[:_KEY_CHARS])
-        if property_name is None:
+        as_value = value_of(own_name, own_value)
+        if as_value is None:
             continue
-        found.setdefault(property_name, {"value": as_value})
-        if len(found) == USER_PROPERTIES:
-            break
-    return found
+        other = keys.get(own_name)
+        if other is not None and (other == own_name or (own_key != own_name and other < own_key)):
+            continue
+        keys[own_name] = own_key
+        found[own_name] = as_value
+    if len(found) <= room:
+        return found
+    return {own_name: found[own_name] for own_name in sorted(found)[:room]}
 
 
 def _number(given: Any) -> Value | None:  # Any: JSON

@@ -64,12 +64,17 @@ def worth(properties: Mapping[str, Any], event: object) -> float | None:  # Any:
     return found
 
 
-def currency(properties: Mapping[str, Any], products: Iterable[LineItem]) -> str | None:
-    """The currency's code in capitals: the event's, else the one that its products share."""
+def own_currency(properties: Mapping[str, Any]) -> str | None:  # Any: JSON
+    """The currency's code in capitals, as the event names it."""
     for key in ("currency", "currencycode"):
         code = currency_code(find(properties, key))
         if code is not None:
             return code
+    return None
+
+
+def shared_currency(products: Iterable[LineItem]) -> str | None:
+    """The code of the currency that all products which name one share."""
     codes = {code for product in products if (code := product.currency) is not None}
     return codes.pop() if len(codes) == 1 else None
 

@@ -10,7 +10,7 @@ mapping or list.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from destinations.kit.circumstances import Circumstances
 from destinations.kit.lookup import plain_text
@@ -45,6 +45,15 @@ class Event(Person, Order, Circumstances):
             return None
         name, category = self.name, self.category
         return f"{category} {name}" if name and category else name
+
+    def renamed(self, name: str) -> Self:
+        """The same event under another name, where settings say what events of own names mean.
+
+        `raw` stays what was stored.
+        """
+        other = type(self)(self.raw)
+        other._fields = {**self._decoded(), "event": name}
+        return other
 
     # https://segment.com/docs/connections/spec/common/#integrations
 

@@ -23,7 +23,7 @@ _decode = msgspec.json.Decoder().decode
 class Lookup(Mapping[str, Any]):  # Any: decoded JSON
     """An event's JSON as a read-only mapping. `raw` is the JSON as it was stored."""
 
-    __slots__ = ("_fields", "_places", "_properties", "_traits", "raw")
+    __slots__ = ("_fields", "_places", "_plain_properties", "_properties", "_traits", "raw")
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
@@ -33,6 +33,7 @@ class Lookup(Mapping[str, Any]):  # Any: decoded JSON
         self._traits: list[tuple[Mapping[str, Any], dict[str, Any]]] | None = None
         #: Where parts of an address are looked for: traits, and properties. `person.py` fills it.
         self._places: tuple[list[dict[str, Any]], list[dict[str, Any]]] | None = None
+        self._plain_properties: dict[str, Any] | None = None
 
     # --- mapping ---
 
@@ -110,6 +111,17 @@ class Lookup(Mapping[str, Any]):  # Any: decoded JSON
                 }
                 found = {**found, **beside}
             self._properties = found
+        return found
+
+    @property
+    def plain_properties(self) -> Mapping[str, Any]:
+        """The properties by their keys in plain form (`kit.paths.plain_keys`), without nulls.
+
+        For who asks for many: each key is made plain once an event.
+        """
+        found = self._plain_properties
+        if found is None:
+            found = self._plain_properties = plain_keys(self.properties)
         return found
 
     @property

@@ -28,7 +28,7 @@ class Order(Lookup):
     @property
     def line_items(self) -> list[LineItem]:
         """The products of the event, wherever they stand: in a list, or in its properties."""
-        return line_items(self.properties, self._event_name())
+        return line_items(self.properties, self._event_name(), self.plain_properties)
 
     @property
     def order_id(self) -> str | None:
@@ -58,7 +58,8 @@ class Order(Lookup):
     @property
     def currency(self) -> str | None:
         """The currency's code in capitals: the event's, else the one that its products share."""
-        return commerce.currency(self.properties, map(LineItem, self.products))
+        own = commerce.own_currency(self.properties)
+        return commerce.shared_currency(self.line_items) if own is None else own
 
     @property
     def revenue(self) -> float | None:

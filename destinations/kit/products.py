@@ -20,8 +20,7 @@ and from shops; in any case style:
 
 | products stand in | when |
 | --- | --- |
-| `products`, else `items` | it is a list with an object in it, whatever the event is: nulls and what is no object is passed over |
-| `product` | it is an object |
+| `products`, else `items`, else `product` | it is a list with an object in it, whatever the event is: nulls and what is no object is passed over; an object alone is one product |
 | the properties themselves | they have a product's id or SKU; with `id` or a name only where the event's name begins with "Product" |
 
 https://segment.com/docs/connections/spec/ecommerce/v2/
@@ -207,16 +206,19 @@ def currency_code(value: object) -> str | None:
     return text.upper() if _CURRENCY.fullmatch(text) else None
 
 
-def line_items(properties: Mapping[str, Any], event: str | None) -> list[LineItem]:
-    """The products of an event of this name, wherever they stand; Any: decoded JSON."""
-    plain = plain_keys(properties)
-    for name in ("products", "items"):
-        several = objects(plain.get(name))
+def line_items(
+    properties: Mapping[str, Any], event: str | None, plain: Mapping[str, Any]
+) -> list[LineItem]:  # Any: decoded JSON
+    """The products of an event of this name, wherever they stand.
+
+    `plain` are the properties by their plain keys.
+    """
+    for name in ("products", "items", "product"):
+        value = plain.get(name)
+        # One product where a list is expected is a list of one.
+        several = [value] if isinstance(value, dict) and value else objects(value)
         if several:
             return [LineItem(fields) for fields in several]
-    one = plain.get("product")
-    if isinstance(one, dict) and one:
-        return [LineItem(one)]
     itself = LineItem(properties, plain)
     names: tuple[str, ...] = ("productid", "itemid", "sku")
     if event is not None and normal(event[:64]).startswith("product"):

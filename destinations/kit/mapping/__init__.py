@@ -6,6 +6,7 @@ Must not know a destination, and never raises for an event.
 """
 
 from destinations.kit.mapping.functions import text_of
+from destinations.kit.mapping.rows import Rows
 from destinations.kit.mapping.settings import CustomEvents, MappedSettings
 from destinations.kit.mapping.table import (
     Expression,
@@ -22,6 +23,7 @@ __all__ = [
     "FieldMapping",
     "MappedSettings",
     "MappingTable",
+    "Rows",
     "mapping_errors",
     "text_of",
 ]

@@ -43,14 +43,22 @@ class Scope:
         self._parents: dict[str, tuple[dict[str, Any], ...] | None] = {}
         self._answers: dict[Callable[[Event], Value], Value] = {}
         # By identity: the event keeps its objects alive, and nothing changes them meanwhile.
-        self._plain: dict[int, tuple[dict[str, Any], bool]] = {}
+        self._plain: dict[int, tuple[Mapping[str, Any], bool]] = {}
+
+    def answer(self, accessor: Callable[[Event], Value]) -> Value:
+        """What an accessor of the event gives; it is asked once, however many fields need it."""
+        answer = self._answers.get(accessor, self)
+        if answer is self:  # which no answer is: None is one
+            answer = self._answers[accessor] = accessor(self.event)
+        return answer
 
     # Any: decoded JSON
-    def plain(self, value: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    def plain(self, value: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
         """An object of the event by its plain keys, and whether some of them hold a dot."""
         found = self._plain.get(id(value))
         if found is None:
-            plain = plain_keys(value)
+            is_properties = value is self.event.properties
+            plain = self.event.plain_properties if is_properties else plain_keys(value)
             found = self._plain[id(value)] = plain, any("." in key for key in plain)
         return found
 
@@ -83,12 +91,6 @@ class Scope:
                 is_plain = False
         self._parents[name] = tuple(found) if is_plain else None
         return self._parents[name]
-
-    def answer(self, accessor: Callable[[Event], Value]) -> Value:
-        """What an accessor says of the event, asked once: fields take several parts of it."""
-        if accessor not in self._answers:
-            self._answers[accessor] = accessor(self.event)
-        return self._answers[accessor]
 
 
 Evaluate = Callable[[Scope], Value]
@@ -184,8 +186,8 @@ def _whole_event(event: Event) -> tuple[Mapping[str, Any], ...]:
 
 def _accessor(accessor: Callable[[Event], Value], rest: str) -> Evaluate:
     if not rest:
-        return lambda scope: accessor(scope.event)
-    return lambda scope: find(scope.answer(accessor), rest)
+        return lambda scope: scope.answer(accessor)
+    return lambda scope: find(answer, rest) if (answer := scope.answer(accessor)) else None
 
 
 def _inside(root: str, places: _Places, segments: tuple[str, ...]) -> Evaluate:

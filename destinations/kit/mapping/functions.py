@@ -165,7 +165,7 @@ FUNCTIONS: Mapping[str, Function] = {
 }
 
 #: Accessors that are of no use in a mapping: no JSON, or all of the event.
-_NO_VALUES = frozenset({"line_items", "companies", "integrations", "fields"})
+_NO_VALUES = frozenset({"line_items", "companies", "integrations", "fields", "plain_properties"})
 
 
 def _accessors() -> Mapping[str, Callable[[Event], Value]]:

@@ -9,18 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from destinations.kit.event import Event
-from destinations.kit.mapping.evaluation import Evaluate, Scope, as_json, evaluator
-from destinations.kit.mapping.grammar import (
-    Choice,
-    FirstOf,
-    FunctionCall,
-    MappingError,
-    Node,
-    Path,
-    Template,
-    parse,
-)
-from destinations.kit.paths import normal
+from destinations.kit.mapping.grammar import MappingError, Node, parse
+from destinations.kit.mapping.rows import Rows, name_of, reads, rows_by_name
 from destinations.kit.spec import EVENT_TYPES, is_custom
 
 #: An expression; a number is a constant, "" or false removes a default.
@@ -30,6 +20,7 @@ FieldMapping = dict[str, Expression | dict[str, Expression]]
 
 #: Fields that a table may have, so that an event's output is bounded.
 MOST_FIELDS = 500
+_NO_ROWS = Rows({})
 
 
 class MappingTable:
@@ -56,7 +47,7 @@ class MappingTable:
     def markdown(self, *event_types: str) -> list[str]:
         """The table for a page, of these types or all: lines of Markdown.
 
-        A field that several types have from the same expression is one row.
+        What several types have alike is one line.
         """
         wanted = event_types or tuple(self._fields)
         types: dict[tuple[str, str], list[str]] = {}
@@ -100,7 +91,8 @@ class FieldMapper:
         every, of_type = _split(mapping)
         self._own: dict[str, frozenset[str]] = {}
         self._trees: dict[str, dict[str, Node]] = {}
-        self._rows: dict[str, tuple[tuple[str, Evaluate], ...]] = {}
+        self._rows: dict[str, dict[str, Rows]] = {}
+        self._is_all = custom_events == "all"
         for event_type in EVENT_TYPES:
             own = {**every, **of_type.get(event_type, {})}
             self._own[event_type] = frozenset(own)
@@ -111,35 +103,34 @@ class FieldMapper:
                 if not _removes(expression)
             }
             self._trees[event_type] = trees
-            self._rows[event_type] = tuple((key, evaluator(tree)) for key, tree in trees.items())
+            self._rows[event_type] = rows_by_name(trees, event_type)
             if event_type == "track":
                 kept = {
-                    target
-                    for target in trees
-                    if target in own or (custom_events != "none" and target in custom_events)
+                    target: tree
+                    for target, tree in trees.items()
+                    if self._is_all
+                    or target in own
+                    or (custom_events != "none" and target in custom_events)
                 }
-        self._is_all = custom_events == "all"
-        self._custom_rows = (
-            self._rows["track"]
-            if self._is_all
-            else tuple(row for row in self._rows["track"] if row[0] in kept)
-        )
+                self._custom_rows = (
+                    self._rows["track"] if self._is_all else rows_by_name(kept, "track")
+                )
+
+    def rows(self, event: Event) -> Rows:
+        """The fields that events of this type and name may get; none of no type of the spec."""
+        event_type = event.type
+        rows = self._rows.get(event_type) if event_type is not None else None
+        if rows is None:
+            return _NO_ROWS
+        if not self._is_all and event_type == "track" and self._is_custom(event):
+            rows = self._custom_rows
+        if len(rows) > 1 and (found := rows.get(name_of(event))) is not None:
+            return found
+        return rows[""]
 
     def fields(self, event: Event) -> dict[str, Any]:  # Any: JSON
         """The fields of an event that have a value, in the table's order."""
-        event_type = event.type
-        rows = self._rows.get(event_type) if event_type is not None else None
-        if not rows:
-            return {}
-        if not self._is_all and event_type == "track" and self._is_custom(event):
-            rows = self._custom_rows
-        scope = Scope(event)
-        found: dict[str, Any] = {}
-        for target, evaluate in rows:
-            value = evaluate(scope)
-            if value is not None and (value := as_json(value)) is not None:
-                found[target] = value
-        return found
+        return self.rows(event).fields(event)
 
     def nested(self, event: Event) -> dict[str, Any]:  # Any: JSON
         """The same with targets that hold dots as objects in objects: `user.email`."""
@@ -174,19 +165,7 @@ class FieldMapper:
         read is not among them, nor what is read in part only: a mapping of
         `traits.address.city` must not cost anybody the rest of the address.
         """
-        found: set[str] = set()
-        left = list(self._trees.get(event_type, {}).values())
-        while left:
-            match left.pop():
-                case Path(segments, None) if len(segments) == 2 and normal(segments[0]) == root:
-                    found.add(normal(segments[1]))
-                case Template(nodes) | FirstOf(nodes) | FunctionCall(_, nodes):
-                    left += nodes
-                case Choice(_, then, otherwise):
-                    left += [then] if otherwise is None else [then, otherwise]
-                case _:
-                    pass  # a constant, or a path elsewhere
-        return frozenset(found)
+        return reads(self._trees.get(event_type, {}).values(), root)
 
     def passes_others(self, event: Event) -> bool:
         """Whether properties that no field of the table takes may go along as well.

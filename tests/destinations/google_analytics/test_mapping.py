@@ -184,16 +184,29 @@ def test_identify() -> None:
 
 
 def test_too_many_user_properties() -> None:
-    """Of more than 25 traits the first 25 go along."""
-    said = body(mapped(type="identify", userId="u", traits={f"t{n}": n for n in range(40)}))
-    assert list(said["user_properties"]) == [f"t{n}" for n in range(25)]
+    """Of more than 25 traits the first 25 by their names go along, however they are ordered."""
+    for numbers in (range(40), range(39, -1, -1)):
+        said = body(mapped(type="identify", userId="u", traits={f"t{n:02}": n for n in numbers}))
+        assert list(said["user_properties"]) == [f"t{n:02}" for n in range(25)]
 
 
 def test_too_many_parameters() -> None:
-    """Of more properties than an event may have parameters, the first go along."""
-    said = params(mapped(type="track", event="Hit", properties={f"p{n}": n for n in range(40)}))
-    assert len(said) <= 25
-    assert list(said)[:23] == [f"p{n}" for n in range(23)]
+    """Of more properties than parameters, the first by their names go along, in any order."""
+    for numbers in (range(40), range(39, -1, -1)):
+        given = {f"p{n:02}": n for n in numbers}
+        said = params(mapped(type="track", event="Hit", properties=given))
+        assert len(said) <= 25
+        assert list(said)[:23] == [f"p{n:02}" for n in range(23)]
+
+
+def test_names_that_become_one() -> None:
+    """Of properties that become one parameter the one of that very name counts, in any order."""
+    given = {"plan name": 1, "plan_name": 2, "plan-name": 3, "x-y": 4, "x y": 5}
+    for properties in (given, dict(reversed(given.items()))):
+        said = params(mapped(type="track", event="Hit", properties=properties))
+        assert said == {"plan_name": 2, "x_y": 5, "engagement_time_msec": 1}
+        said = body(mapped(type="identify", traits=properties))["user_properties"]
+        assert said == {"plan_name": {"value": 2}, "x_y": {"value": 5}}
 
 
 def test_group() -> None:
@@ -357,7 +370,8 @@ def test_longer_parameters() -> None:
     ("session", "sent_as"),
     [
         (1767000000, 1767000000),
-        ("1767000000", "1767000000"),
+        ("1767000000", 1767000000),
+        ("9" * 5000, None),
         ("0", None),
         (-1, None),
         (True, None),

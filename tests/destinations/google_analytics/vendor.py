@@ -9,4 +9,8 @@ VENDOR = Vendor(
     answer=lambda request: answer(204),
     unused=frozenset({"screen"}),  # web streams take none
     any_but_html=frozenset({"identify", "track", "page", "group"}),
+    sources=(
+        "https://developers.google.com/analytics/devguides/collection/protocol/ga4/reference",
+        "https://developers.google.com/analytics/devguides/collection/protocol/ga4/reference/events",
+    ),
 )

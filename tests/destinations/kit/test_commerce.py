@@ -54,6 +54,8 @@ def test_worth(properties: dict[str, Any], expected: float | None) -> None:
         ({"currency": "euros", "products": [{"currency": "gbp"}]}, "GBP"),
         ({"products": [{"currency": "GBP"}, {"price": 1}, {"currencyCode": "gbp"}]}, "GBP"),
         ({"products": [{"currency": "GBP"}, {"currency": "EUR"}]}, None),
+        ({"items": [None, {"item_id": "a", "currency": "gbp"}]}, "GBP"),
+        ({"product": {"sku": "a", "currency_code": "GBP"}}, "GBP"),
         ({"currency": 3}, None),
         ({"value": 5}, None),
     ],

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from destinations.kit import Event
 from destinations.kit.times import to_datetime
+from tests.harness.vendors import event_of
 
 ACCESSORS = [
     name for name in dir(Event) if isinstance(getattr(Event, name), property) and name[0] != "_"
@@ -344,3 +345,25 @@ def test_deep_nesting_is_an_empty_event() -> None:
 def test_times(value: object, expected: datetime | None) -> None:
     """Times are ISO text, seconds or milliseconds; anything else is None."""
     assert to_datetime(value) == expected
+
+
+def test_renamed() -> None:
+    """An event under another name is the same in all else."""
+    event = event_of(type="track", event="Own", Event="other", userId="u", properties={"a": 1})
+    renamed = event.renamed("Order Completed")
+    assert (renamed.event, renamed.user_id, renamed.properties) == (
+        "Order Completed",
+        "u",
+        {"a": 1},
+    )
+    assert event.event == "Own"
+    assert renamed.raw == event.raw
+
+
+def test_plain_properties() -> None:
+    """Properties by their plain keys, without nulls; made once."""
+    properties = {"Order ID": 1, "order_id": 2, "x": None}
+    event = event_of(type="page", name="Home", properties=properties)
+    assert event.plain_properties == {"orderid": 1, "name": "Home"}
+    assert event.plain_properties is event.plain_properties
+    assert event_of(type="track", properties=5).plain_properties == {}

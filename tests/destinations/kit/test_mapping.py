@@ -262,6 +262,8 @@ def test_page() -> None:
         "| identify | `$name` | `@name` |",
         "| identify | `plan` | `traits.plan` |",
     ]
+    alike = MappingTable(page={"a": "userId"}, track={"a": "userId", "b": "@name"})
+    assert alike.markdown()[2:] == ["| page, track | `a` | `userId` |", "| track | `b` | `@name` |"]
 
 
 def test_functions_are_described() -> None:
