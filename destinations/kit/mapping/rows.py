@@ -97,7 +97,7 @@ def name_of(event: Event) -> str:
 def reads(trees: Iterable[Node], root: Literal["traits", "properties"]) -> frozenset[str]:
     """The traits or properties, in plain form, that expressions read by a path, and read whole.
 
-    A mapping of `traits.address.city` takes a part: it must not cost anybody the rest of the address.
+    A mapping of `traits.address.city` takes a part: the rest of the address is sent all the same.
     """
     return frozenset(
         normal(node.segments[1])
