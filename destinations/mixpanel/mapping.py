@@ -283,6 +283,8 @@ class Mapper:
             for key in ("order_id", "checkout_id")
             if (value := find(event.properties, key)) is not None
         }
+        if "order_id" not in order and event.order_id is not None:
+            order["order_id"] = event.order_id  # under another of its names
         # What settings add is of the order: its value on each product would be counted each time.
         added = self._others["track"].added
         common = {key: value for key, value in fields.items() if key not in added}
