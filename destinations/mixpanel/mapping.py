@@ -38,7 +38,6 @@ from destinations.kit import (
     FieldMapping,
     Item,
     LineItem,
-    MappingTable,
     Outcome,
     Unsupported,
 )
@@ -47,6 +46,7 @@ from destinations.kit.lookup import plain_text
 from destinations.kit.paths import find, normal
 from destinations.kit.products import KNOWN
 from destinations.mixpanel.fields import DEFAULTS
+from destinations.mixpanel.others import Others
 from destinations.mixpanel.profiles import Counters, Operations, Update, circumstances
 
 #: Limits of one `/import` request, the body uncompressed. The reference has said 2 MB and says
@@ -167,9 +167,9 @@ class Mapper:
         self._page_names = page_names
         self._fields = DEFAULTS.mapper(mapping or {}, custom_events)
         self._others = {
-            event_type: _Others(mapping or {}, event_type) for event_type in ("identify", "group")
+            event_type: Others(mapping or {}, event_type) for event_type in ("identify", "group")
         } | {
-            event_type: _Others(mapping or {}, event_type, is_event=True)
+            event_type: Others(mapping or {}, event_type, is_event=True)
             for event_type in ("track", "page", "screen")
         }
         self._merges_by_event = id_merge == "simplified"
@@ -283,6 +283,8 @@ class Mapper:
             for key in ("order_id", "checkout_id")
             if (value := find(event.properties, key)) is not None
         }
+        if "order_id" not in order and event.order_id is not None:
+            order["order_id"] = event.order_id  # under another of its names
         # What settings add is of the order: its value on each product would be counted each time.
         added = self._others["track"].added
         common = {key: value for key, value in fields.items() if key not in added}
@@ -432,35 +434,6 @@ class Mapper:
         }
         body = _encode({"event": "$create_alias", "properties": properties})
         return Item(self._endpoints.track, body)
-
-
-class _Others:
-    """What of the sender's properties or traits goes along under its own name.
-
-    All but what settings map under another name, and what they remove (`"ssn" = ""`); of traits
-    also what defaults take. Properties stay beside the default fields that are made of them.
-    """
-
-    def __init__(self, mapping: FieldMapping, event_type: str, *, is_event: bool = False) -> None:
-        table = MappingTable() if is_event else DEFAULTS
-        mapper = table.mapper(mapping)
-        self.own = mapper.own(event_type)
-        #: Of them, those that are no default's.
-        self.added = self.own - DEFAULTS.mapper().targets(event_type)
-        self._taken = mapper.reads(event_type, "properties" if is_event else "traits")
-        removed = self.own - mapper.targets(event_type)
-        self._removed = removed | {normal(name) for name in removed if not name.startswith("$")}
-
-    def passed(self, given: Mapping[str, Any]) -> dict[str, Any]:  # Any: JSON
-        """The values that go along."""
-        taken, removed = self._taken, self._removed
-        if not taken and not removed:
-            return dict(given)
-        return {
-            key: value
-            for key, value in given.items()
-            if (plain := normal(key)) not in taken and key not in removed and plain not in removed
-        }
 
 
 def insert_id(event: Event, part: str = "") -> str:

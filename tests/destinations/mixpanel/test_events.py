@@ -191,6 +191,14 @@ def test_where_products_stand() -> None:
         assert "total" not in bought["properties"]
 
 
+@pytest.mark.parametrize("key", ["order_id", "orderId", "transaction_id", "id"])
+def test_orders_of_products(key: str) -> None:
+    """A product says which order it was of, whatever the sender calls the order's id."""
+    given = {key: "o-1", "products": [{"sku": "s"}]}
+    _, bought = sent(type="track", event="Order Completed", properties=given)
+    assert bought["properties"]["order_id"] == "o-1"
+
+
 def test_many_products() -> None:
     """No order becomes more events than the longest list that Mixpanel takes."""
     order = {"products": [{"sku": str(n)} for n in range(1000)]}
