@@ -24,6 +24,8 @@ VENDOR = Vendor(
         "activities": {"Order Completed": {"type_id": 1, "attributes": {"total": "total"}}},
     },
     answer=_said,
+    # The value of an attribute that the settings name by its path.
+    as_sent=frozenset({"value"}),
     sources=(
         "https://experienceleague.adobe.com/en/docs/marketo-developer/marketo/rest/authentication",
         "https://experienceleague.adobe.com/en/docs/marketo-developer/marketo/rest/lead-database/leads",
