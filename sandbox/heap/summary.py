@@ -76,7 +76,7 @@ def _by_guppy(clock: Clock) -> Summary:
         by_referrers = _rows(heap.byrcs)
     except MemoryError:
         by_referrers = []
-        notes.append("there was no memory left to tell who refers to what")
+        notes.append("there was no memory left to tell what refers to what")
     clock.check()
     # Added up here: guppy's own work makes some of the objects larger meanwhile.
     return Summary(

@@ -2,7 +2,7 @@
 
 Owns the way from a request to a file that streams out with back-pressure: a
 slow client holds a piece of it in memory, never the whole, and one that goes
-away stops the work. Each pull is logged with who and what.
+away stops the work. Each pull is logged with its caller and what it took.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ async def delete(evidence: DiagnosticsSource, request: web.Request) -> web.Strea
 
 
 async def report(evidence: DiagnosticsSource, request: web.Request) -> web.StreamResponse:
-    """What fills a heap that was kept, and who holds it."""
+    """What fills a heap that was kept, and what holds it."""
     kept = _kept(evidence, request)
     _pulled(request, "report", kept.name)
     accepted = request.headers.get("Accept", "")

@@ -123,7 +123,7 @@ class Diagnostics:
         }
 
     async def report(self, snapshot: Snapshot, form: ReportFormat) -> bytes:
-        """What fills a heap that was kept, and who holds it. Raises Refused or EvidenceFailed."""
+        """What fills a heap that was kept, and what holds it. Raises Refused or EvidenceFailed."""
         if snapshot.kind == "hpy":
             raise Refused(f"{snapshot.name} is guppy's own file; a report is made of the others")
         try:

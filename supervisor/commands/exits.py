@@ -1,4 +1,4 @@
-"""`bulkhead status --exits`: how workers ended, and who is to blame, from `GET /debug/exits`."""
+"""`bulkhead status --exits`: how workers ended, and what is to blame, from `GET /debug/exits`."""
 
 from __future__ import annotations
 

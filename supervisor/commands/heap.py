@@ -49,7 +49,7 @@ class _Heap(click.Group):
 
 @click.group(cls=_Heap, subcommand_metavar="WORKER | report FILE | diff OLD NEW")
 def heap() -> None:
-    """What fills a worker's memory, and who holds it.
+    """What fills a worker's memory, and what holds it.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""From a leased delivery to its verdict: pools, batches, workers that serve, and who is to blame.
+"""From a leased delivery to its verdict: pools, batches, workers that serve, and blame.
 
 Owns what runs between the queue and the workers. Must not know HTTP, or how a worker is
 started.

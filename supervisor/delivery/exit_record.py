@@ -1,4 +1,4 @@
-"""From the end of a worker and the batches that it had to one record of who is to blame.
+"""From the end of a worker and the batches that it had to one record that names the one to blame.
 
 Pure but for reading the message ids out of the events. What the marker page
 says is a hint: it decides whose name is on the record, never alone what

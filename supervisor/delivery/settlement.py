@@ -122,7 +122,7 @@ class Settlement:
     def quarantined(
         self, batch: InflightBatch, index: int, reason: str, exit_id: str | None
     ) -> None:
-        """It kills whoever runs it; `exit_id` names the evidence."""
+        """It kills the worker that runs it; `exit_id` names the evidence."""
         self._pass(batch, [(index, DeadLettered(Outcome.QUARANTINED, reason, exit_id))])
 
     def unsent(self, lease: Lease) -> None:

@@ -94,7 +94,7 @@ async def _until_writable(sock: socket.socket) -> None:
     writable = loop.create_future()
 
     def tell() -> None:
-        if not writable.done():  # whoever waits may have been cancelled in this very turn
+        if not writable.done():  # the waiter may have been cancelled in this very turn
             writable.set_result(None)
 
     loop.add_writer(sock.fileno(), tell)

@@ -261,7 +261,7 @@ class TrackingApi:
             self._metrics.rejected(source, code, 1)
         return _refused(status, code, message)
 
-    # --- who sends -------------------------------------------------------------
+    # --- the sender ------------------------------------------------------------
 
     def _authorized(self, request: web.Request) -> str | None:
         """The source that the header names; None where the body has to.

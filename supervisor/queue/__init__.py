@@ -189,7 +189,7 @@ class DeliveryRecord(msgspec.Struct, frozen=True):
     ahead: int | None
     """Deliveries of the same connection before it, where that can be told cheaply."""
     user: bytes = b""
-    """Of whom it is, where that was looked up."""
+    """The user that it is of, where that was looked up."""
     held_since: float | None = None
     """Since when it waits behind another event of its user; None where it does not."""
 

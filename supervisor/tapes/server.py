@@ -5,7 +5,7 @@ first bytes without taking them. A TLS hello is answered with a certificate for
 the host that it names; `CONNECT` is granted for any host, and what comes through
 the tunnel is looked at again; everything else is HTTP. What a request is
 answered is the responder's business. For loopback and trusted networks: it
-asks nobody who they are.
+asks no client for credentials.
 """
 
 from __future__ import annotations

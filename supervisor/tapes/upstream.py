@@ -108,7 +108,7 @@ class Upstream:
     """Passes requests on. An async context manager; implements `Responder`.
 
     `hand` gives it connections; it makes none by itself, since what may be
-    reached is not for it to decide. `tls` says whom it trusts.
+    reached is not for it to decide. `tls` says which authorities it trusts.
     """
 
     def __init__(self, tls: ssl.SSLContext) -> None:

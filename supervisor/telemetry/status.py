@@ -113,8 +113,8 @@ class LeakingGroup(msgspec.Struct, frozen=True):
 class PoolStatus(msgspec.Struct, frozen=True):
     """One pool; `state_reason` is empty while it runs as the config asks.
 
-    `loosened` says what its workers may do beyond the strict profile; `leaks_together` who is
-    in question where somebody leaks, and nobody can be named yet.
+    `loosened` says what its workers may do beyond the strict profile; `leaks_together`
+    which connections are in question where one leaks, and none can be named yet.
     """
 
     name: str

@@ -84,7 +84,7 @@ class Channel:
             _close(descriptor)
         self._waiting.clear()
         self._socket.close()
-        # Those who made us are in these: a dead worker shall not wait for the cycle collector.
+        # The worker and its pool are in these: a dead one shall not wait for the cycle collector.
         self._heard = self._broken = _nobody
 
     def send(self, message: ToWorkerChannel, descriptor: Descriptor | None = None) -> None:

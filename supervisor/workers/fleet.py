@@ -40,7 +40,7 @@ class WorkerFleet:
         self.numbers = itertools.count(1)
         self.resources = resources
         self.can_hasten = can_hasten()
-        """Whether workers can give way while they start: only who may undo that does it."""
+        """Whether workers give way while they start: only a service that may undo that does it."""
         self.zygote = Zygote(self._answered)
         self.spared: set[int] = set()
         """Children of ours that are no workers and no strays either, by process id."""
@@ -117,7 +117,7 @@ class WorkerFleet:
     def _end_strays(self, rounds: int, then: Callable[[], None]) -> None:
         """End strays until there are none; between two rounds others have the event loop.
 
-        A process that forks without end is outrun: whoever is killed forks no more, and its
+        A process that forks without end is outrun: a process that is killed forks no more, and its
         children become ours at once, so that each round finds fewer of them.
         """
         if self._kill_strays() and rounds > 1:

@@ -3,7 +3,7 @@
 Carries out what `core/lifecycle/worker_state.py` decides for it. Whatever a worker says is
 hostile input: a frame that is none, or too many of them, costs that worker its
 life. Must not know queues, leases or outcomes, nor the other workers, which are
-`fleet.py`'s: those who asked for a worker hear of it through `handle.Listener`.
+`fleet.py`'s: the part that asked for a worker hears of it through `handle.Listener`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ _PAGE_BYTES = resource.getpagesize()
 
 
 class Fleet(Protocol):
-    """Where a worker comes from, and who clears up behind it."""
+    """Where a worker comes from, and what clears up behind it."""
 
     resources: WorkerResources
     can_hasten: bool
@@ -272,7 +272,7 @@ class Worker(asyncio.Protocol):
         """SIGKILL it, which was told to exit and has nothing left to do."""
         self._apply(self._core.handle(core.DrainOverdue(detail)))
 
-    # --- facts, from whoever had it forked ---
+    # --- facts, from the fleet that had it forked ---
 
     def forked(self, pid: int, reason: str) -> None:
         """The zygote's answer: its pid, or 0 and the reason why there is none."""
@@ -319,7 +319,7 @@ class Worker(asyncio.Protocol):
             raise ProtocolError("it asks for connections before it is ready")
 
     def eof_received(self) -> None:
-        # One turn of the loop ahead of connection_lost, and whoever takes its place can begin.
+        # One turn of the loop ahead of connection_lost, and its successor can begin.
         self._wire_closed()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -431,8 +431,8 @@ class Worker(asyncio.Protocol):
             self._apply(self._core.handle(core.Exited(status)))
 
     def _vacate(self) -> None:
-        # Ahead of its burial: tearing down a large process takes milliseconds, and whoever takes
-        # its place shall not wait for that.
+        # Ahead of its end on record: tearing down a large process takes milliseconds, and its
+        # successor shall not wait for that.
         if not self._vacated:
             self._vacated = True
             self._listener.vacated(self)

@@ -58,7 +58,7 @@ def hide_memory() -> None:
 
     They hold every secret of the config. Where Landlock is missing, a worker that
     shares our uid could read them in /proc; with this, root alone can. The zygote
-    is started with exec and is as open as ever, for those who look after workers.
+    is started with exec and is as open as ever, for the parts that look after workers.
     """
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_DUMPABLE)")

@@ -201,7 +201,7 @@ class FaultAttribution:
     ) -> bool:
         """Whether an event that may have done it was in a worker that died before.
 
-        Somebody who kills our processes from outside meets an event once; one that has
+        A killer from outside, an operator or the kernel, meets an event once; one that has
         its own worker killed is met each time.
         """
         for one in suspected:

@@ -1,7 +1,8 @@
 """What the isolation machine has done, as values. Imperative.
 
 Effects are carried out in the order in which they are returned, all of them before the next fact
-is told. Batches are those of the facts, by id; who carries the effects out keeps the leases.
+is told. Batches are those of the facts, by id; the part that carries the effects out keeps the
+leases.
 """
 
 from __future__ import annotations

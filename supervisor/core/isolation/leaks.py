@@ -50,8 +50,8 @@ UNSURE = 3.0
 #: none, and how many times are remembered: from twice as many on, each counts half.
 LEAST_ALONE, SURE, ALONE = 8, 3.0, 128
 #: Bytes a time below which growth may be the work of others: what they leave in memory that was
-#: touched before does not show, and whoever next needs more than is left touches new. It cannot
-#: be where nobody else has worked since the last time.
+#: touched before does not show, and the next connection that needs more than is left touches new.
+#: It cannot be where no other has worked since the last time.
 BLUR_BYTES = 1024 * 1024
 #: Lives of workers that are remembered beyond their end.
 PAST_LIVES = 8
@@ -230,7 +230,7 @@ class Alone:
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """A worker that has nothing to do, and who worked alone before it rested, if anyone did."""
+    """A worker that has nothing to do, and the connection that worked alone before, if one did."""
 
     used_bytes: int
     events: Mapping[str, int]

@@ -11,7 +11,7 @@ Owns four judgements on one record a worker, from looks at its heartbeats and at
 - **blocked**: seconds for which a loop was silent, not counting time without a CPU, nor time in
   which nobody looked: a machine that stalls must not have its workers killed.
 
-None of them kills a worker or charges a death. Must not know workers: who looks tells what is seen.
+None of them kills a worker or charges a death. Must not know workers: its caller tells what it saw.
 """
 
 from __future__ import annotations

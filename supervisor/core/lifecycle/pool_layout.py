@@ -1,4 +1,4 @@
-"""The plan of one pool: so many slots, so many spares, and who is where.
+"""The plan of one pool: so many slots, so many spares, and the child in each.
 
 Owns which child serves in which slot, which one serves a single connection apart
 from the others, when another one is forked, and how long to wait after starts that
@@ -169,7 +169,7 @@ class PoolLayout:
         return max(0.0, self._not_before - now)
 
     def _dismissed(self) -> list[int]:
-        """Everybody, who has no place here any more."""
+        """All children, which have no place here any more."""
         cells = [child for child in self.cells.values() if child is not None]
         everybody = [*self.starting, *self.spares, *self.children(), *cells]
         self.starting.clear()

@@ -14,7 +14,7 @@ from enum import Enum, auto
 
 from supervisor.core.effects import Announce, ExitReason, Kill, Reap, SendDrain, Watch
 
-#: Reasons to retire a worker that name who is to blame.
+#: Reasons to retire a worker that name the connection to blame.
 _BLAMED = frozenset({ExitReason.LEAK, ExitReason.OOM})
 
 

@@ -1,7 +1,7 @@
 """What the scheduler knows of one connection: its terms, and the rules that hold it back.
 
 Owns the order of the rules. Must not know other connections or workers: whose
-turn it is stands in `fair_queue.py`, who is free in `capacity.py`.
+turn it is stands in `fair_queue.py`, which worker is free in `capacity.py`.
 """
 
 from __future__ import annotations

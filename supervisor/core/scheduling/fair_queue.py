@@ -18,7 +18,7 @@ from supervisor.core.scheduling.connection import ConnectionSchedule
 
 @dataclass(slots=True)
 class FairQueue:
-    """Those that wait for their turn, earliest first; of equals, who came first."""
+    """Those that wait for their turn, earliest first; of equals, the one that came first."""
 
     now: float = 0.0
     _places: list[tuple[float, int, ConnectionSchedule]] = field(default_factory=list)
@@ -56,5 +56,5 @@ class FairQueue:
         return None
 
     def begin(self, schedule: ConnectionSchedule) -> None:
-        """It has its turn now: nobody who comes from here on is earlier."""
+        """It has its turn now: none that comes from here on is earlier."""
         self.now = max(self.now, schedule.turn)

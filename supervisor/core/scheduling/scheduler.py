@@ -452,7 +452,7 @@ class Scheduler:
             self.schedules[connection].stuck -= count
 
     def _uncrowd(self) -> None:
-        """A place is free, or there are more: whoever waited for that asks again."""
+        """A place is free, or there are more: connections that waited for that ask again."""
         while self._crowded:
             self._enter(self._crowded.popleft())
 
@@ -473,7 +473,7 @@ class Scheduler:
             self._at_own_worker.remove(schedule)
 
     def _set_alarm(self, schedule: ConnectionSchedule, at: float | None) -> None:
-        # An earlier one rings first, and whoever finds nothing then sets the next.
+        # An earlier one rings first, and a connection that finds nothing then sets the next.
         if at is not None and (schedule.alarm_at is None or at < schedule.alarm_at):
             schedule.alarm_at = at
             heapq.heappush(self._alarms, (at, schedule.name))

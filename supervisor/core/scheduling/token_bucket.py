@@ -25,7 +25,7 @@ class TokenBucket:
     def wait_s(self, rate: float, most: float, need: float, now: float) -> float:
         """Seconds until `need` events may go at `rate` a second; 0 where they may go now.
 
-        The bucket holds `most` at most, and who needs more than that waits for a full one.
+        The bucket holds `most` at most, and a caller that needs more waits for a full one.
         """
         self.fill(rate, most, now)
         missing = min(need, most) - self.tokens

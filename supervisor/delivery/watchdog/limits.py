@@ -139,7 +139,7 @@ class LimitMonitor:
             return []
         mark = worker.marked()
         charged = connection or (next(iter(worker.worked)) if len(worker.worked) == 1 else "")
-        # Where it is one connection's own, what it has left is of no use, and it shows who did it.
+        # Where the worker is one connection's own, what is left is no use, and its end is a proof.
         return [
             ReplaceWorker(
                 worker.number,

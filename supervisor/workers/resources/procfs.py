@@ -1,4 +1,4 @@
-"""What the kernel says of processes: their memory, who is below whom, and what this one may.
+"""What the kernel says of processes: their memory, their descendants, and what this one may.
 
 Owns the reading of `/proc` for that, and the end of a child that nobody has a pidfd of.
 Must not know what a worker is.
@@ -20,7 +20,7 @@ def end(pid: int) -> bool:
         os.kill(pid, signal.SIGKILL)
         return os.waitpid(pid, os.WNOHANG)[0] == pid
     except (ProcessLookupError, ChildProcessError):
-        return False  # reaped by whoever started it
+        return False  # reaped by its parent
 
 
 def capabilities() -> int:
