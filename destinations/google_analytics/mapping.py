@@ -128,9 +128,9 @@ class Mapper:
         self._consent = consent
         self._currency = currency
         self._events = {normal(own_name): name for own_name, name in (events or {}).items()}
-        # Whose an event is has to be said of all.
+        # Whose an event is, and of which session, has to be said of all.
         kept = () if isinstance(custom_events, str) else custom_events
-        kept = "all" if custom_events == "all" else [*REQUEST, *kept]
+        kept = "all" if custom_events == "all" else [*REQUEST, "session_id", *kept]
         own = mapping or {}
         self._fields = DEFAULTS.mapper(of_app(own) if stream.is_app else own, kept)
         of_types = {kind: of_settings(own, kind) for kind in EVENT_TYPES}
@@ -172,12 +172,14 @@ class Mapper:
         if at is not None and at <= now:  # only the past may be given; else the time of receipt
             body["timestamp_micros"] = (at - _EPOCH) // _MICROSECOND
         plain = event.plain_properties
-        session = self._session(event, options, found)
+        session = self._session(event, options, found, off)
         params = self._params(event, name, rows, plain, found, off)
         body["params"] = {**params, **session}
         return Item(self._endpoint(_encode(head)), _encode(body))
 
-    def _session(self, event: Event, options: Options, found: Params) -> Params:
+    def _session(
+        self, event: Event, options: Options, found: Params, off: frozenset[str]
+    ) -> Params:
         """The session and the engagement, without which reports show no activity.
 
         https://developers.google.com/analytics/devguides/collection/protocol/ga4/reference#common_event_parameters
@@ -189,7 +191,7 @@ class Mapper:
         params: Params = {}
         for given in (mapped, *places) if is_own else (*places, mapped):
             session = _positive(given)
-            if session is not None:
+            if session is not None and "session_id" not in off:
                 params["session_id"] = session
                 break
         engagement = amount(found.pop("engagement_time_msec", None))

@@ -233,6 +233,10 @@ def test_session_of_a_mapping() -> None:
     said = body(mapping, properties=properties)["events"][0]["params"]
     assert said == {"session_id": 17, "engagement_time_msec": 2500}
     assert params({"session_id": "'x'"}, properties=properties)["session_id"] == 18
+    assert "session_id" not in params({"session_id": ""}, properties=properties)
+    for custom_events in ("all", "none", ["value"]):
+        said = params(None, WEB, custom_events, context={"Session ID": "17"})
+        assert said == {"session_id": 17}
 
 
 CUSTOM: dict[str, Any] = {
