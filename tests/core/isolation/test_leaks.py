@@ -4,52 +4,24 @@ from __future__ import annotations
 
 import math
 import random
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supervisor.core.isolation.leaks import POINTS, Findings, LeakWatch, Life, Point
-
-MIB = 1024 * 1024
-LEAST = 32 * MIB
-START = 20 * MIB
-#: Bytes that a worker uses beside its start, after so many events of each connection.
-Grows = Callable[[dict[str, int], random.Random], float]
-
-
-def watched(
-    grows: Grows,
-    *,
-    seed: int,
-    connections: tuple[str, ...] = ("a", "b", "c"),
-    samples: int = 400,
-    workers: int = 1,
-    noise_bytes: float = 1.5 * MIB,
-) -> LeakWatch:
-    """Workers that run batches of all connections, several of them between two samples."""
-    chance = random.Random(seed)
-    watch = LeakWatch()
-    for worker in range(workers):
-        events = dict.fromkeys(connections, 0)
-        for _ in range(samples):
-            for name in connections:
-                events[name] += 10 * chance.randrange(0, 5)
-            # Garbage that is not collected yet lies above the floor, never below.
-            used = START + grows(events, chance) + abs(chance.gauss(0, noise_bytes))
-            watch.sampled(worker, int(used), events)
-    return watch
-
-
-def named(watch: LeakWatch) -> list[str]:
-    return [leak.connection for leak in watch.findings(LEAST).leaks]
-
-
-def leak_of(name: str, per_event_bytes: float) -> Grows:
-    return lambda events, _: per_event_bytes * events[name]
+from tests.core.isolation.leak_simulation import (
+    HEALTHY,
+    LEAST,
+    MIB,
+    START,
+    SimulatedWorker,
+    leak_of,
+    named,
+    same_events,
+    sizes,
+    watched,
+)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -81,19 +53,6 @@ def test_one_megabyte_a_batch_is_named_long_before_the_limit() -> None:
         if watch.findings(LEAST).leaks:
             break
     assert used <= START + 64 * MIB
-
-
-HEALTHY: dict[str, Grows] = {
-    "steady": lambda events, chance: 0.0,
-    "start-up": lambda events, chance: 40 * MIB * min(1.0, sum(events.values()) / 1000),
-    "cache that fills": lambda events, chance: 100 * MIB * (1 - math.exp(-events["a"] / 1500)),
-    "bounded cache": lambda events, chance: min(events["a"] * 8_000, 24 * MIB),
-    "fragmentation": lambda events, chance: 1.0 * MIB * math.sqrt(sum(events.values())),
-    "logarithm": lambda events, chance: 15 * MIB * math.log1p(sum(events.values())),
-    "sawtooth": lambda events, chance: 60 * MIB * (sum(events.values()) % 3000) / 3000,
-    "one jump": lambda events, chance: 80 * MIB * (events["b"] > 4000),
-    "small leak": lambda events, chance: 1_000 * events["a"],
-}
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -147,79 +106,29 @@ def test_what_a_worker_showed_outlives_it_for_a_while() -> None:
     assert named(watch) == []
 
 
-@dataclass
-class Worker:
-    """A worker of which two connections get the same events, looked at whenever one has ended."""
+def test_of_the_same_events_nobody_is_named_until_seen_alone() -> None:
+    """Two connections of one source: both are told of, none is named; then the one that leaks.
 
-    watch: LeakWatch
-    rates: dict[str, float]
-    chance: random.Random
-    garbage_bytes: float = 0.0
-    #: Bytes that a batch of each needs while it runs, and that it leaves to others when it ends.
-    needs: dict[str, int] = field(default_factory=dict)
-    done: Counter[str] = field(default_factory=Counter)
-    kept: float = 0.0
-    touched: float = 0.0
-
-    def look(self, **running: int) -> None:
-        """A sample, while those are `running`."""
-        garbage = abs(self.chance.gauss(0, self.garbage_bytes))
-        self.watch.sampled(0, int(START + self.touched + garbage), self.done, running)
-
-    def work(self, name: str, events: int) -> None:
-        """A batch of one connection from its begin to its end."""
-        self.kept += self.rates[name] * events
-        self.touched = max(self.touched, self.kept + self.needs.get(name, 0))
-        self.done[name] += events
-
-    def both_at_once(self, events: int) -> None:
-        """Batches of the same events, which run beside one another."""
-        first, then = self.chance.sample(["a", "b"], 2)
-        part = self.chance.random()
-        self.kept += self.rates[then] * events * part  # before the other has ended
-        self.work(first, events)
-        self.look(**{then: events})
-        self.kept -= self.rates[then] * events * part
-        self.work(then, events)
-        self.look()
-
-    def one_by_one(self, events: int, times: int = 1) -> None:
-        """The same, so that each is seen alone."""
-        for name in self.chance.sample(["a", "b"], 2):
-            for _ in range(times):
-                self.work(name, events)
-                self.look()
-
-
-def sizes(chance: random.Random, times: int) -> list[int]:
-    return [chance.randrange(1, 40) for _ in range(times)]
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.integers(0, 2**32), st.sampled_from(["a", "b"]), st.floats(0, 2 * MIB))
-def test_of_the_same_events_nobody_is_named_until_seen_alone(
-    seed: int, leaky: str, garbage: float
-) -> None:
-    """Two connections of one source: both are told of, none is named; then the one that leaks."""
-    chance = random.Random(seed)
-    rates = {"a": 0.0, "b": 0.0} | {leaky: 300_000.0}
-    worker = Worker(LeakWatch(), rates, chance, garbage)
-    told = set()
-    for events in sizes(chance, 100):
-        worker.both_at_once(events)
-        findings = worker.watch.findings(LEAST)
-        assert findings.leaks == ()
-        told |= {group.connections for group in findings.together}
-    assert told == {("a", "b")}
-    named = set()
-    for events in sizes(chance, 100):
-        worker.one_by_one(events)
-        findings = worker.watch.findings(LEAST)
-        named |= {leak.connection for leak in findings.leaks}
-    assert named == {leaky}
-    assert findings.together == ()
-    (leak,) = findings.leaks
-    assert leak.per_event_bytes == pytest.approx(300_000, rel=0.2)
+    Over 100 workers whose garbage is up to 2 MiB: none is named before it is seen alone, and both
+    are told of, in all; the one that leaks is named alone, with its rate within a fifth, in 98 at
+    least. LEAKS.md has how often it is over thousands.
+    """
+    right = 0
+    for seed in range(100):
+        chance = random.Random(-seed)
+        leaky = chance.choice(("a", "b"))
+        said = same_events(
+            seed, leaky=leaky, garbage_bytes=chance.uniform(0, 2 * MIB), judged_every=5
+        )
+        assert not said.early, seed
+        assert said.together == {"a", "b"}, seed
+        right += (
+            said.ever == {leaky}
+            and said.last.keys() == {leaky}
+            and said.last[leaky] == pytest.approx(300_000, rel=0.2)
+            and not said.in_question
+        )
+    assert right >= 98
 
 
 @settings(max_examples=30, deadline=None)
@@ -227,7 +136,7 @@ def test_of_the_same_events_nobody_is_named_until_seen_alone(
 def test_two_that_leak_alike_are_both_named(seed: int, garbage: float) -> None:
     """Of the same events both leave as much behind."""
     chance = random.Random(seed)
-    worker = Worker(LeakWatch(), {"a": 200_000.0, "b": 200_000.0}, chance, garbage)
+    worker = SimulatedWorker(LeakWatch(), {"a": 200_000.0, "b": 200_000.0}, chance, garbage)
     for events in sizes(chance, 60):
         worker.both_at_once(events)
     for events in sizes(chance, 60):
@@ -242,7 +151,7 @@ def test_two_that_leak_alike_are_both_named(seed: int, garbage: float) -> None:
 def test_garbage_of_the_same_events_is_nobodys(seed: int, garbage: float, is_alone: bool) -> None:
     """Memory that comes and goes makes neither a leak nor a group."""
     chance = random.Random(seed)
-    worker = Worker(LeakWatch(), {"a": 0.0, "b": 0.0}, chance, garbage)
+    worker = SimulatedWorker(LeakWatch(), {"a": 0.0, "b": 0.0}, chance, garbage)
     for events in sizes(chance, 100):
         worker.one_by_one(events) if is_alone else worker.both_at_once(events)
         assert worker.watch.findings(LEAST) == Findings()
@@ -252,7 +161,7 @@ def test_garbage_of_the_same_events_is_nobodys(seed: int, garbage: float, is_alo
 def test_who_needs_more_memory_is_not_blamed_for_what_others_keep(seed: int) -> None:
     """All growth shows while the innocent works, until it is seen twice in a row."""
     chance = random.Random(seed)
-    worker = Worker(LeakWatch(), {"a": 15_000.0, "b": 0.0}, chance, needs={"b": 4 * MIB})
+    worker = SimulatedWorker(LeakWatch(), {"a": 15_000.0, "b": 0.0}, chance, needs={"b": 4 * MIB})
     for events in sizes(chance, 200):
         worker.one_by_one(events)
         assert worker.watch.findings(LEAST).leaks == ()
