@@ -1,7 +1,7 @@
 """Layer `cgroup`: this process in a control group of its own, which the supervisor has made.
 
 What holds in the group (memory, processes, share of the CPU) is set there by
-the supervisor; see `supervisor/cgroups.py`.
+the supervisor; see `supervisor/workers/resources/cgroups.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The decisions, pure: events and the time go in, effects come out.
 
 Nothing here does I/O, reads a clock, draws a random number or logs. The shell
-(`supervisor/workers.py`, `supervisor/dispatch.py`, `supervisor/sending.py`)
-feeds it facts and carries out what it answers.
+(`supervisor/delivery`, `supervisor/workers`) feeds it facts and carries out what it answers.
+README.md says which room decides what.
 """

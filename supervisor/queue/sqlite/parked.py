@@ -2,7 +2,7 @@
 
 Owns the SQL about retries that wait behind another event of their user
 (`next_at` from `PARKED` on), and what a connection's order starts with after a
-restart or a change of the config. `core/ordering.py` decides. Must not touch
+restart or a change of the config. `core/scheduling/user_order.py` decides. Must not touch
 the state in memory.
 """
 
