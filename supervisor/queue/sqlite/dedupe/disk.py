@@ -106,10 +106,10 @@ class Run:
         return self.id << _ROWS_SHIFT | hashed & (1 << self.bits) - 1
 
     @property
-    def rows(self) -> Rows:
+    def rows(self) -> IndexRows:
         """All its rows."""
         first = self.id << _ROWS_SHIFT
-        return Rows("dedupe_rows", first, first + (1 << self.bits))
+        return IndexRows("dedupe_rows", first, first + (1 << self.bits))
 
 
 @dataclass(slots=True, eq=False)
@@ -141,15 +141,15 @@ class Generation:
         """What its runs and its saved filter take."""
         return self.ids * RUN_ID_BYTES + self.filter.size_in_bits // 8
 
-    def saved_filter(self, version: int) -> Rows:
+    def saved_filter(self, version: int) -> IndexRows:
         """Where that version of the filter lies."""
         first = self.id << _FILTER_SHIFT | version << _VERSION_SHIFT
-        return Rows("dedupe_filters", first, first + (1 << _VERSION_SHIFT))
+        return IndexRows("dedupe_filters", first, first + (1 << _VERSION_SHIFT))
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """Rows `first` to `last` (exclusive) of a table, to be deleted."""
+class IndexRows:
+    """IndexRows `first` to `last` (exclusive) of a table, to be deleted."""
 
     table: str
     first: int
@@ -201,10 +201,10 @@ def append_to_log(
     )
 
 
-def log_of(segment: Segment) -> Rows:
+def log_of(segment: Segment) -> IndexRows:
     """The rows of a segment in the log."""
     first = segment.id << _LOG_SHIFT
-    return Rows("dedupe_log", first, first + segment.rows)
+    return IndexRows("dedupe_log", first, first + segment.rows)
 
 
 def has_key(db: sqlite3.Connection, generation: Generation, key: bytes, hashed: int) -> bool:
@@ -223,7 +223,7 @@ def _is_in(key: bytes, keys: bytes) -> bool:
     return at >= 0
 
 
-def delete_slice(db: sqlite3.Connection, rows: Rows) -> Rows | None:
+def delete_slice(db: sqlite3.Connection, rows: IndexRows) -> IndexRows | None:
     """Delete some of these rows; what is left of them."""
     end = min(rows.last, rows.first + _DELETE_ROWS[rows.table])
     with transaction(db):
@@ -237,12 +237,12 @@ def delete_slice(db: sqlite3.Connection, rows: Rows) -> Rows | None:
             f"SELECT min(id) FROM {rows.table} WHERE id >= ? AND id < ?",  # noqa: S608
             (end, rows.last),
         ).fetchone()
-    return None if left is None else Rows(rows.table, left, rows.last)
+    return None if left is None else IndexRows(rows.table, left, rows.last)
 
 
 def forget(
     db: sqlite3.Connection, victim: Segment | Generation, forgotten: float
-) -> tuple[Rows, ...]:
+) -> tuple[IndexRows, ...]:
     """Note what is dropped, so that a restart goes on with it; the rows to be deleted now."""
     with transaction(db):
         db.execute("UPDATE dedupe_meta SET forgotten = ?", (forgotten,))
@@ -258,9 +258,9 @@ def forget(
     )
 
 
-def _whole_run(run: Run) -> tuple[Rows, Rows]:
+def _whole_run(run: Run) -> tuple[IndexRows, IndexRows]:
     # The run's own row goes last: as long as it is there, a restart knows of the others.
-    return run.rows, Rows("dedupe_runs", run.id, run.id + 1)
+    return run.rows, IndexRows("dedupe_runs", run.id, run.id + 1)
 
 
 class SealJob:
@@ -366,7 +366,7 @@ class Stored:
     forgotten: float
     generations: list[Generation]
     segments: list[Segment]
-    garbage: list[Rows]
+    garbage: list[IndexRows]
     next_segment: int
 
 
@@ -380,7 +380,7 @@ def read(db: sqlite3.Connection) -> Stored:
         generations[number] = Generation(number, capacity, new_filter(capacity), version)
     sealed: set[int] = set()
     unsaved: dict[int, list[Run]] = {}
-    dead: list[Rows] = []
+    dead: list[IndexRows] = []
     for number, home, ids, bits, oldest, newest, is_in_filter in db.execute(
         "SELECT id, generation, ids, bits, oldest, newest, in_filter FROM dedupe_runs ORDER BY id"
     ):
@@ -442,19 +442,19 @@ def _refill(db: sqlite3.Connection, run: Run, into: Bloom) -> None:
         into.update(hashes_of(b"".join(keys for (keys,) in rows)))
 
 
-def _stray_filters(db: sqlite3.Connection, live: dict[int, Generation]) -> list[Rows]:
+def _stray_filters(db: sqlite3.Connection, live: dict[int, Generation]) -> list[IndexRows]:
     strays = []
     for (number,) in db.execute("SELECT id FROM dedupe_filters"):
         generation = live.get(number >> _FILTER_SHIFT)
         version = number >> _VERSION_SHIFT & 3
         if generation is None or generation.version != version:
-            strays.append(Rows("dedupe_filters", number, number + 1))
+            strays.append(IndexRows("dedupe_filters", number, number + 1))
     return strays
 
 
-def _read_log(db: sqlite3.Connection, sealed: set[int]) -> tuple[list[Segment], list[Rows]]:
+def _read_log(db: sqlite3.Connection, sealed: set[int]) -> tuple[list[Segment], list[IndexRows]]:
     segments: list[Segment] = []
-    garbage: list[Rows] = []
+    garbage: list[IndexRows] = []
     position = 0
     while True:
         (lowest,) = db.execute(
@@ -465,15 +465,15 @@ def _read_log(db: sqlite3.Connection, sealed: set[int]) -> tuple[list[Segment], 
         number = lowest >> _LOG_SHIFT
         first, position = number << _LOG_SHIFT, number + 1 << _LOG_SHIFT
         if number in sealed:
-            garbage.append(Rows("dedupe_log", first, position))
+            garbage.append(IndexRows("dedupe_log", first, position))
             continue
         segments.append(_read_segment(db, number, first, position))
         begin, end = number << _ROWS_SHIFT, number + 1 << _ROWS_SHIFT
-        # Rows of a run that was not finished: it will be written anew.
+        # IndexRows of a run that was not finished: it will be written anew.
         if db.execute(
             "SELECT 1 FROM dedupe_rows WHERE id >= ? AND id < ? LIMIT 1", (begin, end)
         ).fetchone():
-            garbage.append(Rows("dedupe_rows", begin, end))
+            garbage.append(IndexRows("dedupe_rows", begin, end))
 
 
 def _read_segment(db: sqlite3.Connection, number: int, first: int, last: int) -> Segment:

@@ -28,7 +28,7 @@ from supervisor.queue import DedupeStats
 from supervisor.queue.sqlite.dedupe.disk import (
     RUN_ID_BYTES,
     Generation,
-    Rows,
+    IndexRows,
     SaveJob,
     SealJob,
     Segment,
@@ -86,7 +86,7 @@ class DedupeIndex:
         self._staged: dict[bytes, None] = {}
         self._staged_from = now
         self._held = 0
-        self._garbage: deque[Rows] = deque()
+        self._garbage: deque[IndexRows] = deque()
         self._retired: list[dict[bytes, None]] = []
         self._job: SealJob | SaveJob | None = None
 
@@ -210,7 +210,7 @@ class DedupeIndex:
     def checkpoint(self, db: sqlite3.Connection) -> None:
         """Save what makes the next start quick, in one go."""
         for rows in [one for one in self._garbage if one.table == "dedupe_filters"]:
-            left: Rows | None = rows  # out of the way of the next version
+            left: IndexRows | None = rows  # out of the way of the next version
             while left is not None:
                 left = delete_slice(db, left)
             self._garbage.remove(rows)
