@@ -34,11 +34,6 @@ def _is(index: int, value: int) -> Test:
     return Test(index, value)
 
 
-def _only(index: int, bits: int) -> Test:
-    """No bit but these is set."""
-    return Test(index, 0, mask=~bits & 0xFFFF_FFFF)
-
-
 def _without(index: int, bits: int) -> Test:
     """None of these bits is set."""
     return Test(index, 0, mask=bits)

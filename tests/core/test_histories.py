@@ -54,7 +54,7 @@ from supervisor.core.isolation.facts import (
 from supervisor.core.isolation.machine import Isolation
 from supervisor.core.lifecycle.pool_layout import CELLS_MOST, PoolLayout
 from supervisor.core.lifecycle.pool_layout import Effect as LayoutEffect
-from supervisor.core.placement import Dedicated, Shared
+from supervisor.core.placement import Dedicated, Shared, worker_of
 from supervisor.core.scheduling.breaker import BreakerPolicy
 from supervisor.core.scheduling.scheduler import BatchResult, Ready, Scheduler, Terms
 from supervisor.delivery.agenda import Agenda
@@ -464,7 +464,12 @@ class World:
         for name in self.names:
             running = sum(batch.connection == name for batch in self.running.values())
             assert schedules[name].inflight == running
-            assert schedules[name].placement == self.isolation.placement(name)
+            placement = self.isolation.placement(name)
+            assert schedules[name].dedicated_worker == worker_of(placement)
+            is_let = isinstance(placement, Shared) or placement == Dedicated(
+                worker_of(placement) or 0
+            )
+            assert (schedules[name].blocked_by is None) is is_let
         probing = sum(map(self.scheduler._is_probe, schedules.values()))
         assert self.scheduler._probing == probing, "a ghost is probing"
         busy = sum(one.terms.weight for one in schedules.values() if one.inflight)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from supervisor.core.placement import (
-    SHARED,
     Dedicated,
     Placement,
     Shared,
@@ -125,8 +124,8 @@ class Offer:
 class ConnectionSchedule:
     """One connection.
 
-    `placement` is where it runs, which is decided elsewhere; `place` keeps what is read off it, the
-    worker that the connection has for itself and the rule that it waits for.
+    Where it runs is decided elsewhere: `place` keeps what follows from it, the worker that the
+    connection has for itself and the rule that it waits for.
     """
 
     name: str
@@ -139,7 +138,6 @@ class ConnectionSchedule:
     #: of those, batches with workers that do not read what they are sent: they wait for a worker
     #: and not for the destination
     stuck: int = 0
-    placement: Placement = SHARED
     dedicated_worker: int | None = None
     blocked_by: BlockReason | None = None
     #: the worker of its last batch; and events that ended, up to what proves it
@@ -162,7 +160,6 @@ class ConnectionSchedule:
 
     def place(self, placement: Placement) -> None:
         """Run it there from now on. What it had proven counts on in a worker of its own alone."""
-        self.placement = placement
         self.dedicated_worker = worker_of(placement)
         self.blocked_by = _blocked_by(placement)
         if self.blocked_by is not None or self.dedicated_worker is None:
