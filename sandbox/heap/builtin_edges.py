@@ -16,35 +16,29 @@ import itertools
 import re
 import types
 import weakref
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import Any
 
+from sandbox.heap.plans import PART, Edge, Edges, Plans
 from sandbox.heap.strings import Strings, qualified
 from sandbox.heap.v8 import EdgeType, NodeType
-
-if TYPE_CHECKING:
-    from sandbox.heap.plans import Plans
-
-#: The code of an edge (see Plans.edge) and what it leads to.
-Edge = tuple[int, object]
-#: The references of an object. Any: each is only called with objects of the type that it is for.
-Edges = Callable[[Any], Iterable[Edge]]
 
 _NAMESPACE = type.__dict__["__dict__"].__get__
 _BASES = type.__dict__["__bases__"].__get__
 _MRO = type.__dict__["__mro__"].__get__
-#: In place of the code of an edge: this dict is counted and shown as a part of its owner.
-PART = 7 << 29
 _CO_OPTIMIZED = 1
 
 
-def add_plans(plans: Plans) -> None:
-    """Add the plans of all types that are known here."""
+def plans_with_builtin(strings: Strings) -> Plans:
+    """Plans that know all types of the interpreter that are known here."""
+    plans = Plans(strings)
     _add_leaves(plans)
     _add_containers(plans)
     _add_code(plans)
     _add_classes(plans)
     _add_running(plans)
+    plans.builtin_are_known()
+    return plans
 
 
 def _add_leaves(plans: Plans) -> None:

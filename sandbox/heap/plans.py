@@ -18,8 +18,6 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sandbox.heap import builtin_edges
-from sandbox.heap.builtin_edges import PART, Edge, Edges
 from sandbox.heap.strings import Strings, qualified
 from sandbox.heap.v8 import EdgeType, NodeType
 
@@ -31,6 +29,13 @@ _BASE = type.__dict__["__base__"].__get__
 _BASIC_SIZE = type.__dict__["__basicsize__"].__get__
 #: References to a dict that only its instance holds, as `getrefcount` counts them in `_own`.
 _OWN_REFERENCES = 3
+
+#: The code of an edge (see Plans.edge) and what it leads to.
+Edge = tuple[int, object]
+#: The references of an object. Any: each is only called with objects of the type that it is for.
+Edges = Callable[[Any], Iterable[Edge]]
+#: In place of the code of an edge: this dict is counted and shown as a part of its owner.
+PART = 7 << 29
 
 Getter = Callable[[Any], Any]  # Any: objects of whatever type a descriptor is of
 
@@ -56,7 +61,10 @@ class Plans:
         self.strings = strings
         self.by_type: dict[type, Plan] = {}
         self._names: dict[str, int] = {}
-        builtin_edges.add_plans(self)
+        self._builtin: frozenset[type] = frozenset()
+
+    def builtin_are_known(self) -> None:
+        """What was added so far are the interpreter's own types; others may derive from them."""
         self._builtin = frozenset(self.by_type)
 
     def make(self, kind: type) -> Plan:

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 
 from sandbox.heap import roots as root
 from sandbox.heap.addresses import HIDDEN, REGION_BITS, SLOT_BITS, SLOT_MASK, Addresses
-from sandbox.heap.builtin_edges import PART, frame_variables
+from sandbox.heap.builtin_edges import frame_variables, plans_with_builtin
 from sandbox.heap.limits import Clock, SnapshotLimits
-from sandbox.heap.plans import Plans
+from sandbox.heap.plans import PART
 from sandbox.heap.spool import Spool
 from sandbox.heap.strings import Strings
 from sandbox.heap.v8 import EdgeType
@@ -66,7 +66,7 @@ class Walk:
         self._limits = limits
         self._clock = clock
         self._addresses = Addresses()
-        self._plans = Plans(strings)
+        self._plans = plans_with_builtin(strings)
         names = ("", "(GC roots)", "(threads)", "(interpreter)", "(tasks)", "(unreached)")
         self._graph = Graph([Group(name) for name in names], Spool(), Spool(), strings, [])
         self._queue: collections.deque[object] = collections.deque()
