@@ -36,10 +36,16 @@ COUNTERS: Final = (
 ) = range(len(COUNTERS))
 
 
+_ENDED_AT = {
+    outcome: (COUNTERS.index(row.first_try), COUNTERS.index(row.on_retry))
+    for outcome, row in OUTCOMES.items()
+}
+
+
 def ended_at(outcome: Outcome, attempt: int) -> int:
     """The place of the counter of a delivery that ended so, at that attempt."""
-    row = OUTCOMES[outcome]
-    return COUNTERS.index(row.first_try if attempt <= 1 else row.on_retry)
+    first_try, on_retry = _ENDED_AT[outcome]
+    return first_try if attempt <= 1 else on_retry
 
 
 def books_of(counted: Sequence[int]) -> Books:
