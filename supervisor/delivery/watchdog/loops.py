@@ -57,10 +57,12 @@ class LoopMonitor:
     def _looked(self, pool_worker: PoolWorker) -> LoopLook:
         worker = pool_worker.worker
         mark = worker.marked()
+        running = mark.connection if mark is not None and mark.is_running else None
         return LoopLook(
             beats=worker.beats,
-            running=mark.connection if mark is not None and mark.is_running else None,
-            waited_s=worker.waited_s,
+            running=running,
+            # Read from /proc, and of use only where a step may keep the loop.
+            waited_s=0.0 if running is None else worker.waited_s,
             dedicated_to=self._isolation.dedicated_to(pool_worker.number),
         )
 
