@@ -1,7 +1,7 @@
 """What an operator asks a living worker for: heap snapshots, profiles, tasks.
 
-Owns the copies that are forked for snapshots, and reaps them. The worker goes
-on while its copy walks the heap; a copy never outlives it, writes to one
+Owns the copies that are forked for snapshots and counts of holdings, and reaps them.
+The worker goes on while its copy walks the heap; a copy never outlives it, writes to one
 descriptor, and begins once the supervisor knows of it. The supervisor also ends
 a copy that is not wanted any more, since the jail lets a worker signal no other
 process. One request at a time: the supervisor sends no more.
@@ -22,6 +22,8 @@ from typing import NoReturn
 
 from sandbox import process, profiler, tasks
 from sandbox.heap import snapshot
+from sandbox.heap.holders import Principals, holdings
+from sandbox.heap.limits import Clock
 from sandbox.heap.strings import Policy
 from sandbox.protocol import MAX_DETAIL, Collect, Collected, CollectionStarted, Message
 
@@ -30,15 +32,27 @@ SAMPLE_S = 0.005
 #: Seconds between two looks for a copy that has closed its pipe, and is being torn down.
 REAP_S = 0.01
 _PIPE_BYTES = 64 * 1024
+#: What a copy says when it has written all. Its memory is freed after that, which takes as long
+#: as the snapshot itself where the machine is busy.
+_DONE = b"\0"
 #: A copy is niced: on a busy machine it may get a tenth of a core.
 SNAPSHOT_LIMITS = snapshot.SnapshotLimits(walk_s=180.0, total_s=270.0)
+#: A count of holdings is of use only while it is fresh.
+HOLDINGS_LIMITS = snapshot.SnapshotLimits(total_s=60.0)
 
 
 class DiagnosticsWriter:
-    """`send` writes to the supervisor."""
+    """`send` writes to the supervisor; `principals` are whom objects may belong to.
 
-    def __init__(self, send: Callable[[Message], None]) -> None:
+    `tables` is the descriptor of the file that copies have their tables in, see `heap.room`.
+    """
+
+    def __init__(
+        self, send: Callable[[Message], None], principals: Callable[[], Principals], tables: int
+    ) -> None:
         self._send = send
+        self._tables = tables
+        self._principals = principals
         self._copy: _Copy | None = None
         self._on_idle: Callable[[], None] | None = None
         self._profiling = 0
@@ -50,7 +64,30 @@ class DiagnosticsWriter:
             return
         match request.kind:
             case "heapsnapshot" | "summary" | "hpy":
-                self._fork(request, request.kind, descriptor)
+                policy: Policy = "full" if request.full_strings else "truncated"
+                kind: snapshot.Kind = request.kind
+                roots = snapshot.capture()
+                self._fork(
+                    request,
+                    descriptor,
+                    lambda: snapshot.write(
+                        descriptor,
+                        kind,
+                        tables=self._tables,
+                        strings=policy,
+                        roots=roots,
+                        limits=SNAPSHOT_LIMITS,
+                    ),
+                )
+            case "holdings":
+                principals = self._principals()
+                self._fork(
+                    request,
+                    descriptor,
+                    lambda: _write_all(
+                        descriptor, holdings(principals, Clock(HOLDINGS_LIMITS), self._tables)
+                    ),
+                )
             case "tasks":
                 self._write(request, descriptor, tasks.text())
             case "speedscope" | "collapsed":
@@ -73,10 +110,9 @@ class DiagnosticsWriter:
 
     # --- snapshots ---
 
-    def _fork(self, request: Collect, kind: snapshot.Kind, descriptor: int) -> None:
-        policy: Policy = "full" if request.full_strings else "truncated"
+    def _fork(self, request: Collect, descriptor: int, write: Callable[[], None]) -> None:
         try:
-            self._copy = _Copy(request.id, kind, policy, descriptor, self._ended)
+            self._copy = _Copy(request.id, write, descriptor, self._tables, self._ended)
         except OSError as error:
             self._send(Collected(request.id, f"the worker cannot fork: {error.strerror}", 0.0))
             return
@@ -115,20 +151,21 @@ class DiagnosticsWriter:
 
 
 class _Copy:
-    """A fork of this worker that writes a snapshot; `ended` is called once, with "" or an error."""
+    """A fork of this worker that writes evidence; `ended` is called once, with "" or an error."""
 
     def __init__(
         self,
         number: int,
-        kind: snapshot.Kind,
-        policy: Policy,
+        write: Callable[[], None],
         descriptor: int,
+        tables: int,
         ended: Callable[[_Copy, str], None],
     ) -> None:
         """Fork. Raises OSError where there are no processes or descriptors left."""
         self.id = number
         self._end = ended
         self._error_text = bytearray()
+        self._is_told = False
         go_pipe, self._go_pipe = os.pipe()
         try:
             self._error_pipe, error_pipe = os.pipe()
@@ -137,7 +174,6 @@ class _Copy:
             os.close(self._go_pipe)
             raise
         parent = os.getpid()
-        roots = snapshot.capture()
         began = time.perf_counter()
         try:
             self.pid = os.fork()
@@ -147,7 +183,7 @@ class _Copy:
             raise
         else:
             if self.pid == 0:
-                _be_copy(parent, kind, policy, roots, descriptor, go_pipe, error_pipe)
+                _be_copy(parent, write, (descriptor, tables), go_pipe, error_pipe)
         finally:
             os.close(go_pipe)
             os.close(error_pipe)
@@ -166,6 +202,9 @@ class _Copy:
     def _readable(self) -> None:
         """It says why it failed, or its end of the pipe is closed, which comes with its own end."""
         error_text = os.read(self._error_pipe, _PIPE_BYTES)
+        if error_text == _DONE and not self._error_text:
+            self._tell("")
+            return
         if error_text:
             self._error_text += error_text[:MAX_DETAIL]
             return
@@ -191,29 +230,39 @@ class _Copy:
             error = f"the copy of the worker was ended by {signal.Signals(-code).name}"
         else:
             error = error_text or f"the copy of the worker ended with status {code}"
-        self._end(self, error)
+        self._tell(error)
+
+    def _tell(self, error: str) -> None:
+        """Say how it ended, once: it may be heard of before the kernel is done with it."""
+        if not self._is_told:
+            self._is_told = True
+            self._end(self, error)
 
 
 def _be_copy(
     parent: int,
-    kind: snapshot.Kind,
-    policy: Policy,
-    roots: snapshot.Roots,
-    descriptor: int,
+    write: Callable[[], None],
+    used: tuple[int, int],
     go_pipe: int,
     error_pipe: int,
 ) -> NoReturn:
-    """Be the copy: write the snapshot once it may, and end. Never touches the event loop."""
+    """Be the copy: `write` once it may, and end. Never touches the event loop.
+
+    `used` are the descriptors of what it writes to, and of its tables.
+    """
     code = 1
     try:
         gc.disable()
         process.die_with_parent(parent)
-        _close_all_but(descriptor, go_pipe, error_pipe)
+        _close_all_but(*used, go_pipe, error_pipe)
         # Its memory is the worker's, and a bit: it may use what the hard limit leaves.
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
         if os.read(go_pipe, 1) == b"g":
-            snapshot.write(descriptor, kind, strings=policy, roots=roots, limits=SNAPSHOT_LIMITS)
+            write()
+            # The end of both pipes would come only when the kernel has freed this memory.
+            os.close(used[0])
+            os.write(error_pipe, _DONE)
             code = 0
     except BaseException as error:  # noqa: BLE001 - whatever it is, the operator is told
         text = str(error) if isinstance(error, snapshot.SnapshotFailed) else repr(error)
@@ -228,6 +277,12 @@ def _close_all_but(*kept: int) -> None:
         os.closerange(first, descriptor)
         first = descriptor + 1
     os.closerange(first, os.sysconf("SC_OPEN_MAX"))
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    with open(descriptor, "wb", buffering=0, closefd=False) as file:
+        while data:
+            data = data[file.write(data) or 0 :]
 
 
 def _written(descriptor: int, text: str) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Coroutine, Generator
 from contextvars import Context, ContextVar
 from typing import Any
 
-from sandbox.protocol import BEATS, MARK, PAGE_BYTES, RUNNING, mark_word
+from sandbox.protocol import BEATS, FORKED, MARK, PAGE_BYTES, RUNNING, mark_word
 
 #: Connection number and batch id of what runs in this context; (0, 0) belongs to no batch.
 current_place: ContextVar[tuple[int, int]] = ContextVar("current_place", default=(0, 0))
@@ -34,6 +34,11 @@ class MarkerWriter:
     def beat(self) -> None:
         """The event loop has come round once more."""
         self.words[BEATS] = (self.words[BEATS] + 1) & 0xFFFFFFFF
+
+    def forks(self) -> None:
+        """This process is about to fork another: in a step, or for us, which is nobody's."""
+        if self.step is not None:
+            self.words[FORKED] = self.words[MARK]
 
     def at(self, event: int) -> None:
         """What follows in this step's task is the work on this event of its batch; -1: on none."""

@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import time
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS, _PR_GET_NO_NEW_PRIVS = 38, 39
@@ -42,6 +44,19 @@ def await_parent(parent: int, timeout_s: float) -> bool:
             return False
         time.sleep(0.0001)
     return True
+
+
+def be_nice(niceness: int) -> None:
+    """Stand back behind others, with all that we fork, as the leader of a session that we are.
+
+    Best effort. Where autogroup is on nice counts only within a session, which has a niceness of
+    its own; see sched(7). Where the kernel does not take that now, or has none, we go on: the
+    supervisor sets it again once we serve.
+    """
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, niceness)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(niceness))
 
 
 def set_no_new_privs() -> None:

@@ -16,6 +16,7 @@ import logging
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,38 +27,37 @@ from destinations.kit import (
     Delivered,
     Destination,
     Event,
-    Failed,
     Outcome,
-    Retry,
-    Unsupported,
     requests,
 )
+from destinations.kit.client.sessions import UrlKeepingSession
 from destinations.kit.contract import current_event, current_report
+from destinations.kit.exchanged import current_exchanged
+from destinations.kit.keeping import TokenKeeper, current_keeper
 from destinations.kit.loading import LoadError
-from destinations.kit.outcomes import Cause
 from destinations.kit.requests import current_raised
 from sandbox import protocol
+from sandbox.batch_report import BatchReport, shortened
+from sandbox.heap.holders import Principals
+from sandbox.keeping import TokenClient
 from sandbox.marks import MarkerWriter, current_place
 from sandbox.memory import MemoryReserve, is_want_of_memory
 from sandbox.output import Handler, Lines
 from sandbox.protocol import (
-    MAX_DETAIL,
     MAX_TRACEBACK,
+    STRAY_LINES_PER_S,
     Batch,
-    BatchDone,
     Configure,
     Log,
     Message,
     OutcomeCode,
-    Outcomes,
     OutOfMemory,
     Raised,
     UnhandledException,
 )
+from sandbox.samples import Sampling
+from sandbox.soft_deadline import SoftDeadline
 
-#: Seconds within which a report is on its way. A frame an event would cost the supervisor more than
-#: all the rest of its work on it.
-REPORT_WITHIN_S = 0.01
 #: Seconds that a batch may take to end once it is cancelled, before its events are retried without
 #: waiting for that.
 CANCEL_S = 1.0
@@ -69,18 +69,14 @@ _OURS = tuple(str(Path(module.__file__ or "").parent) for module in (protocol, r
 
 _current_connection: contextvars.ContextVar[str] = contextvars.ContextVar("connection", default="")
 
-#: By its own name, since nearly every event has it: to read a member off its enum costs 0.2 µs.
-_DELIVERED = OutcomeCode.DELIVERED
-
-WireOutcome = tuple[int, OutcomeCode, str, float | None]
-
 
 class Runner:
     """All batches of one worker.
 
     `send` writes a message to the supervisor; what runs is marked in `page`;
     `connector` makes what a connection's HTTP session connects with; `on_want_of_files` is called
-    with the connection whose own code met EMFILE.
+    with the connection whose own code met EMFILE; `starved_s` says for how many seconds of its life
+    the thread of batches had no CPU.
     """
 
     def __init__(
@@ -89,8 +85,10 @@ class Runner:
         page: MarkerWriter,
         connector: Callable[[str], aiohttp.BaseConnector],
         on_want_of_files: Callable[[str], None],
+        starved_s: Callable[[], float],
     ) -> None:
         self._send = send
+        self._starved_s = starved_s
         self._on_want_of_files = on_want_of_files
         self._page = page
         self._reserve = MemoryReserve()
@@ -98,12 +96,26 @@ class Runner:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._names: dict[int, str] = {}
         self.lines = Lines(self._log, self.running)
-        self._unhandled = Lines(self._tell_unhandled, self.running)
+        self._unhandled = Lines(self._tell_unhandled, self.running, STRAY_LINES_PER_S)
         self._connector = connector
+        self.tokens = TokenClient(send)
+        """Takes the supervisor's answers about tokens."""
+        self.sampling = Sampling(send)
+        """Takes the supervisor's word whether samples are wanted."""
         self._classes: dict[str, type[Destination] | str] = {}
         self._connections: dict[str, _Instance] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._on_idle: Callable[[], None] | None = None
+
+    def principals(self) -> Principals:
+        """Whom objects of this worker may belong to."""
+        return Principals(
+            {name: cls for name, cls in self._classes.items() if not isinstance(cls, str)},
+            {name: one.own for name, one in self._connections.items()},
+            _current_connection,
+            self,
+            frozenset(map(id, self._tasks)),
+        )
 
     @property
     def batches(self) -> int:
@@ -120,7 +132,8 @@ class Runner:
         Pages that are shared with the zygote until they are written to are ours then, and a spare
         that takes over is quick from the start.
         """
-        connection = _Instance("", 0, _Idle, {}, self.lines, self._connector)
+        keeper = self.tokens.keeper("")
+        connection = _Instance("", 0, _Idle, {}, self.lines, self._connector, keeper)
         batch = Batch(0, "", WARM_UP_S, [b"{}"])
         await asyncio.get_running_loop().create_task(self._run(connection, batch, _unheard))
         await connection.close()
@@ -141,6 +154,7 @@ class Runner:
             message.settings,
             self.lines,
             self._connector,
+            self.tokens.keeper(message.connection),
         )
         if old is not None:
             old.is_retired = True
@@ -232,23 +246,30 @@ class Runner:
     async def _run(
         self, connection: _Instance, batch: Batch, send: Callable[[Message], None]
     ) -> None:
-        report = _BatchReport(batch.id, len(batch.events), send)
+        samples = self.sampling.of_batch(connection.name, batch.id, connection.settings)
+        report = BatchReport(batch.id, len(batch.events), send, samples.failed)
         current_report.set(report.report)
+        if self.sampling.is_wanted:
+            current_exchanged.set(samples.exchanged)
         current_event.set(self._page.at)
         _current_connection.set(connection.name)
         connection.users += 1
         code, reason = OutcomeCode.RETRY, ""
-        stuck: asyncio.TimerHandle | None = None
+        soft: list[SoftDeadline] = []
         try:
             events = [Event(body) for body in batch.events]
             late = f"not finished within {batch.timeout_s:g} s"
-            stuck = asyncio.get_running_loop().call_later(
-                batch.timeout_s + CANCEL_S,
-                report.give_up,
-                OutcomeCode.TIMEOUT,
-                f"{late}, and does not end when it is cancelled",
+            stuck = f"{late}, and does not end when it is cancelled"
+            soft.append(
+                SoftDeadline(
+                    batch.timeout_s + CANCEL_S,
+                    self._starved_s,
+                    partial(report.give_up, OutcomeCode.TIMEOUT, stuck),
+                )
             )
-            async with asyncio.timeout(batch.timeout_s) as deadline:
+            async with asyncio.timeout(None) as deadline:
+                expire = partial(deadline.reschedule, 0.0)
+                soft.append(SoftDeadline(batch.timeout_s, self._starved_s, expire))
                 destination = await connection.destination()
                 returned = await destination.deliver(events)
             reason = report.take(returned)
@@ -268,8 +289,8 @@ class Runner:
                 self._on_want_of_files(connection.name)
             code, reason = OutcomeCode.RETRY_ALONE, f"deliver raised {_describe(error)}"
         finally:
-            if stuck is not None:
-                stuck.cancel()
+            for one in soft:
+                one.cancel()
             connection.users -= 1
             report.close(code, reason)
             self._close_unused(connection)
@@ -300,17 +321,27 @@ class _Instance:
         settings: dict[str, Any],  # Any: converted to the destination's own Settings below
         lines: Lines,
         connector: Callable[[str], aiohttp.BaseConnector],
+        keeper: TokenKeeper,
     ) -> None:
         self.name = name
         self.number = number
         self.users = 0
         self.is_retired = False
         self._kind = kind
-        self._settings = settings
+        self.settings = settings
         self._connector = connector
+        self._keeper = keeper
         self._log = _logger(name, lines)
         self._starting: asyncio.Future[Destination] | None = None
         self._http: aiohttp.ClientSession | None = None
+
+    @property
+    def own(self) -> Sequence[object]:
+        """What has all that is this connection's alone."""
+        ready = self._starting
+        if ready is None or not ready.done() or ready.cancelled() or ready.exception():
+            return [self]
+        return [self, ready.result()]
 
     async def destination(self) -> Destination:
         """The instance, made and started by the first batch; a failed start is repeated."""
@@ -328,9 +359,10 @@ class _Instance:
     async def _start(self) -> Destination:
         if isinstance(self._kind, str):
             raise LoadError(self._kind)
-        settings = msgspec.convert(self._settings, self._kind.Settings, strict=True)
+        settings = msgspec.convert(self.settings, self._kind.Settings, strict=True)
         if self._http is None:
             self._http = _http_session(self._connector(self.name))
+        current_keeper.set(self._keeper)  # in this task alone, which makes this instance
         destination = self._kind(settings, self._http, self._log)
         await destination.start()
         return destination
@@ -348,122 +380,11 @@ class _Instance:
 
 
 def _http_session(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
+    return UrlKeepingSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=10.0),
     )
-
-
-class _BatchReport:
-    """The outcome of each event of a batch; the first report of an event counts."""
-
-    def __init__(self, batch: int, size: int, send: Callable[[Message], None]) -> None:
-        self._batch = batch
-        self._size = size
-        self._send = send
-        self._told = bytearray(size)
-        self._pending: list[WireOutcome] = []
-        self._flush: asyncio.TimerHandle | None = None
-        self._closed = False
-
-    def report(self, index: int, outcome: Outcome) -> None:
-        """Report the outcome of one event early. Raises TypeError or IndexError for nonsense."""
-        if not 0 <= index < self._size:
-            raise IndexError(f"event {index} of a batch of {self._size}")
-        wire = _wire(index, outcome)
-        if self._told[index] or self._closed:
-            return
-        self._told[index] = 1
-        self._pending.append(wire)
-        if self._flush is None:
-            self._flush = asyncio.get_running_loop().call_later(REPORT_WITHIN_S, self._write)
-
-    def take(self, returned: Sequence[Outcome]) -> str:
-        """Take what `deliver` returned; says what is wrong with it, "" where nothing is."""
-        if not isinstance(returned, (list, tuple)):
-            return f"deliver returned {type(returned).__name__}, not a sequence of outcomes"
-        if len(returned) != self._size:
-            return f"deliver returned {len(returned)} outcomes for {self._size} events"
-        told, pending = self._told, self._pending
-        for index, outcome in enumerate(returned):
-            if told[index]:
-                continue
-            try:
-                pending.append(_wire(index, outcome))
-            except TypeError as error:
-                return str(error)
-            told[index] = 1
-        return ""
-
-    def close(self, code: OutcomeCode, reason: str) -> None:
-        """The batch is over: `code` and `reason` for the events without a report."""
-        self.give_up(code, reason)
-        self._send(BatchDone(self._batch))
-
-    def give_up(self, code: OutcomeCode, reason: str) -> None:
-        """No outcome counts any more, though the batch may go on: it is the supervisor's to end."""
-        if self._closed:
-            return
-        self._closed = True
-        if self._flush is not None:
-            self._flush.cancel()
-        reason = reason[:MAX_DETAIL]
-        self._pending += [
-            (index, code, reason, None) for index, told in enumerate(self._told) if not told
-        ]
-        self._write()
-
-    def _write(self) -> None:
-        self._flush = None
-        if self._pending:
-            self._send(Outcomes(self._batch, self._pending))
-            self._pending = []
-
-
-def _wire(index: int, outcome: Outcome) -> WireOutcome:
-    """Raises TypeError for what is no outcome: a destination's code is not type-checked by us."""
-    match outcome:
-        case Delivered():
-            return index, _DELIVERED, "", None
-        case Retry(reason=reason, after_s=after_s, cause=cause):
-            return index, _retry_code(cause), _text(reason), _seconds(after_s)
-        case Failed(reason=reason):
-            return index, OutcomeCode.FAILED, _text(reason), None
-        case Unsupported():
-            return index, OutcomeCode.UNSUPPORTED, "", None
-    raise TypeError(f"{type(outcome).__name__} is not an outcome")
-
-
-def _seconds(after_s: object) -> float | None:
-    """A wait as the wire has it. Raises TypeError for what is no number, or none that ends."""
-    if after_s is None:
-        return None
-    if not isinstance(after_s, (int, float)):
-        raise TypeError(f"after_s is {type(after_s).__name__}, not seconds")
-    try:
-        return float(after_s)
-    except OverflowError:
-        raise TypeError("after_s is more seconds than there are") from None
-
-
-def _retry_code(cause: Cause) -> OutcomeCode:
-    match cause:
-        case Cause.THROTTLED:
-            return OutcomeCode.THROTTLED
-        case Cause.TIMEOUT:
-            return OutcomeCode.TIMEOUT
-        case Cause.CONNECT:
-            return OutcomeCode.CONNECT
-        case Cause.SERVER:
-            return OutcomeCode.SERVER
-        case Cause.OTHER:
-            return OutcomeCode.RETRY
-    return OutcomeCode.RETRY  # a destination's own word for a cause; it is not type-checked by us
-
-
-def _text(reason: object) -> str:
-    return str(reason)[:MAX_DETAIL].encode("utf-8", "replace").decode()
 
 
 def _describe(error: BaseException) -> str:
@@ -471,7 +392,7 @@ def _describe(error: BaseException) -> str:
         text = str(error)
     except BaseException as broken:  # noqa: BLE001 - an exception whose own __str__ raises
         text = f"(its text raised {type(broken).__name__})"
-    return _text(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+    return shortened(f"{type(error).__name__}: {text}" if text else type(error).__name__)
 
 
 def _traceback(error: BaseException) -> str:

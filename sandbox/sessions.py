@@ -2,8 +2,8 @@
 
 A worker leads a session of its own, and no process in it can leave: the jail denies
 setsid. So the processes that a worker forked are known by its session, whatever
-their parent is now. Owns the search in /proc; only the zygote needs it, as the
-last process that is left.
+their parent is now, or by their user, where the worker had one of its own. Owns the
+search in /proc; only `reaper.py` needs it.
 """
 
 from __future__ import annotations
@@ -24,14 +24,18 @@ def alive() -> set[int]:
     return {session for _, session in _processes()}
 
 
-def end_all(sessions: Collection[int]) -> None:
-    """SIGKILL every process of these sessions that runs our program, until none is left."""
+def end_all(sessions: Collection[int], uids: Collection[int] = ()) -> None:
+    """SIGKILL every process of these sessions that runs our program, until none is left.
+
+    And all of these users, who are nobody else: not every root may see what another user's runs.
+    """
     ours = os.readlink("/proc/self/exe")
     for _ in range(_LOOKS):
         found = [
             pid
             for pid, session in _processes()
-            if session in sessions and pid != os.getpid() and _program(pid) == ours
+            if pid != os.getpid()
+            and (_user(pid) in uids or (session in sessions and _program(pid) == ours))
         ]
         if not found:
             return
@@ -56,6 +60,14 @@ def _processes() -> Iterator[tuple[int, int]]:
             continue  # it has ended
         if state not in (b"Z", b"X"):
             yield int(name), int(session)
+
+
+def _user(pid: int) -> int:
+    """Whose it is; -1 where it has ended."""
+    try:
+        return os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return -1
 
 
 def _program(pid: int) -> str:

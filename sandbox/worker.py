@@ -15,27 +15,32 @@ import resource
 import signal
 import socket
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import NoReturn, cast
 
 import msgspec
 
 from destinations.kit.loading import LoadError, declaration, load, settings_errors
-from sandbox import jail, process, tls
+from sandbox import jail, kept_code, process, soft_deadline, tls
 from sandbox.channel import SupervisorChannel
 from sandbox.containment import Containment
 from sandbox.diagnostics import DiagnosticsWriter
+from sandbox.jail import shared_memory
 from sandbox.jail.egress import Egress
 from sandbox.marks import MarkerWriter
 from sandbox.output import take_over
 from sandbox.protocol import (
     LAST_STACKS_SIGNAL,
     MAX_DETAIL,
+    MAX_ERRORS,
     MAX_FRAME_TO_WORKER,
     STACKS_SIGNAL,
     Batch,
     Collect,
     Configure,
     Connected,
+    CurrentToken,
     Declaration,
     Declared,
     Drain,
@@ -43,6 +48,8 @@ from sandbox.protocol import (
     FrameReader,
     FromWorkerChannel,
     Message,
+    Ping,
+    Pong,
     Proceed,
     ProtocolError,
     Ready,
@@ -50,11 +57,15 @@ from sandbox.protocol import (
     SelftestRan,
     Spawn,
     Stats,
+    TokenDenied,
+    TokenGranted,
+    TokenStored,
     ToWorker,
     ToWorkerChannel,
     Unconnected,
     Validate,
     Validated,
+    WantSamples,
     encode,
 )
 from sandbox.runner import Runner
@@ -77,16 +88,24 @@ def main(order: Spawn, descriptors: dict[str, int], supervisor: int) -> NoReturn
     """Be the worker that `order` asks for, with our ends of `DESCRIPTORS`. Never returns."""
     try:
         os.setsid()
+        process.be_nice(order.niceness)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         if not process.await_parent(supervisor, ADOPTION_S):
             os._exit(1)
         _redirect(descriptors.pop("output"))
         _tell_stacks(descriptors["stacks"])
-        layers = jail.enter(order, descriptors.values(), parent=supervisor)
-        sys.path[:0] = order.plugin_paths
+        account = soft_deadline.open_account()
+        if account is not None:
+            descriptors["account"] = account
+        layers = jail.enter(
+            order, descriptors.values(), parent=supervisor, scratch=descriptors.get("scratch")
+        )
+        kept_code.install(order.plugin_paths, order.plugin_origins)
         importlib.invalidate_caches()
-        worker = _Worker(order, layers, MarkerWriter(descriptors["page"]))
+        starved_s = partial(soft_deadline.starved_s, account)
+        page = descriptors["page"]
+        worker = _Worker(order, layers, MarkerWriter(page), page, starved_s)
         worker.serve(descriptors["wire"], descriptors["channel"])
     except BaseException as error:  # noqa: BLE001 - the last stop before _exit
         sys.stderr.write(f"worker {order.label}: {type(error).__name__}: {error}\n")
@@ -114,14 +133,23 @@ def _tell_stacks(descriptor: int) -> None:
 
 
 class _Worker(asyncio.Protocol):
-    def __init__(self, order: Spawn, layers: dict[str, str], page: MarkerWriter) -> None:
+    def __init__(
+        self,
+        order: Spawn,
+        layers: dict[str, str],
+        page: MarkerWriter,
+        tables: int,
+        starved_s: Callable[[], float],
+    ) -> None:
         self._order = order
         self._layers = layers
         self._page = page
         self._frames = FrameReader(ToWorker, MAX_FRAME_TO_WORKER)
         self._egress = Egress(self._ask, tls.context(order.ca_file), self._want_of_files)
-        self._runner = Runner(self._send, page, self._egress.connector, self._want_of_files)
-        self._diagnostics = DiagnosticsWriter(self._send)
+        self._runner = Runner(
+            self._send, page, self._egress.connector, self._want_of_files, starved_s
+        )
+        self._diagnostics = DiagnosticsWriter(self._send, self._runner.principals, tables)
         self._channel: SupervisorChannel | None = None
         self._ended: asyncio.Future[None] | None = None
         self._transport: asyncio.Transport | None = None
@@ -129,6 +157,7 @@ class _Worker(asyncio.Protocol):
         self._is_beating_fast = False
         self._want_told_s = 0.0
         self._due_s = 0.0
+        os.register_at_fork(before=page.forks)
 
     def serve(self, wire: int, channel: int) -> None:
         """Live; comes back only where that raised, which is a bug of ours."""
@@ -139,16 +168,19 @@ class _Worker(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
         self._runner.attach(loop)
+        shared_memory.explain_refusals(self._runner.running)
         await loop.create_unix_connection(lambda: self, sock=socket.socket(fileno=wire))
         self._channel = SupervisorChannel(channel, self._heard)
         self._channel.open()
         if self._order.declare:
             self._send(Ready(0, self._layers))
             await self._declare()
+            jail.seal(self._order.profile, self._layers)
         else:
             take_over(self._runner.lines, self._runner.running)
             self._import()
             await self._runner.warm_up()
+            jail.seal(self._order.profile, self._layers)
             self._beat()
             self._send(Ready(CREDITS, self._layers))
             self._due_s = loop.time() + HEARTBEAT_S
@@ -204,6 +236,8 @@ class _Worker(asyncio.Protocol):
                 self._runner.start(message)
             case Configure():
                 self._runner.configure(message)
+            case CurrentToken() | TokenGranted() | TokenStored() | TokenDenied():
+                self._runner.tokens.heard(message)
             case Drain():
                 # A copy that is at work ends with us, so we stay until it has written all.
                 self._runner.when_idle(lambda: self._diagnostics.when_idle(self._end))
@@ -211,6 +245,10 @@ class _Worker(asyncio.Protocol):
                 self._validate(message)
             case RunSelftest():
                 self._run_selftest(message)
+            case Ping(id=id):
+                self._send(Pong(id))
+            case WantSamples():
+                self._runner.sampling.is_wanted = message.is_wanted
             case Proceed():
                 self._diagnostics.proceed(message.id)
 
@@ -243,7 +281,9 @@ class _Worker(asyncio.Protocol):
     def _validate(self, request: Validate) -> None:
         class_path = dict(self._order.destinations).get(request.destination)
         errors = settings_errors(load(request.destination, class_path), request.settings)
-        self._send(Validated(request.connection, [error[:MAX_DETAIL] for error in errors]))
+        self._send(
+            Validated(request.connection, [error[:MAX_DETAIL] for error in errors[:MAX_ERRORS]])
+        )
 
     # --- self-test ---
 

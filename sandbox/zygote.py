@@ -4,12 +4,14 @@ Started with exec by the supervisor as `python -m sandbox.zygote FD`, where FD
 is one end of a SEQPACKET pair. Single-threaded, without an event loop, and it
 never runs destination code. It forks twice, so that the worker is handed on to
 the supervisor (a child subreaper), which then watches and reaps it at first
-hand. Ends when the supervisor does.
+hand. Ends when the supervisor does, and when its reaper has: then the supervisor
+starts another one.
 """
 
 from __future__ import annotations
 
 import array
+import errno
 import gc
 import os
 import signal
@@ -20,7 +22,7 @@ from typing import NoReturn
 import msgpack
 import msgspec
 
-from sandbox import jail, sessions, tls
+from sandbox import jail, reaper, tls
 from sandbox.protocol import (
     DESCRIPTORS,
     MAX_DATAGRAM,
@@ -33,35 +35,43 @@ from sandbox.protocol import (
 
 
 def main() -> None:
-    """Serve fork requests until the supervisor closes its end."""
+    """Serve fork requests until the supervisor closes its end, or the reaper is gone."""
+    try:
+        _serve()
+    except reaper.Gone as error:
+        # Whom it was about to name, nobody knows: the supervisor ends that one, and asks again.
+        sys.exit(str(error))
+
+
+def _serve() -> None:
     supervisor = os.getppid()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # A terminal's ^C is for the supervisor, which then drains; we end with it.
         signal.signal(number, signal.SIG_IGN)
     channel = socket.socket(fileno=int(sys.argv[1]))
+    reaper_pid, to_reaper = reaper.start(supervisor, channel.fileno())
+    for worker in filter(None, sys.argv[2:]):  # those of an earlier zygote
+        reaper.tell(to_reaper, *map(int, worker.split(":")))
     _import_what_workers_share()
     jail.prepare()
     gc.collect()
     gc.freeze()
-    channel.send(encode(Warm()))
-    started: set[int] = set()
+    channel.send(encode(Warm(reaper_pid)))
     while True:
         request, descriptors = _receive(channel)
         if request is None:
-            # The supervisor is gone. Its workers die with it; what they had forked does not.
-            sessions.end_all(started)
-            return
+            return  # the supervisor is gone; the reaper sees to the rest
         try:
+            if len(descriptors) < len(DESCRIPTORS) - (request.scratch is not None):
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             tls.prepare(request.ca_file)
             pid = _fork(request, descriptors, supervisor)
+            reaper.tell(to_reaper, pid, request.uid if isinstance(request.uid, int) else 0)
         except tls.NoCertificates as error:
             answer = encode(SpawnFailed(request.child, str(error)))
         except OSError as error:
             answer = encode(SpawnFailed(request.child, f"fork: {error.strerror}"))
         else:
-            started.add(pid)
-            if len(started) > sessions.MANY:
-                started &= sessions.alive()
             answer = encode(Spawned(request.child, pid))
         finally:
             for descriptor in descriptors.values():
@@ -87,10 +97,12 @@ def _receive(channel: socket.socket) -> tuple[Spawn | None, dict[str, int]]:
     data, ancillary, _, _ = channel.recvmsg(MAX_DATAGRAM, socket.CMSG_SPACE(size))
     if not data:
         return None, {}
-    (_, _, raw), *_ = ancillary
-    numbers = array.array("i", raw[:size])
+    numbers = array.array("i")
+    for _, _, raw in ancillary:
+        numbers.frombytes(raw[: len(raw) - len(raw) % numbers.itemsize])
     request = msgspec.convert(msgpack.unpackb(data), Spawn)
-    return request, dict(zip(DESCRIPTORS, numbers, strict=True))
+    # Fewer of them, where we may have no more open; and no scratch folder where none is given.
+    return request, dict(zip(DESCRIPTORS, numbers, strict=False))
 
 
 def _fork(request: Spawn, descriptors: dict[str, int], supervisor: int) -> int:
@@ -101,6 +113,9 @@ def _fork(request: Spawn, descriptors: dict[str, int], supervisor: int) -> int:
         if middle == 0:
             os.close(readable)
             _middle(request, descriptors, supervisor, writable)
+    except OSError:
+        os.close(readable)
+        raise
     finally:
         os.close(writable)
     try:

@@ -15,25 +15,73 @@ from collections.abc import Sequence
 import click
 
 from supervisor import VERSION
+from supervisor.commands.terminal import say, say_lines
 
-#: Command to module and attribute below `supervisor.commands`, in the order of the help page.
+#: Command to module and attribute below `supervisor.commands`, and the first sentence of its help,
+#: in the order of the help page. Said here as well, since the page of all would import all of them.
 COMMANDS = {
-    "run": "run:run",
-    "check": "check:check",
-    "status": "status:status",
-    "send": "send:send",
-    "explain": "explain:explain",
-    "audit": "audit:audit",
-    "deadletters": "deadletters:deadletters",
-    "pause": "connections:pause",
-    "resume": "connections:resume",
-    "probe": "connections:probe",
-    "recycle": "recycle:recycle",
-    "heap": "heap:heap",
-    "stacks": "stacks:stacks",
-    "try": "try_:try_",
-    "record": "record:record",
-    "replay": "replay:replay",
+    "run": ("run:run", "Run the service in the foreground."),
+    "check": (
+        "check:check",
+        "Validate the config, import every destination in a jailed worker, and print the plan.",
+    ),
+    "status": (
+        "status:status",
+        "Show pools, workers, queues (those in trouble first), books and sandbox.",
+    ),
+    "send": (
+        "send:send",
+        "Send the events in FILE, one JSON object a line (- for standard input).",
+    ),
+    "explain": (
+        "explain:explain",
+        "Say where each delivery of the event MESSAGE_ID is, and why it is not delivered yet.",
+    ),
+    "tail": ("tail:tail", "Show events as SOURCE sends them, a line each, until interrupted."),
+    "issues": (
+        "issues:issues",
+        "Show what goes wrong, grouped by cause: how often, since when, and what to do.",
+    ),
+    "audit": (
+        "audit:audit",
+        "Print the books, counted anew; exit with 1 where they do not balance.",
+    ),
+    "backup": ("backup:backup", "Copy the queue, as it is in this moment, to FILE."),
+    "deadletters": (
+        "deadletters:deadletters",
+        "Failed and quarantined deliveries: list, show, replay, drop.",
+    ),
+    "reload": (
+        "reload:reload",
+        "Have the service follow its config file, and print what changed or is wrong.",
+    ),
+    "pause": (
+        "connections:pause",
+        "Send nothing more through CONNECTION until it is resumed; its queue is kept.",
+    ),
+    "resume": ("connections:resume", "Let CONNECTION send again after a pause or a trip."),
+    "probe": (
+        "connections:probe",
+        "Let one batch of CONNECTION through now, to see whether its destination is back.",
+    ),
+    "recycle": ("recycle:recycle", "Have WORKER finish its batches, and replace it."),
+    "heap": ("heap:heap", "What fills a worker's memory, and what holds it."),
+    "stacks": (
+        "stacks:stacks",
+        "Print the Python stacks of every thread and task in WORKER, hung or not.",
+    ),
+    "try": (
+        "try_:try_",
+        "Show the HTTP requests that EVENT becomes at DESTINATION, and its outcome.",
+    ),
+    "record": (
+        "record:record",
+        "Send EVENT to DESTINATION for real, and keep requests and answers on a tape.",
+    ),
+    "replay": (
+        "replay:replay",
+        "Play tapes as the servers that they were recorded from, until interrupted.",
+    ),
 }
 
 
@@ -46,10 +94,14 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
         command = getattr(importlib.import_module(f"supervisor.commands.{module}"), attribute)
         assert isinstance(command, click.Command)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_text) for name, (_, help_text) in COMMANDS.items()])
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -67,6 +119,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
+    for argument in sys.argv[1:] if arguments is None else arguments:
+        if not _is_text(argument):
+            say(f"bulkhead: {argument[:200]} is no UTF-8, and no file's name", is_error=True)
+            return 2
     try:
         code = cli.main(arguments, prog_name="bulkhead", standalone_mode=False)
     except click.UsageError as error:
@@ -74,19 +130,28 @@ def _run(arguments: Sequence[str] | None) -> int:
         # click's own message for this case is the whole help.
         is_bare = isinstance(error, click.exceptions.NoArgsIsHelpError)
         message = "say what to do" if is_bare else " ".join(error.format_message().split())
-        click.echo(f"{where}: {message} (see `{where} --help`)", err=True)
+        say(f"{where}: {message} (see `{where} --help`)", is_error=True)
         return 2
     except click.ClickException as error:
-        click.echo(error.format_message(), err=True)
+        say_lines(error.format_message(), is_error=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+        say("interrupted", is_error=True)
         return 130
     except BrokenPipeError:
         # Whoever read our output has seen enough; the interpreter must not complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _is_text(argument: str) -> bool:
+    """Whether an argument is UTF-8, as names, ids and URLs are, or names a file of any bytes."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return os.path.lexists(argument.rpartition("=")[2])
+    return True
 
 
 if __name__ == "__main__":

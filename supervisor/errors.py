@@ -15,5 +15,9 @@ class Refused(Exception):
     """It exists, but cannot be done to it now; the text says why, and what to do."""
 
 
+class Busy(Refused):
+    """It is done to another just now; the text says to which. Asking again in a second is right."""
+
+
 class EvidenceFailed(Exception):
     """It could not be had from a worker; the text says why, and what else there is."""

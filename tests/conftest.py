@@ -16,6 +16,7 @@ from typing import TypeVar
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.harness.manager import ServiceManager
 from tests.harness.service import RunningService
 from tests.harness.sink import SinkProcess
 from tests.harness.suites import Suites
@@ -63,6 +64,19 @@ def sink() -> Iterator[SinkProcess]:
     """A real HTTP server that counts message ids."""
     with SinkProcess() as process:
         yield process
+
+
+@pytest.fixture
+def managed(monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceManager]:
+    """systemd is played for every service of a test, whose watchdog would have ended none of them.
+
+    What each says of itself has to be in order, too: READY once, then once for each reload.
+    """
+    with ServiceManager() as manager:
+        for name, value in manager.environment.items():
+            monkeypatch.setenv(name, value)
+        yield manager
+        assert not manager.faults()
 
 
 @pytest.fixture

@@ -13,20 +13,25 @@ from typing import get_type_hints
 
 import pytest
 
+from destinations.drift import Drift
 from destinations.kit import Destination, PerEvent
 from destinations.kit.contract import EVENT_TYPES
+from destinations.salesforce import Salesforce
 from sandbox import diagnostics, protocol, worker
-from sandbox.jail import alone, rlimits, rules
+from sandbox.jail import alone, rules
 from sandbox.output import MAX_LINE
+from sandbox.protocol import Sampled
+from sandbox.samples import A_REASON
 from supervisor.config import Config, ConfigError, load
-from supervisor.config.types import Pool
+from supervisor.config.types import Pool, Service
 from supervisor.core.isolation import responsiveness
 from supervisor.delivery import connections, watchdog
 from supervisor.diagnostics.collector import Kind
 from supervisor.egress import broker
 from supervisor.ingest import router
-from supervisor.workers.process import MAX_PROCESSES
+from supervisor.insight import sample_file, sample_records
 from supervisor.workers.resources import uids
+from supervisor.workers.resources.provision import MAX_PROCESSES
 
 PAGE = Path(__file__).parent.parent / "supervisor/runtime/README.md"
 ROW = re.compile(r"\| `(?P<name>\w+)` \| (?P<value>[\d.]+) \| `(?P<where>[\w.]+)` \| .+ \|")
@@ -117,6 +122,36 @@ def test_waits_that_a_retry_after_asks_for() -> None:
     assert T.RETRY_DRAINING_S < T.RETRY_UNAVAILABLE_S < T.MAX_SENDER_WAIT_S
 
 
+def test_a_stop_has_time_for_its_steps() -> None:
+    """The last bound is for what hangs in no step; the unit of systemd waits for it."""
+    assert T.LAST_REQUEST_S < T.STEP_S
+    steps_s = T.KILLED_S + T.ENDED_S + 2 * T.STEP_S
+    assert steps_s < T.LAST_BOUND_S
+    unit = Path(__file__).parent.parent / "config/systemd/bulkhead.service"
+    limit = re.search(r"^TimeoutStopSec=(\d+)s$", unit.read_text(), re.M)
+    assert limit is not None
+    assert Service().drain_timeout_s + T.LAST_BOUND_S < int(limit[1])
+
+
+def test_who_waits_for_a_process_hears_of_its_end_first() -> None:
+    """A zygote that hangs is replaced before what waits for it is given up."""
+    assert T.FORK_S < T.WARM_S < T.ORDER_S
+    assert T.FORK_S < T.FORK_MOST_S
+    assert T.WARM_S < T.WARM_MOST_S
+    assert T.BEGIN_S < T.STILL_S < T.at("END_S", "supervisor.diagnostics.collector")
+    assert T.STILL_S < T.TURN_S
+
+
+def test_the_last_lines_get_a_second_try() -> None:
+    """The end waits longer than the log rests after a line that could not be written."""
+    assert T.REST_S < T.LAST_LINES_S
+
+
+def test_who_renews_a_token_gives_up_first() -> None:
+    """A worker has the right for longer than it tries, and tries for longer than a request."""
+    assert max(Salesforce.timeout_s, Drift.timeout_s, PerEvent.timeout_s) < T.RENEW_S < T.GRANT_S
+
+
 def test_a_start_leaves_time_for_its_parts() -> None:
     """A worker that is adopted and warmed up as slowly as it may is still not late."""
     warm_up_s = T.at("WARM_UP_S", "sandbox.runner")
@@ -184,7 +219,7 @@ def test_no_worker_has_the_uid_of_a_report() -> None:
 def test_a_worker_may_write_its_evidence() -> None:
     """A text of evidence fits into the largest file that the jail allows."""
     texts = importlib.import_module("supervisor.app.diagnostics").MAX_TEXT_BYTES
-    assert texts < rlimits.MAX_FILE_BYTES
+    assert texts < protocol.SCRATCH_DISK_BYTES
 
 
 def config(folder: Path, *, block_timeout: str = "1s", max_event: str = "1MiB") -> Config:
@@ -195,3 +230,13 @@ def config(folder: Path, *, block_timeout: str = "1s", max_event: str = "1MiB") 
         f'[pools.default]\ndestinations = ["*"]\nblock_timeout = "{block_timeout}"\n'
     )
     return load(path, environ={}, builtin=set())
+
+
+def test_a_sample_fits_its_frame_and_what_is_kept_of_it() -> None:
+    """The longest that a worker may tell, in characters of four bytes, goes into one frame."""
+    text = protocol.MAX_METHOD + protocol.MAX_URL
+    headers = protocol.MAX_HEADERS * (protocol.MAX_HEADER_NAME + protocol.MAX_HEADER)
+    bodies = protocol.MAX_REQUEST_BODY + protocol.MAX_ANSWER_BODY
+    assert 4 * (text + 2 * headers) + bodies < protocol.FRAME_SIZES[protocol.tag_of(Sampled)]
+    assert bodies + protocol.MAX_URL < sample_records.SAMPLE_BYTES < sample_file.MAX_RECORD
+    assert A_REASON >= sample_file.A_CAUSE

@@ -10,7 +10,7 @@ from destinations.drift import mapping, outcomes
 from destinations.drift.mapping import Access, Api, Identified, Mapper, Tracked, authorized
 from destinations.drift.steps import Conversation
 from destinations.kit import Event, MappedSettings, Outcome, Request, Response, Steps, Stepwise
-from destinations.kit.tokens import Token, TokenSource
+from destinations.kit.tokens import Renewed, SharedTokenSource, Token
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
@@ -44,9 +44,9 @@ class Drift(Stepwise):
         """`access_token` is the one that "Install to Drift" shows, which has no end.
 
         A public app has `client_id`, `client_secret` and `refresh_token`
-        instead; where Drift gives a new refresh token with an access token, it
-        holds until this worker ends. Both need the scopes `contact_read` and
-        `contact_write`.
+        instead; where Drift gives a new refresh token with an access token, that
+        one is kept for all workers, over restarts, until the setting is changed.
+        Both need the scopes `contact_read` and `contact_write`.
 
         With `attributes` the properties of a track go along as text; by
         `mapping` fields do in any case. With `create_contacts` a user with an
@@ -98,8 +98,15 @@ class Drift(Stepwise):
         )
         self._api = Api(self.base_url)
         self._conversation = Conversation(self._api, creates=settings.create_contacts)
-        self._refresh_token = settings.refresh_token
-        self._tokens = TokenSource(self._fetch_token) if settings.access_token is None else None
+        self._tokens: SharedTokenSource[Access] | None = None
+        if settings.access_token is None:
+            self._tokens = SharedTokenSource(
+                self._renew_token,
+                kind=Access,
+                keeper=self.keeper,
+                setting="refresh_token",
+                configured=settings.refresh_token,
+            )
 
     def key(self, event: Event) -> str | None:
         return event.user_id or event.user_email
@@ -118,16 +125,14 @@ class Drift(Stepwise):
             lambda token: send(authorized(request, token)), outcomes.needs_token
         )
 
-    async def _fetch_token(self) -> Access | Outcome:
+    async def _renew_token(self, refresh_token: str) -> Renewed[Access] | Outcome:
         settings = self.settings
-        request = self._api.token(settings.client_id, settings.client_secret, self._refresh_token)
+        request = self._api.token(settings.client_id, settings.client_secret, refresh_token)
         response = await super().exchange(request)
         if not isinstance(response, Response):
             return response
         token = outcomes.token(response)
-        if isinstance(token, Access) and token.refresh_token is not None:
-            self._refresh_token = token.refresh_token
-        return token
+        return Renewed(token, token.refresh_token) if isinstance(token, Access) else token
 
 
 DESTINATION = Drift

@@ -8,7 +8,7 @@ https://devdocs.drift.com/docs/contact-errors
 | 2xx | `data` | delivered |
 | 2xx that is not JSON, cut short, or an HTML page | | retry: a proxy has answered, or nobody knows what Drift said |
 | 400 | `validation_error`, CONTACT-4, -7 to -11 | failed |
-| 401, 403 | `authentication_error`, CONTACT-2 | token renewed, sent once more; then, or without a refresh token, failed |
+| 401, 403 | `authentication_error`, CONTACT-2 | token renewed, sent once more; then, or without a refresh token, unauthorized |
 | 404 | `not_found`, CONTACT-1 | to a look-up: there is none; to an update: looked up anew; to an event: the contact is made |
 | 409 | CONTACT-6 | looked up once more, and changed; then failed |
 | 429 | `rate_limit` | retry; no page says how many calls are allowed, or for how long they are not |
@@ -22,7 +22,7 @@ import re
 from typing import Any
 
 from destinations.drift.mapping import Access
-from destinations.kit import Cause, Delivered, Failed, Outcome, Response, Retry
+from destinations.kit import Cause, Delivered, Failed, Outcome, Response, Retry, Unauthorized
 from destinations.kit.contacts import Found, Person, chosen
 from destinations.kit.paths import find
 
@@ -79,6 +79,9 @@ def outcome(response: Response) -> Outcome:
         return Retry(reason, by_status.after_s, by_status.cause)
     if kind in _PASSING:
         return Retry(reason, None, _PASSING[kind])
+    # CONTACT-2: "Unauthorized"; the pages have it for tokens that are missing, wrong or over.
+    if needs_token(response) or kind in ("authentication_error", "CONTACT-2"):
+        return Unauthorized(reason)
     return Failed(reason)
 
 

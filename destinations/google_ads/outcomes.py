@@ -10,7 +10,8 @@ https://developers.google.com/google-ads/api/docs/best-practices/understand-api-
 | --- | --- |
 | 200 | each conversion's own, see `_RETRY_AFTER_S`, `_KNOWN` and `_NOT_BY_AN_AD`; all other codes failed |
 | 400, 413 | each conversion alone, unless the errors are about the request |
-| 401 | token renewed, sent once more; then failed |
+| 401 | token renewed, sent once more; then unauthorized |
+| any, with errors of the kinds in `_OF_THE_ACCOUNT` alone | unauthorized |
 | 409 `ABORTED`, 429, 5xx | retry, after the delay that the error names |
 | others | by the kit's table |
 """  # noqa: E501 - a table's row cannot be broken
@@ -23,7 +24,17 @@ from typing import Any
 
 from yarl import URL
 
-from destinations.kit import Cause, Delivered, Failed, Outcome, Response, Retry, Split, Unsupported
+from destinations.kit import (
+    Cause,
+    Delivered,
+    Failed,
+    Outcome,
+    Response,
+    Retry,
+    Split,
+    Unauthorized,
+    Unsupported,
+)
 from destinations.kit.tokens import Token
 
 #: Errors that another try may change, by kind and code, with the seconds to wait where told.
@@ -83,6 +94,8 @@ _OF_THE_REQUEST = frozenset(
         "requestError",
     }
 )
+#: Of them, those that say who may not: the user, the developer token or the account.
+_OF_THE_ACCOUNT = frozenset({"authenticationError", "authorizationError"})
 #: Codes of gRPC that pass by themselves, for an error that has no details: cancelled, unknown,
 #: deadline exceeded, resource exhausted, aborted, internal, unavailable.
 _PASSING = frozenset({1, 2, 4, 8, 10, 13, 14})
@@ -190,6 +203,10 @@ def _of_request(response: Response, error: dict[str, Any]) -> Outcome | Split:
         return Retry(outcome.reason, after_s, cause)
     if isinstance(by_status, Retry) or error.get("status") == "ABORTED":
         return Retry(_reason(outcome, by_status))
+    if isinstance(by_status, Unauthorized) or (
+        errors and all(_code(error)[0] in _OF_THE_ACCOUNT for error in errors)
+    ):
+        return Unauthorized(_reason(outcome, by_status))
     if response.status in (400, 413) and not (
         errors and all(_code(error)[0] in _OF_THE_REQUEST for error in errors)
     ):

@@ -14,6 +14,8 @@ that can be known before, as reserved names and events that are too old, fails
 in the mapping, and whether a stream works at all is to be seen in its Realtime
 report, or by `/debug/mp/collect`, which stores nothing.
 
+So there is no answer that speaks of credentials: a 401 or 403 is of something in front of Google.
+
 The page asks not to repeat a request that got anything but 2xx. That is kept to
 where the request is at fault; for an overload or a fault of the server's it is
 not, since the event would be lost.

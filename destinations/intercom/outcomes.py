@@ -14,7 +14,8 @@ https://developers.intercom.com/docs/references/rest-api/errors/rate-limiting
 | 409 to a new contact | the contact that it names is changed, if it is the same person; else failed |
 | 408, 429, 5xx | retry, 429 when `X-RateLimit-Reset` says so |
 | any, with a code of `_PASSING` | retry |
-| other 4xx | failed |
+| 401, or any 4xx with a code of `_OF_THE_TOKEN` | unauthorized |
+| other 4xx | failed: 403 is about the plan, or what the token may not do |
 """  # noqa: E501 - a table's row cannot be broken
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import re
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from destinations.kit import Cause, Delivered, Failed, Outcome, Response, Retry
+from destinations.kit import Cause, Delivered, Failed, Outcome, Response, Retry, Unauthorized
 from destinations.kit.contacts import Found, Person, chosen, is_same
 from destinations.kit.outcomes import MAX_VENDOR_WAIT_S, retry_after_s
 
@@ -40,6 +41,18 @@ _PASSING = frozenset(
 )
 #: Of them, those that fewer calls would help.
 _TOO_MUCH = frozenset({"rate_limit_exceeded", "too_many_requests"})
+#: Codes of errors that are about the access token, whatever the status.
+_OF_THE_TOKEN = frozenset(
+    {
+        "unauthorized",
+        "missing_authorization",
+        "token_not_found",
+        "token_unauthorized",
+        "token_expired",
+        "token_revoked",
+        "token_blocked",
+    }
+)
 #: What the page of the call gives as its answer to a contact that exists already.
 _EXISTING = re.compile(r"already exists with id=([0-9A-Za-z-]+)")
 
@@ -61,7 +74,10 @@ def outcome(response: Response) -> Outcome:
         if codes & _TOO_MUCH:
             cause = Cause.THROTTLED
         return Retry(reason[:500] or _reason(by_status), _wait_s(response), cause)
-    return Failed(reason[:500] or _reason(by_status))
+    reason = reason[:500] or _reason(by_status)
+    if isinstance(by_status, Unauthorized) or codes & _OF_THE_TOKEN:
+        return Unauthorized(reason)
+    return Failed(reason)
 
 
 def made(response: Response) -> str | Outcome:

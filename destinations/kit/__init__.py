@@ -12,7 +12,15 @@ from destinations.kit.mapping import (
     mapping_errors,
 )
 from destinations.kit.numbers import amount, whole
-from destinations.kit.outcomes import Cause, Delivered, Failed, Outcome, Retry, Unsupported
+from destinations.kit.outcomes import (
+    Cause,
+    Delivered,
+    Failed,
+    Outcome,
+    Retry,
+    Unauthorized,
+    Unsupported,
+)
 from destinations.kit.products import LineItem
 from destinations.kit.requests import JSON_HEADERS, Request, Response, gzipped
 from destinations.kit.sending import Batched, Endpoint, Item, Part, PerEvent, Split
@@ -45,6 +53,7 @@ __all__ = [
     "Split",
     "Steps",
     "Stepwise",
+    "Unauthorized",
     "Unsupported",
     "amount",
     "gzipped",

@@ -16,6 +16,7 @@ import aiohttp
 import msgspec
 
 from destinations.kit.event import Event
+from destinations.kit.keeping import MemoryKeeper, TokenKeeper, current_keeper
 from destinations.kit.mapping.table import MappingTable
 from destinations.kit.outcomes import Outcome
 from destinations.kit.spec import EVENT_TYPES as EVENT_TYPES
@@ -75,6 +76,7 @@ class Destination(ABC):
         self.settings = settings
         self.http = http
         self.log = log
+        self.keeper: TokenKeeper = current_keeper.get() or MemoryKeeper()
 
     # The two hooks are optional, and so not abstract.
     async def start(self) -> None:  # noqa: B027

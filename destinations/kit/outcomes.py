@@ -7,6 +7,7 @@ time is an argument. Must not know an API of any vendor.
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -17,6 +18,9 @@ import msgspec
 #: Longest wait that a vendor's `Retry-After` is obeyed for, in seconds. A longer one is cut to it,
 #: so that a mistaken date costs a day; a retry window may well be longer.
 MAX_VENDOR_WAIT_S = 24 * 3600.0
+#: Longest header that is looked at, and seconds as servers write them.
+_MOST_CHARS = 10_000
+_SECONDS = re.compile(r"\+?([0-9]+(?:\.[0-9]*)?)\s*(?:s|secs?|seconds?)?", re.ASCII | re.IGNORECASE)
 #: Statuses below 500 that another try may change.
 _RETRY_STATUSES = frozenset({408, 423, 425, 429})
 #: Statuses from 500 on that no other try changes: not implemented, HTTP version not supported.
@@ -31,13 +35,16 @@ class Cause(enum.StrEnum):
     """Why an attempt has to be made again, as far as the supervisor has a use for it.
 
     The first three say that the destination has too much to do: fewer batches
-    run at once then.
+    run at once then. `SETUP` says that no event can pass before somebody has
+    changed something: a certificate, a host name, what a key may do. Where two
+    events in a row get it, the connection is held, and nothing else is tried.
     """
 
     THROTTLED = "throttled"
     TIMEOUT = "timeout"
     CONNECT = "connect"
     SERVER = "server"
+    SETUP = "setup"
     OTHER = "other"
 
 
@@ -66,6 +73,27 @@ class Failed(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Unauthorized(Failed, frozen=True, eq=False):
+    """The credentials were refused: 401, a revoked key. Nothing is wrong with the event.
+
+    Where two events in a row get it, or `is_certain`, the connection is held and all
+    of them wait; an event that gets it while others pass has failed alone. It is
+    certain where no event was in the request: a token endpoint has said so.
+
+    Equal to what else has failed with the reason, as a `Retry` is whatever its cause.
+    """
+
+    is_certain: bool = False
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Failed):
+            return NotImplemented
+        return self.reason == other.reason
+
+    def __hash__(self) -> int:
+        return hash(self.reason)
+
+
 class Unsupported(msgspec.Struct, frozen=True):
     """The destination has no use for this event."""
 
@@ -79,8 +107,9 @@ def outcome_of_status(
     """What a status means where the API's documentation says nothing else.
 
     2xx is delivered; 408, 423, 425, 429 and 5xx without 501 and 505 are tried
-    again, `Retry-After` obeyed; the rest has failed, redirects included, which
-    are never followed. `said` is what the server said in words.
+    again, `Retry-After` obeyed; 401 is `Unauthorized`; the rest has failed,
+    redirects included, which are never followed. A 403 may be of the key or of
+    what was sent: its destination knows. `said` is what the server said in words.
     """
     if 200 <= status < 300:
         return Delivered()
@@ -93,7 +122,7 @@ def outcome_of_status(
         return Retry(
             reason, retry_after_s(headers.get("Retry-After"), now), cause_of_status(status)
         )
-    return Failed(reason)
+    return Unauthorized(reason) if status == HTTPStatus.UNAUTHORIZED else Failed(reason)
 
 
 def cause_of_status(status: int) -> Cause:
@@ -108,21 +137,35 @@ def cause_of_status(status: int) -> Cause:
 def retry_after_s(value: str | None, now: datetime | None = None) -> float | None:
     """Seconds that a `Retry-After` header asks for, 0 to a day; None where it says nothing clear.
 
-    It is a number of seconds or an HTTP date (RFC 9110, section 10.2.3).
+    It is a number of seconds or an HTTP date (RFC 9110, section 10.2.3) of any of its three forms.
+    What servers send beside is read where it can mean one thing only: a fraction, a sign, a unit
+    of seconds, zeros in front, a list (of which the longest counts), a date of ISO 8601.
     """
-    if value is None:
+    if value is None or len(value) > _MOST_CHARS:
         return None
-    value = value.strip()
-    if value.isascii() and value.isdigit():
-        return min(float(value[:12]), MAX_VENDOR_WAIT_S)
+    value = value.strip().strip("\"'")
+    numbers = [_SECONDS.fullmatch(part.strip()) for part in value.split(",")]
+    seconds = [float(number[1]) for number in numbers if number is not None]
+    if seconds and len(seconds) == len(numbers):
+        return min(max(seconds), MAX_VENDOR_WAIT_S)
+    at = _date(value)
+    if at is None:
+        return None  # the usual back-off is as good as a guess
     try:
-        at = parsedate_to_datetime(value)
-        if at.tzinfo is None:
-            at = at.replace(tzinfo=UTC)
         wait_s = (at - (now or datetime.now(UTC))).total_seconds()
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None  # no date: the usual back-off is as good as a guess
+    except OverflowError:  # its zone leads out of the calendar
+        return None
     return min(max(wait_s, 0.0), MAX_VENDOR_WAIT_S)
+
+
+def _date(text: str) -> datetime | None:
+    for read in (parsedate_to_datetime, datetime.fromisoformat):
+        try:
+            at = read(text)
+        except (ValueError, TypeError, OverflowError, IndexError):
+            continue
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at
+    return None
 
 
 def _phrase(status: int) -> str:

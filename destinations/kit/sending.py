@@ -20,7 +20,8 @@ import msgspec
 from destinations.kit.contract import Destination
 from destinations.kit.event import Event
 from destinations.kit.exchange import Limits, exchange
-from destinations.kit.outcomes import Failed, Outcome, Retry
+from destinations.kit.exchanged import tell
+from destinations.kit.outcomes import Cause, Delivered, Failed, Outcome, Retry, Unauthorized
 from destinations.kit.requests import (
     JSON_HEADERS,
     Request,
@@ -89,6 +90,10 @@ class Part(msgspec.Struct, frozen=True):
     items: list[bytes]
     indices: list[int]
 
+    def body_of(self, place: int) -> bytes:
+        """The body as it would be with that item alone, and uncompressed."""
+        return self.endpoint.opening + self.items[place] + self.endpoint.closing
+
 
 class Sending(Destination):
     """What both helpers share: limits, and a fixed set of senders in a `deliver`."""
@@ -110,17 +115,39 @@ class Sending(Destination):
         return await exchange(self.http, request, self._limits)
 
 
-class _Hold:
-    """Whether the server has asked to be let alone: then nothing more of this `deliver` is sent."""
+class Hold:
+    """Whether nothing more of this `deliver` is to be sent: `answer` is what the others get then.
 
-    answer: Retry | None = None
+    The server has asked to be let alone, or nothing passes before somebody has mended something:
+    that was certain, or two events in a row got it.
+    """
+
+    def __init__(self) -> None:
+        self.answer: Outcome | None = None
+        self._refused = 0
 
     def seen(self, outcome: Outcome) -> Outcome:
-        """The outcome itself; with `Retry-After` in it, `answer` is what the others get."""
-        if isinstance(outcome, Retry) and outcome.after_s and self.answer is None:
-            reason = f"not sent, since another event got {outcome.reason}"
-            self.answer = Retry(reason, outcome.after_s, outcome.cause)
+        """Take note of an outcome, and return it."""
+        is_refused = isinstance(outcome, Unauthorized) or (
+            isinstance(outcome, Retry) and outcome.cause is Cause.SETUP
+        )
+        self._refused = self._refused + 1 if is_refused else 0
+        if self.answer is not None:
+            return outcome
+        match outcome:
+            case Retry(after_s=after_s) if after_s:
+                self.answer = Retry(_unsent(outcome), after_s, outcome.cause)
+            case Unauthorized(is_certain=is_certain) if is_certain or self._refused > 1:
+                self.answer = Unauthorized(_unsent(outcome), is_certain)
+            case Retry(cause=Cause.SETUP) if self._refused > 1:
+                self.answer = Retry(_unsent(outcome), cause=Cause.SETUP)
+            case _:
+                pass
         return outcome
+
+
+def _unsent(outcome: Retry | Failed) -> str:
+    return f"not sent, since another event got {outcome.reason}"
 
 
 class PerEvent(Sending):
@@ -137,7 +164,7 @@ class PerEvent(Sending):
     async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
         outcomes: list[Outcome] = [UNSENT] * len(events)
         queue = iter(enumerate(events))
-        hold = _Hold()
+        hold = Hold()
 
         async def send() -> None:
             for index, event in queue:
@@ -154,8 +181,12 @@ class PerEvent(Sending):
         if not isinstance(request, Request):
             return request
         response = await self.exchange(request)
-        if not isinstance(response, Response):
-            return response
+        outcome = self._read(response, event) if isinstance(response, Response) else response
+        if not isinstance(outcome, Delivered):
+            tell(outcome, response)
+        return outcome
+
+    def _read(self, response: Response, event: Event) -> Outcome:
         try:
             return self.outcome(response, event)
         except Exception as error:  # noqa: BLE001 - the server's answer is not the event's fault
@@ -216,7 +247,7 @@ class Batched(Sending):
         self, items: Sequence[tuple[int, Item]], settle: Callable[[int, Outcome], None]
     ) -> None:
         """Send items, each with the index of its event; `settle` is told each one's outcome."""
-        hold = _Hold()
+        hold = Hold()
         for wave in _waves(items):
             await self._deliver_wave(wave, settle, hold)
 
@@ -224,7 +255,7 @@ class Batched(Sending):
         self,
         items: Sequence[tuple[int, Item]],
         settle: Callable[[int, Outcome], None],
-        hold: _Hold,
+        hold: Hold,
     ) -> None:
         parts, too_large = split(items)
         for index, failed in too_large:
@@ -254,16 +285,24 @@ class Batched(Sending):
             return [request] * count
         response = await self.exchange(request)
         if not isinstance(response, Response):
+            tell(response, response, part.body_of(0))
             return [response] * count
         try:
-            return _spread(self.outcomes(response, part.endpoint, count), count)
+            said = _spread(self.outcomes(response, part.endpoint, count), count)
         except Exception as error:  # noqa: BLE001 - the server's answer is not the events' fault
-            return [Retry(f"reading the answer raised {told(error)}")] * count
+            said = [Retry(f"reading the answer raised {told(error)}")] * count
+        if isinstance(said, Split):
+            return said
+        for place, outcome in _first_failures(said):
+            tell(outcome, response, part.body_of(place))
+        return said
 
 
 UNSENT = Retry("not sent")
 #: Items of which each may as well be asked alone.
 _FEW = 4
+#: Failed items of one request that are told with what was sent and answered.
+MOST_TOLD = 3
 
 
 async def together(send: Callable[[], Coroutine[None, None, None]], senders: int) -> None:
@@ -325,6 +364,22 @@ def _waves(items: Sequence[tuple[int, Item]]) -> list[list[tuple[int, Item]]]:
             waves.append([])
         waves[wave].append((index, item))
     return waves
+
+
+def _first_failures(said: Sequence[Outcome]) -> Iterator[tuple[int, Outcome]]:
+    """Of the outcomes of one request, the first few that are failures of their own."""
+    last: Outcome | None = None
+    left = MOST_TOLD
+    for place, outcome in enumerate(said):
+        if outcome is last:
+            continue
+        last = outcome
+        if isinstance(outcome, Delivered):
+            continue
+        yield place, outcome
+        left -= 1
+        if not left:
+            return
 
 
 def _smaller(part: Part) -> list[Part]:

@@ -14,9 +14,10 @@ from collections.abc import Generator, Sequence
 from typing import ClassVar
 
 from destinations.kit.event import Event
-from destinations.kit.outcomes import Outcome, Retry
+from destinations.kit.exchanged import tell
+from destinations.kit.outcomes import Failed, Outcome, Retry
 from destinations.kit.requests import Request, Response, guarded, told
-from destinations.kit.sending import UNSENT, Sending, together
+from destinations.kit.sending import UNSENT, Hold, Sending, together
 
 #: What a conversation is: requests go out, answers come in, the outcome is what it returns.
 Steps = Generator[Request, Response, Outcome]
@@ -51,11 +52,12 @@ class Stepwise(Sending):
             key = guarded("mapping", lambda event=event: self.key(event))  # type: ignore[misc]  # bound now, not at the call
             lanes.setdefault(key if isinstance(key, str) else index, []).append(index)
         queue = deque(lanes.values())
+        hold = Hold()
 
         async def send() -> None:
             while queue:
                 for index in queue.popleft():
-                    outcome = await self._converse(events[index])
+                    outcome = hold.answer or hold.seen(await self._converse(events[index]))
                     outcomes[index] = outcome
                     self.report(index, outcome)
 
@@ -76,13 +78,16 @@ class Stepwise(Sending):
             asked += 1
             if not isinstance(response, Response):
                 steps.close()
+                tell(response, response)
                 return response
             try:
                 said = _answered(steps, response)
             except MemoryError:
                 raise
             except Exception as error:  # noqa: BLE001 - the server's answer is not the event's fault
-                return Retry(f"reading the answer raised {told(error)}")
+                said = Retry(f"reading the answer raised {told(error)}")
+            if isinstance(said, (Retry, Failed)):
+                tell(said, response)
         return said
 
 

@@ -9,10 +9,11 @@ https://experienceleague.adobe.com/en/docs/marketo-developer/marketo/rest/error-
 | `success` true, record `created`, `updated`, `added` | delivered |
 | record `skipped`, or with errors | retry where each code may pass, see `_RETRY_AFTER_S`; else failed: 1003, 1006, 1007, ... |
 | activity with 1004 | retry: its person has gone, and is made anew |
-| `success` false with 601, 602 | token renewed, sent once more; then retry |
+| `success` false with 601, 602 | token renewed, sent once more; then retry, and held where all get it |
 | with 606, 607, 615 | retry after 20 s, an hour, 5 s |
 | with 500, 502, 604, 608, 611, 614, 713, 719 | retry |
-| with 603, 605, 610, 612, 613, 616, 703 | failed, all of the request |
+| with 603 | unauthorized: the service's user may not do it |
+| with 605, 610, 612, 613, 616, 703 | failed, all of the request |
 | with 609, 1xxx, other 7xx | each record alone, in the end; then failed |
 | 413 | in smaller parts, then failed |
 | 200 that says nothing of this, is cut short, or no JSON | retry |
@@ -25,7 +26,16 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from destinations.kit import Cause, Delivered, Failed, Outcome, Response, Retry, Split
+from destinations.kit import (
+    Cause,
+    Delivered,
+    Failed,
+    Outcome,
+    Response,
+    Retry,
+    Split,
+    Unauthorized,
+)
 from destinations.kit.tokens import Token
 
 #: "601: access token invalid", "602: access token expired": renewed, and the request sent again.
@@ -53,6 +63,13 @@ _RETRY_AFTER_S: Mapping[str, float | None] = {
 
 #: Of them, those that fewer calls would help.
 _TOO_MUCH = frozenset({"606", "607", "615"})
+
+#: Of them, those that say that tokens are not accepted, as where a new one was refused too.
+_OF_THE_TOKEN = frozenset({"600", "601", "602"})
+
+#: "Access denied": the token is good, but the API user's role lacks the permission for the call, or
+#: the address that it comes from is not on the list. An administrator has to mend either.
+_DENIED = "603"
 
 #: Codes of whole requests that no single record can be to blame for.
 _OF_THE_REQUEST = frozenset(
@@ -178,10 +195,16 @@ def _outcome(errors: Sequence[Any], retried: frozenset[str]) -> Outcome:  # Any:
     """Another try helps where each of the errors may pass."""
     codes = [_code(error) for error in errors]
     reason = f"Marketo refused it: {'; '.join(_text(error) for error in errors)}"[:500]
+    if codes and all(code == _DENIED for code in codes):
+        return Unauthorized(reason)
     if not all(code in _RETRY_AFTER_S or code in retried for code in codes):
         return Failed(reason)
     waits_s = [wait_s for code in codes if (wait_s := _RETRY_AFTER_S.get(code)) is not None]
-    cause = Cause.THROTTLED if _TOO_MUCH.intersection(codes) else Cause.OTHER
+    cause = Cause.OTHER
+    if _TOO_MUCH.intersection(codes):
+        cause = Cause.THROTTLED
+    elif _OF_THE_TOKEN.issuperset(codes):
+        cause = Cause.SETUP
     return Retry(reason, max(waits_s, default=None), cause)
 
 

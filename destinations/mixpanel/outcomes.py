@@ -13,7 +13,8 @@ https://docs.mixpanel.com/reference/profile-batch-update
 | others | 200 with `status` 0 or an `error`, 400 | in smaller parts, then failed |
 | all | 413 | in smaller parts, then failed |
 | all | 200 that says something else, is cut short, or no JSON | retry |
-| all | 401, 403, 404 and other 4xx | failed |
+| all | 401 | unauthorized: token, project or service account are refused |
+| all | 403, 404 and other 4xx | failed |
 | all | 429, 5xx | retry |
 """
 

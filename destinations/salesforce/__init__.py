@@ -23,7 +23,7 @@ from destinations.kit import (
     Split,
     mapping_errors,
 )
-from destinations.kit.tokens import TokenSource
+from destinations.kit.tokens import Renewed, SharedTokenSource, TokenSource
 from destinations.kit.urls import base_url_errors
 from destinations.salesforce import outcomes
 from destinations.salesforce.fields import DEFAULTS, path_errors
@@ -145,7 +145,17 @@ class Salesforce(Batched):
             settings.custom_events,
             settings.records,
         )
-        self._tokens = TokenSource(self._fetch_token)
+        self._tokens: TokenSource[Session] = (
+            SharedTokenSource(
+                self._renew_token,
+                kind=Session,
+                keeper=self.keeper,
+                setting="refresh_token",
+                configured=settings.refresh_token,
+            )
+            if settings.refresh_token
+            else TokenSource(self._fetch_token)
+        )
 
     def item(self, event: Event) -> Item | Outcome:
         return self._mapper.item(event)
@@ -210,10 +220,16 @@ class Salesforce(Batched):
             lambda session: send(authorized(request, session)), outcomes.needs_token
         )
 
-    async def _fetch_token(self) -> Session | Outcome:
+    async def _renew_token(self, refresh_token: str) -> Renewed[Session] | Outcome:
+        session = await self._fetch_token(refresh_token)
+        if not isinstance(session, Session):
+            return session
+        return Renewed(session, session.refresh_token)
+
+    async def _fetch_token(self, refresh_token: str | None = None) -> Session | Outcome:
         settings = self.settings
         request = token_request(
-            self._login_url, settings.client_id, settings.client_secret, settings.refresh_token
+            self._login_url, settings.client_id, settings.client_secret, refresh_token
         )
         response = await super().exchange(request)
         if not isinstance(response, Response):

@@ -38,9 +38,13 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Session(Token, frozen=True):
-    """A token, with the scheme and host of the org that it is for."""
+    """A token, with the scheme and host of the org that it is for.
+
+    `refresh_token` is there where the app's policy rotates them: the one before is spent then.
+    """
 
     instance_url: str = ""
+    refresh_token: str | None = None
 
 
 class TrackObject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -11,7 +11,8 @@ https://developer.salesforce.com/docs/platform/api-rest/guide/errorcodes.html
 | 200, record with errors | retry where each code may pass, see `_RETRY_AFTER_S`; else failed |
 | 200, record with REQUIRED_FIELD_MISSING | sent once more with `placeholders`, if they have all of them; else failed |
 | 200, record with DUPLICATE_VALUE of the external id | retry: another request has just made it |
-| 401 | token renewed, sent once more; then retry with INVALID_SESSION_ID, else failed |
+| 401 | token renewed, sent once more; then retry with INVALID_SESSION_ID, and held where all get it; else unauthorized |
+| 403 with a code of `_OF_THE_ORG` | unauthorized |
 | 403 REQUEST_LIMIT_EXCEEDED | retry after a minute |
 | 400, 413 | in smaller parts, then failed |
 | 404 and other 4xx | failed |
@@ -27,7 +28,16 @@ from typing import Any
 
 from yarl import URL
 
-from destinations.kit import Cause, Delivered, Failed, Outcome, Response, Retry, Split
+from destinations.kit import (
+    Cause,
+    Delivered,
+    Failed,
+    Outcome,
+    Response,
+    Retry,
+    Split,
+    Unauthorized,
+)
 from destinations.salesforce.mapping import Session
 
 #: Codes that another try may change, with the seconds to wait where a moment would be too soon.
@@ -51,6 +61,22 @@ _RETRY_AFTER_S: Mapping[str, float | None] = {
 
 #: Of them, those that fewer calls at once would help.
 _TOO_MUCH = frozenset({"REQUEST_LIMIT_EXCEEDED", "SERVER_UNAVAILABLE"})
+
+#: Codes by which the org refuses whoever asks: the app, its user or the org has to be let in again.
+#: INSUFFICIENT_ACCESS is none: it may be about one object or record of many.
+_OF_THE_ORG = frozenset(
+    {
+        "API_DISABLED_FOR_ORG",
+        "INVALID_AUTH_HEADER",
+        "INVALID_LOGIN",
+        "INVALID_OPERATION_WITH_EXPIRED_PASSWORD",
+        "LOGIN_DURING_RESTRICTED_DOMAIN",
+        "LOGIN_DURING_RESTRICTED_TIME",
+        "ORG_LOCKED",
+        "PASSWORD_LOCKOUT",
+        "USER_DISABLED",
+    }
+)
 
 #: Statuses of a request that a single record may have spoilt.
 _ABOUT_THE_BODY = frozenset({400, 413})
@@ -95,7 +121,10 @@ def session(response: Response, login_url: str) -> Session | Outcome:
         return Retry("Salesforce's answer to the request for a token holds none")
     if not isinstance(instance_url, str) or not _is_instance(instance_url, login_url):
         return Failed("Salesforce's answer to the request for a token names no host of its own")
-    return Session(value, None, instance_url.rstrip("/"))
+    refresh_token = fields.get("refresh_token")
+    if not isinstance(refresh_token, str) or not refresh_token:
+        refresh_token = None  # the one that was sent goes on
+    return Session(value, None, instance_url.rstrip("/"), refresh_token)
 
 
 def _is_instance(instance_url: str, login_url: str) -> bool:
@@ -146,6 +175,10 @@ def _of_request(response: Response, errors: Sequence[Any]) -> Outcome | Split:
             cause = said.cause if outcome.cause is Cause.OTHER else outcome.cause
             return Retry(outcome.reason, after_s, cause)
         return outcome
+    if isinstance(outcome, Failed) and (
+        isinstance(said, Unauthorized) or all(_code(error) in _OF_THE_ORG for error in errors)
+    ):
+        return Unauthorized(outcome.reason)
     if response.status in _ABOUT_THE_BODY:
         return Split(outcome.reason)
     return said if isinstance(said, Retry) else outcome
@@ -201,6 +234,8 @@ def _outcome(prefix: str, errors: Sequence[Any]) -> Retry | Failed:  # Any: the 
     cause = Cause.OTHER
     if _TOO_MUCH.intersection(codes):
         cause = Cause.THROTTLED
+    elif set(codes) == {"INVALID_SESSION_ID"}:
+        cause = Cause.SETUP  # a session that was made a moment ago is refused like the old one
     return Retry(reason, max(waits_s, default=None), cause)
 
 

@@ -1,32 +1,34 @@
 """Which object has which number: one 32-bit slot for every 16 bytes of the heap.
 
 A dict of ids would cost 100 bytes an object, this costs at most a quarter of
-the heap, in shared memory, which RLIMIT_DATA does not count. Two objects never
-share a slot: each is at least 16 bytes large.
+the heap. Two objects never share a slot: each is at least 16 bytes large.
 """
 
 from __future__ import annotations
 
-import mmap
-
 from sandbox.heap.limits import SnapshotFailed
+from sandbox.heap.room import Room
 
-#: A region is 64 MiB of addresses: its number is what is above these bits.
-REGION_BITS = 26
+#: A region is 256 KiB of addresses, whose slots are one piece of the room: its number is what is
+#: above these bits.
+REGION_BITS = 18
 #: Objects start at most every 16 bytes.
 SLOT_BITS = 4
 SLOT_MASK = (1 << (REGION_BITS - SLOT_BITS)) - 1
 #: In a slot: not an object of the heap that we look at (singletons, what the walk itself made).
 HIDDEN = 0xFFFF_FFFF
 #: Regions that ids can tell apart. The last one is for nodes that are no objects.
-_REGIONS = 512
+_REGIONS = 1 << 17
 _ID_SHIFT = REGION_BITS - SLOT_BITS + 1
 
 
 class Addresses:
     """Numbers by address; 0 where an address has none yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: Room, *, leave_bytes: int = 0) -> None:
+        """They leave so much of the room to others."""
+        self._room = room
+        self._leave_bytes = leave_bytes
         #: By region; the walk's loop reads and writes these itself.
         self.regions: dict[int, memoryview] = {}
         #: By region, the upper bits of ids. An id is odd, has 32 bits, and is the same in every
@@ -35,17 +37,17 @@ class Addresses:
         self._taken = {_REGIONS - 1}
 
     def add_region(self, address: int) -> memoryview:
-        """The slots of the region of `address`, made on first use. Raises SnapshotFailed."""
+        """The slots of the region of `address`, made on first use.
+
+        Raises SnapshotFailed; RoomUsedUp where there is no memory for them.
+        """
         region = address >> REGION_BITS
         if region in self.regions:
             return self.regions[region]
         if len(self._taken) == _REGIONS:
             raise SnapshotFailed("the heap is spread over more than 32 GiB of addresses")
-        try:
-            # Reserved now, and taken by the page as slots are written.
-            slots = memoryview(mmap.mmap(-1, 4 * (SLOT_MASK + 1))).cast("I")
-        except OSError as error:
-            raise SnapshotFailed(f"no memory for the walk's tables: {error.strerror}") from error
+        # Taken from the machine by the page, as slots are written.
+        slots = self._room.take(leave_bytes=self._leave_bytes).cast("I")
         self.regions[region] = slots
         # The same in every snapshot of a process, but for the rare region whose place is taken.
         part = region % (_REGIONS - 1)

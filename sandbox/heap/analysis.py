@@ -56,7 +56,7 @@ class Suspect(msgspec.Struct, frozen=True):
     objects: how many of them; 1 for a single object.
     bytes, share: what they keep alive, and its share of the heap, 0 to 1.
     path: from a root to the accumulation point, in the terms of Python.
-    accumulation: the class of the object there.
+    accumulation: the class of the object there, and `id` its number in the snapshot.
     holds: what is kept alive, by class, the largest first.
     module, connection: its owner, as far as can be told.
     """
@@ -70,6 +70,7 @@ class Suspect(msgspec.Struct, frozen=True):
     holds: list[Row]
     module: str | None
     connection: str | None
+    id: int = 0
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -256,6 +257,7 @@ def _suspect(heap: Heap, what: str, tops: list[int], point: int, total: int) -> 
         holds=rows(by_class(snapshot, content, heap.weights))[:10],
         module=_owner(heap, point, content),
         connection=connection[1] if connection is not None else None,
+        id=snapshot.ids[point],
     )
 
 

@@ -20,13 +20,18 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sandbox.heap.plans import PART, Edge, Edges, Plans
-from sandbox.heap.strings import Strings, qualified
+from sandbox.heap.strings import Strings, function_of, module_of, plain, qualified
 from sandbox.heap.v8 import EdgeType, NodeType
 
 _NAMESPACE = type.__dict__["__dict__"].__get__
 _BASES = type.__dict__["__bases__"].__get__
 _MRO = type.__dict__["__mro__"].__get__
 _CO_OPTIMIZED = 1
+_FRAMES = (
+    (types.CoroutineType, "cr_frame"),
+    (types.GeneratorType, "gi_frame"),
+    (types.AsyncGeneratorType, "ag_frame"),
+)
 
 
 def plans_with_builtin(strings: Strings) -> Plans:
@@ -162,7 +167,7 @@ def _add_code(plans: Plans) -> None:
                 yield rest_edge, value
 
     def function_name(item: types.FunctionType) -> int:
-        return strings.number(strings.name(f"{item.__module__}.{item.__qualname__}"))
+        return strings.number(strings.name(f"{plain(item.__module__)}.{plain(item.__qualname__)}"))
 
     def code_name(item: types.CodeType) -> int:
         return strings.number(strings.name(f"code {item.co_qualname}"))
@@ -266,8 +271,7 @@ def _add_running(plans: Plans) -> None:
             yield edge(EdgeType.PROPERTY, "f_back"), item.f_back
 
     def frame_name(item: types.FrameType) -> int:
-        module = item.f_globals.get("__name__")
-        return strings.number(strings.name(f"frame {module}.{item.f_code.co_qualname}"))
+        return strings.number(strings.name(f"frame {function_of(item)}"))
 
     plans.add(types.FrameType, NodeType.OBJECT, frame_edges, frame_name)
     plans.add(types.TracebackType, NodeType.OBJECT, members(plans, "tb_frame", "tb_next"))
@@ -284,11 +288,13 @@ def _add_running(plans: Plans) -> None:
 
 
 def coroutine_name(coroutine: object) -> str:
-    """`module.function` of a coroutine or generator."""
-    frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
-    name = getattr(coroutine, "__qualname__", type(coroutine).__name__)
-    module = frame.f_globals.get("__name__") if isinstance(frame, types.FrameType) else None
-    return f"{module}.{name}" if type(module) is str else str(name)
+    """`module.function` of a coroutine or generator; of whatever else is awaited, its class."""
+    for kind, frame_name in _FRAMES:
+        if type(coroutine) is kind:
+            frame = getattr(coroutine, frame_name)
+            name = plain(getattr(coroutine, "__qualname__", None))
+            return name if frame is None else f"{module_of(frame)}.{name}"
+    return qualified(type(coroutine))
 
 
 def frame_variables(

@@ -19,8 +19,8 @@ class SnapshotLimits:
     walk_s: seconds for the walk over the heap. At its end the file is written with what was found
         until then, and says so.
     total_s: seconds for all of it; past them it fails.
-    table_bytes: memory for the walk's own tables, about two thirds of the heap's size. It is
-        shared memory, which RLIMIT_DATA does not count. Past it, as with `walk_s`.
+    table_bytes: memory for the walk's own tables, about two thirds of the heap's size; less where
+        the file for them is smaller. Past it, as with `walk_s`.
     file_bytes: largest file; past it it fails.
     """
 

@@ -83,8 +83,10 @@ def difference_page(heap: Heap, found: Difference, title: str) -> str:
 
 @functools.cache
 def page_template() -> str:
-    """The page without its data."""
-    return (files(__package__) / "page.html").read_text("utf-8")
+    """The page without its data, with the picture's script, which is a module elsewhere, in it."""
+    here = files(__package__)
+    script = (here / "icicle.js").read_text("utf-8").replace("\nexport function ", "\nfunction ")
+    return (here / "page.html").read_text("utf-8").replace("/*ICICLE*/", script)
 
 
 def _page(page: _Page) -> str:

@@ -21,7 +21,8 @@ class Cell(msgspec.Struct, array_like=True):
     """One object and what it alone keeps alive.
 
     label: how its dominator calls it (`.CACHE`, `['x']`, `[3]`), or the path to it where another
-    object does. cells: the large ones of what it dominates; what is missing is small.
+    object does. cells: the large ones of what it dominates; what is missing is small. id: the
+    object's in the snapshot, None of the whole.
     """
 
     label: str
@@ -29,6 +30,7 @@ class Cell(msgspec.Struct, array_like=True):
     bytes: int
     objects: int
     cells: list[Cell]
+    id: int | None = None
 
 
 def picture(heap: Heap) -> Cell:
@@ -46,6 +48,7 @@ def picture(heap: Heap) -> Cell:
             heap.kept[node],
             counts[node],
             [],
+            heap.snapshot.ids[node],
         )
         into.cells.append(cell)
         if depth < _MAX_DEPTH:

@@ -59,9 +59,11 @@ class Plans:
 
     def __init__(self, strings: Strings) -> None:
         self.strings = strings
-        self.by_type: dict[type, Plan] = {}
+        #: By the type's id: its hash and equality may be code of its metaclass. No type goes away
+        #: while one looks, since nothing is freed then.
+        self.by_type: dict[int, Plan] = {}
         self._names: dict[str, int] = {}
-        self._builtin: frozenset[type] = frozenset()
+        self._builtin: frozenset[int] = frozenset()
 
     def builtin_are_known(self) -> None:
         """What was added so far are the interpreter's own types; others may derive from them."""
@@ -69,7 +71,7 @@ class Plans:
 
     def make(self, kind: type) -> Plan:
         """The plan of a type that has none yet."""
-        plan = self.by_type[kind] = self._plan(kind)
+        plan = self.by_type[id(kind)] = self._plan(kind)
         return plan
 
     def add(
@@ -85,7 +87,7 @@ class Plans:
             plan = Plan(node_type, self.strings.number(qualified(kind)), _unnamed, size, edges)
         else:
             plan = Plan(node_type, -1, namer, size, edges)
-        self.by_type[kind] = plan
+        self.by_type[id(kind)] = plan
 
     def edge(self, edge_type: EdgeType, name: str) -> int:
         """The code of an edge with a name: its type above bit 29, and the name's number."""
@@ -102,19 +104,19 @@ class Plans:
 
     def _plan(self, kind: type) -> Plan:
         mro = _MRO(kind)
-        base = next((each for each in mro if each in self._builtin), None)
+        base = next((each for each in mro if id(each) in self._builtin), None)
         if base is type or base is types.ModuleType:
-            return self.by_type[base]
-        content = self.by_type[base].edges if base is not None else None
+            return self.by_type[id(base)]
+        content = self.by_type[id(base)].edges if base is not None else None
         # Where all of its classes are known to the last byte, `gc` need not be asked as well.
         is_complete = all(
-            each is object or each in self._builtin or _is_made_in_python(each) for each in mro
+            each is object or id(each) in self._builtin or _is_made_in_python(each) for each in mro
         )
         get_dict = _dict_getter(mro)
         members = [
             (self.attribute(name), descriptor.__get__)
             for each in mro
-            if each not in self._builtin
+            if id(each) not in self._builtin
             for name, descriptor in _NAMESPACE(each).items()
             if type(descriptor) is types.MemberDescriptorType
         ]
@@ -125,10 +127,10 @@ class Plans:
             edges = self._plain_instance(get_dict, kind, class_edge)
         else:
             edges = self._instance(kind, get_dict, members, content, is_complete, class_edge)
-        sizer = _sizer(mro)
-        size = sizer
+        own_size = sizer(mro)
+        size = own_size
         if get_dict is not None and is_complete:
-            size = _size_with_dict(sizer, get_dict)
+            size = _size_with_dict(own_size, get_dict)
         number = self.strings.number(qualified(kind))
         return Plan(NodeType.OBJECT, number, _unnamed, size, edges)
 
@@ -235,7 +237,7 @@ def _dict_getter(mro: Iterable[type]) -> Getter | None:
     return None
 
 
-def _sizer(mro: Iterable[type]) -> Callable[[Any], int]:
+def sizer(mro: Iterable[type]) -> Callable[[Any], int]:
     """`sys.getsizeof`, but never a `__sizeof__` that is written in Python."""
     for base in mro:
         method = _NAMESPACE(base).get("__sizeof__")
@@ -251,11 +253,11 @@ def _bare_size(item: Any, header: int) -> int:
     return object.__sizeof__(item) + header
 
 
-def _size_with_dict(sizer: Callable[[Any], int], get_dict: Getter) -> Callable[[Any], int]:
+def _size_with_dict(own_size: Callable[[Any], int], get_dict: Getter) -> Callable[[Any], int]:
     def size(item: Any) -> int:
         own = get_dict(item)
         if type(own) is dict and sys.getrefcount(own) <= _OWN_REFERENCES:
-            return sizer(item) + sys.getsizeof(own)
-        return sizer(item)
+            return own_size(item) + sys.getsizeof(own)
+        return own_size(item)
 
     return size

@@ -10,36 +10,33 @@ reason on standard error, 2 for wrong usage.
 from __future__ import annotations
 
 import argparse
-import gzip
-import io
 import os
-import resource
 import sys
 import zlib
-from typing import IO, cast
+from typing import IO
 
 import msgspec
 
-from sandbox.heap import file
+from sandbox.heap import file, reader
 from sandbox.heap.analysis import Heap, report_of
 from sandbox.heap.diff import compared
 from sandbox.heap.file import Malformed
 from sandbox.heap.page import difference_page, page_template, report_page
+from sandbox.heap.picture import picture
 from sandbox.heap.summary import Row, Summary
 from sandbox.heap.text import difference_text, report_text, summary_text
-from sandbox.jail import alone
+from sandbox.protocol import printable
 
 #: What one report may use: the largest snapshot that `file` takes needs about 3 GiB.
 MAX_MEMORY_BYTES = 4 << 30
 MAX_CPU_S = 600
 _MAX_SUMMARY_BYTES = 4 << 20
-_READ_BYTES = 1 << 16
 
 
 def main() -> int:
     """Write the report that the arguments ask for; returns the exit status."""
     arguments = _arguments()
-    _limit()
+    reader.limit(MAX_MEMORY_BYTES, MAX_CPU_S)
     try:
         _enter_jail([] if arguments.old is None else [arguments.old])
     except OSError as error:
@@ -65,22 +62,10 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _limit() -> None:
-    for kind, most in (
-        (resource.RLIMIT_DATA, MAX_MEMORY_BYTES),
-        (resource.RLIMIT_CPU, MAX_CPU_S),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, MAX_MEMORY_BYTES),
-    ):
-        hard = resource.getrlimit(kind)[1]
-        if hard == resource.RLIM_INFINITY or most < hard:
-            resource.setrlimit(kind, (most, most))
-
-
 def _enter_jail(keep: list[int]) -> None:
     """The layers of a worker's jail that this machine has. Raises OSError half-way through."""
     _warm_up()
-    alone.enter(keep)
+    reader.enter_jail(keep)
 
 
 def _warm_up() -> None:
@@ -91,7 +76,7 @@ def _warm_up() -> None:
 
 
 def _report(arguments: argparse.Namespace) -> str:
-    stream = _unpacked(sys.stdin.buffer)
+    stream = reader.unpacked(sys.stdin.buffer)
     start = stream.peek(64)[:64].lstrip()
     if start.startswith(b".loader:"):
         raise Malformed("it is guppy's own; open it with `guppy.hpy().load(FILE)`")
@@ -102,7 +87,7 @@ def _report(arguments: argparse.Namespace) -> str:
     new = file.read(stream)
     if arguments.old is not None:
         with os.fdopen(arguments.old, "rb") as older:
-            heap, found = compared(file.read(_unpacked(older)), new)
+            heap, found = compared(file.read(reader.unpacked(older)), new)
         if arguments.format == "json":
             return _json(found)
         if arguments.format == "html":
@@ -111,7 +96,9 @@ def _report(arguments: argparse.Namespace) -> str:
     heap = Heap(new)
     report = report_of(heap)
     if arguments.format == "json":
-        return _json(report)
+        # The picture in one line: indented, it would be mostly blanks.
+        drawn = msgspec.json.encode(picture(heap)).decode()
+        return _json(report).removesuffix("\n}\n") + f',\n  "picture": {drawn}\n}}\n'
     if arguments.format == "html":
         return report_page(heap, report, arguments.title)
     return report_text(report, arguments.width)
@@ -127,21 +114,12 @@ def _of_summary(stream: IO[bytes], arguments: argparse.Namespace) -> str:
     return summary_text(summary, arguments.width)
 
 
-def _unpacked(raw: IO[bytes]) -> io.BufferedReader:
-    """The stream, gunzipped where it is gzipped; `file` bounds what it takes of it."""
-    # cast: any stream of bytes will do, and typeshed wants a raw one.
-    stream = io.BufferedReader(cast(io.RawIOBase, raw), _READ_BYTES)
-    if stream.peek(2)[:2] != b"\x1f\x8b":
-        return cast(io.BufferedReader, stream)
-    return cast(io.BufferedReader, io.BufferedReader(gzip.GzipFile(fileobj=stream), _READ_BYTES))
-
-
 def _json(value: object) -> str:
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
 
 
 def _failed(why: str) -> int:
-    sys.stderr.write("".join(c if c.isprintable() else "?" for c in why)[:500] + "\n")
+    sys.stderr.write(printable(why)[:500] + "\n")
     return 1
 
 

@@ -16,16 +16,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from sandbox.heap.strings import function_of, is_instance
+
 #: Threads and frames of each that `capture` looks at.
 _MAX_THREADS = 256
 _MAX_FRAMES = 128
 _CO_OPTIMIZED = 1
 #: Where asyncio keeps its tasks: in Python 3.11, and from 3.12 on.
 _TASK_SETS = ("_all_tasks", "_scheduled_tasks")
-_MRO = type.__dict__["__mro__"].__get__
 _NAMESPACE = vars(types.ModuleType)["__dict__"].__get__
 #: Types that tell nothing of the code that made an object.
-_PLAIN = frozenset((dict, list, tuple, set, types.CellType, types.FrameType, types.TracebackType))
+_PLAIN = frozenset(
+    map(id, (dict, list, tuple, set, types.CellType, types.FrameType, types.TracebackType))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +69,7 @@ def _other_frames(frame: types.FrameType | None) -> Iterator[OtherFrame]:
         if frame is None:
             return
         if frame.f_code.co_flags & _CO_OPTIMIZED:
-            module = frame.f_globals.get("__name__")
-            yield OtherFrame(f"{module}.{frame.f_code.co_qualname}", dict(frame.f_locals))
+            yield OtherFrame(function_of(frame), dict(frame.f_locals))
         frame = frame.f_back
 
 
@@ -79,7 +81,7 @@ def _interpreter(names: dict[int | None, str]) -> Iterator[tuple[str, object]]:
         return  # releases of guppy fit certain interpreters; the walk says so in its notes
     view = heapyc.HeapView(heapyc.RootState, ())
     for value in view.relimg(immnodeset([heapyc.RootState])):
-        if isinstance(value, types.FrameType):
+        if type(value) is types.FrameType:
             continue
         found = view.relate(heapyc.RootState, value)
         name = next((str(each[0]) for each in found if each), "?")
@@ -110,8 +112,8 @@ def context() -> Iterator[tuple[str, object]]:
     """
     names: dict[int, str] = {}
     for module_name, module in list(sys.modules.items()):
-        # What is put there may be no module, and `isinstance` would ask it.
-        if types.ModuleType in _MRO(type(module)):
+        # What is put there may be no module; `isinstance` would ask it, and `in` its classes.
+        if is_instance(module, types.ModuleType):
             for name, value in _NAMESPACE(module).items():
                 if type(value) is contextvars.ContextVar:
                     names.setdefault(id(value), f"{module_name}.{name}")
@@ -128,7 +130,7 @@ def tasks() -> list[object]:
         for reference in list(references):
             task = reference()
             # Its own `done` may be code of the program.
-            if isinstance(task, asyncio.Future) and not asyncio.Future.done(task):
+            if is_instance(task, asyncio.Future) and not asyncio.Future.done(task):
                 found.append(task)
     return found
 
@@ -145,7 +147,7 @@ def entrances(objects: Iterable[object]) -> list[object]:
         held.update(own.intersection(map(id, gc.get_referents(item))))
     return sorted(
         objects,
-        key=lambda item: (id(item) in held, type(item) in _PLAIN),
+        key=lambda item: (id(item) in held, id(type(item)) in _PLAIN),
     )
 
 

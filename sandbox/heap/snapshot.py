@@ -32,12 +32,14 @@ def write(
     fd: int,
     kind: Kind,
     *,
+    tables: int,
     strings: Policy = "truncated",
     limits: SnapshotLimits = _DEFAULTS,
     roots: Roots | None = None,
 ) -> None:
     """Write a snapshot of this process to `fd`, which stays open.
 
+    tables: descriptor of the file for the walk's own tables, see `room`.
     strings: whether values are told ("full") or only their type and length; see `strings`.
     roots: what `capture` returned right before the fork. Without it, what other threads hold is
         missing: a fork does not have them.
@@ -46,29 +48,32 @@ def write(
     snapshot.
     """
     try:
-        _write(fd, kind, strings, limits, roots or capture())
+        _write(fd, kind, tables, strings, limits, roots or capture())
     except MemoryError:
         raise SnapshotFailed("there was no memory left for the walk") from None
     except OSError as error:
         raise SnapshotFailed(_reason(error)) from error
 
 
-def _write(fd: int, kind: Kind, policy: Policy, limits: SnapshotLimits, roots: Roots) -> None:
+def _write(
+    fd: int, kind: Kind, tables: int, policy: Policy, limits: SnapshotLimits, roots: Roots
+) -> None:
     # Whatever `gc` is told of from here on is not the worker's.
     gc.freeze()
     clock = Clock(limits)
     out = _Output(fd, limits, clock)
     # `write` and what it calls are not part of what is looked at.
     caller = sys._getframe(1)
+    # Tables tell no values.
+    strings = Strings(policy if kind == "heapsnapshot" else "truncated")
+    graph = Walk(strings, limits, clock, tables).run(roots, caller)
     match kind:
         case "heapsnapshot":
-            graph = Walk(Strings(policy), limits, clock).run(roots, caller)
             heapsnapshot.write(graph, out.write)
         case "summary":
-            strings = Strings("truncated")
-            out.write(summarize(clock, lambda: Walk(strings, limits, clock).run(roots, caller)))
+            out.write(summarize(clock, graph))
         case "hpy":
-            out.write(hpy_file())
+            out.write(hpy_file(graph))
     out.flush()
 
 

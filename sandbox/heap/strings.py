@@ -11,6 +11,7 @@ are told as they are.
 from __future__ import annotations
 
 import re
+import types
 from collections.abc import Callable
 from typing import Literal
 
@@ -72,9 +73,10 @@ class Strings:
             return f"[{key}]" if self.is_full or abs(key) < _MAX_INT_KEY else "[<int>]"
         if key is None or kind is bool:
             return f"[{key}]"
-        if isinstance(key, type):
+        if is_instance(key, type):
+            assert isinstance(key, type)
             return f"[<class {qualified(key)}>]"
-        if self.is_full and kind in (bytes, float):
+        if self.is_full and (kind is bytes or kind is float):
             return f"[{key!r}]"
         return f"[<{_class_name(key)}>]"
 
@@ -90,6 +92,26 @@ class Strings:
 def is_name_like(text: str) -> bool:
     """Whether a text looks like a name in code, and not like a value of a customer."""
     return _KEY.fullmatch(text) is not None and _LONG_NUMBER.search(text) is None
+
+
+def plain(text: object) -> str:
+    """A name that the program may have replaced by anything: a text of its own class has code."""
+    return text if type(text) is str else "?"
+
+
+def module_of(frame: types.FrameType) -> str:
+    """The module that a frame runs in, by its globals."""
+    return plain(dict.get(frame.f_globals, "__name__"))
+
+
+def function_of(frame: types.FrameType) -> str:
+    """`module.function` of a frame."""
+    return f"{module_of(frame)}.{frame.f_code.co_qualname}"
+
+
+def is_instance(value: object, kind: type) -> bool:
+    """As `isinstance`, by identity: neither the object's `__class__` nor its classes are asked."""
+    return any(each is kind for each in _MRO(type(value)))
 
 
 def qualified(kind: type) -> str:
@@ -120,5 +142,6 @@ def _class_name(value: object) -> str:
     return qualified(type(value))
 
 
+_MRO: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
 _QUALNAME: Callable[[type], str] = type.__dict__["__qualname__"].__get__
 _MODULE: Callable[[type], object] = type.__dict__["__module__"].__get__

@@ -12,13 +12,9 @@ from sandbox.heap.analysis import Report, Suspect
 from sandbox.heap.diff import Difference
 from sandbox.heap.summary import Row as SummaryRow
 from sandbox.heap.summary import Summary
+from sandbox.protocol import printable
 
 _ROWS = 20
-
-
-def printable(text: str) -> str:
-    """Text on one line, with nothing that a terminal would obey."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def size(count: int) -> str:

@@ -1,8 +1,8 @@
 """The walk over the live heap: every object once, breadth first, numbered as it is met.
 
 Breadth first, so that the way by which an object is met first is a shortest
-one. Rows go to spools in shared memory; the walk's own objects are hidden from
-itself. Ends early where its limits say so, with the graph that it has then:
+one. Rows go to spools; the walk's own objects are hidden from itself. Ends early
+where its limits or its room say so, with the graph that it has then:
 what was met and not yet looked at is there, without its references.
 """
 
@@ -21,13 +21,17 @@ from sandbox.heap.addresses import HIDDEN, REGION_BITS, SLOT_BITS, SLOT_MASK, Ad
 from sandbox.heap.builtin_edges import frame_variables, plans_with_builtin
 from sandbox.heap.limits import Clock, SnapshotLimits
 from sandbox.heap.plans import PART
+from sandbox.heap.room import Room, RoomUsedUp
 from sandbox.heap.spool import Spool
-from sandbox.heap.strings import Strings
+from sandbox.heap.strings import Strings, function_of
 from sandbox.heap.v8 import EdgeType
 
 #: Objects between two looks at the limits.
 _CHECK_EVERY = 8192
 _MAX_SIZE = 0xFFFF_FFFF
+#: Of the room, the share that is kept for rows of what is met already.
+_FOR_ROWS = 0.2
+_ROW_BYTES = 16
 #: Unreached objects that are brought into a telling order; more are taken as they come.
 _MAX_ORDERED = 300_000
 #: Codes of weak edges, the last type, begin here.
@@ -62,13 +66,17 @@ class Graph:
 class Walk:
     """One walk. Make it, then `run` it once. What `gc` has not frozen by then is not looked at."""
 
-    def __init__(self, strings: Strings, limits: SnapshotLimits, clock: Clock) -> None:
+    def __init__(self, strings: Strings, limits: SnapshotLimits, clock: Clock, tables: int) -> None:
+        """`tables` is the descriptor of a `Room`. Raises SnapshotFailed."""
         self._limits = limits
         self._clock = clock
-        self._addresses = Addresses()
+        self._room = Room(tables, limits.table_bytes)
+        self._leave_bytes = int(self._room.size_bytes * _FOR_ROWS)
+        self._addresses = Addresses(self._room, leave_bytes=self._leave_bytes)
         self._plans = plans_with_builtin(strings)
         names = ("", "(GC roots)", "(threads)", "(interpreter)", "(tasks)", "(unreached)")
-        self._graph = Graph([Group(name) for name in names], Spool(), Spool(), strings, [])
+        nodes, edges = Spool(self._room), Spool(self._room)
+        self._graph = Graph([Group(name) for name in names], nodes, edges, strings, [])
         self._queue: collections.deque[object] = collections.deque()
         self._count = len(names)
         self._is_over = False
@@ -101,7 +109,8 @@ class Walk:
                 code = edge(kind, f"<task {number}>")
             self._root(tasks, code, task)
         self._empty_queue()
-        self._unreached(unreached)
+        if not self._is_over:
+            self._unreached(unreached)
         if not taken.interpreter:
             graph.notes.append("guppy does not fit this interpreter: thread-locals are missing")
         if self._broken:
@@ -113,8 +122,7 @@ class Walk:
         for frame in root.own_frames(skip):
             if frame.f_locals is frame.f_globals:
                 continue  # a module's, which is a root itself
-            module = frame.f_globals.get("__name__")
-            where = strings.name(f"<frame {module}.{frame.f_code.co_qualname}>")
+            where = strings.name(f"<frame {function_of(frame)}>")
             for code, value in frame_variables(self._plans, frame, f"{where}.f_locals", strings):
                 self._root(group, code, value)
         for variable, value in root.context():
@@ -129,6 +137,22 @@ class Walk:
 
     def _unreached(self, group: Group) -> None:
         """What no root leads to: garbage that was not collected yet, or held by C code only."""
+        try:
+            found = self._not_met()
+        except RoomUsedUp as error:
+            self._end_early(str(error))
+            return
+        number = 0
+        for item in found:
+            if self._is_over:
+                return
+            if self._addresses.number(item) == 0:
+                self._root(group, EdgeType.ELEMENT << 29 | number, item)
+                self._empty_queue()
+                number += 1
+
+    def _not_met(self) -> list[object]:
+        """What of the worker's no root leads to, in a telling order. Raises RoomUsedUp."""
         for item in root.tracked():
             # Made since the walk began: ours.
             if self._addresses.number(item) == 0:
@@ -139,14 +163,7 @@ class Walk:
         if len(found) < _MAX_ORDERED:
             found = root.entrances(found)
         self._addresses.hide(found)
-        number = 0
-        for item in found:
-            if self._is_over:
-                return
-            if self._addresses.number(item) == 0:
-                self._root(group, EdgeType.ELEMENT << 29 | number, item)
-                self._empty_queue()
-                number += 1
+        return found
 
     def _root(self, group: Group, code: int, item: object) -> None:
         number = self._addresses.number(item)
@@ -171,13 +188,11 @@ class Walk:
                 self._judge()
 
     def _judge(self) -> None:
-        graph = self._graph
-        # A third more for the slots by address, which are not counted as they are touched.
-        used = (graph.nodes.size_bytes + graph.edges.size_bytes) * 4 // 3
+        needed = self._leave_bytes + _ROW_BYTES * len(self._queue)
         if self._clock.is_walk_over:
             self._end_early(f"the walk took longer than {self._limits.walk_s:g} s")
-        elif used > self._limits.table_bytes:
-            self._end_early(f"the tables grew beyond {self._limits.table_bytes} bytes")
+        elif self._room.left_bytes < needed:
+            self._end_early(self._room.used_up)
 
     def _end_early(self, why: str) -> None:
         self._is_over = True
@@ -195,7 +210,7 @@ class Walk:
         count, is_over = self._count, self._is_over
         for _ in range(min(most, len(queue))):
             item = take()
-            plan = plans.get(type(item))
+            plan = plans.get(id(type(item)))
             if plan is None:
                 plan = make(type(item))
             node_type, name, namer, size_of, edges = plan
@@ -228,6 +243,9 @@ class Walk:
                         add_edge(number)
             except MemoryError:
                 raise
+            except RoomUsedUp as error:
+                self._end_early(str(error))
+                is_over = True
             except Exception:  # noqa: BLE001 - a type whose own C code refuses; the rest is fine
                 self._broken += 1
                 if name < 0:
@@ -249,7 +267,7 @@ class Walk:
         hide(None, True, False, ..., NotImplemented, (), "", b"")
         hide(*range(-5, 257), *map(chr, range(256)), *(bytes((byte,)) for byte in range(256)))
         plans, strings, graph = self._plans, self._graph.strings, self._graph
-        hide(self, self._addresses, self._addresses.regions, self._queue)
+        hide(self, self._addresses, self._addresses.regions, self._queue, self._room)
         hide(*_own(plans), *_own(strings), *_own(graph.nodes), *_own(graph.edges))
         hide(graph, graph.groups, graph.notes, *graph.groups, self._limits, self._clock)
 

@@ -2,7 +2,8 @@
 
 Owns the table of layers. `enter` applies them in order and reports each by
 name: "on", or why not. A layer that is not in force is reported, never silently
-absent; what a layer claims is tested before it is believed.
+absent; what a layer claims is tested before it is believed. `seal` takes away what imports
+need, once they are done.
 """
 
 from __future__ import annotations
@@ -14,7 +15,17 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from sandbox import process
-from sandbox.jail import cgroup, descriptors, identity, landlock, openings, paths, rlimits, seccomp
+from sandbox.jail import (
+    cgroup,
+    descriptors,
+    identity,
+    landlock,
+    native,
+    openings,
+    paths,
+    rlimits,
+    seccomp,
+)
 from sandbox.protocol import LAYERS, Spawn, Withheld
 
 #: Whether the supervisor connects for its workers, which may then make no socket at all.
@@ -104,22 +115,27 @@ TABLE = (
 
 
 def enter(
-    order: Spawn, keep: Collection[int], *, parent: int, layers: Collection[str] = LAYERS
+    order: Spawn,
+    keep: Collection[int],
+    *,
+    parent: int,
+    layers: Collection[str] = LAYERS,
+    scratch: int | None = None,
 ) -> dict[str, str]:
     """Lock this process down as `order` says; "on" or why not, for each layer.
 
     Of its descriptors only 0, 1, 2 and those to `keep` are left, and it dies
-    with `parent`. Must run before any thread exists and before a destination is
-    imported. `layers` leaves some out, which shows what each of them stops.
+    with `parent`. `scratch` is one of them, the folder for its files. Must run
+    before any thread exists and before a destination is imported. `layers` leaves
+    some out, which shows what each of them stops.
     Raises OSError where a change of identity fails half-way.
     """
     report = dict.fromkeys(LAYERS, "left out")
-    scratch = _hold(order.scratch)
     uid, reason = _uid_of(order) if "uid" in layers else (None, "left out")
     openings.forget()
     worker = Confinement(
         order,
-        tuple(keep) if scratch is None else (*keep, scratch),
+        tuple(keep),
         uid,
         reason,
         (*order.write_paths, *_scratch(scratch, uid)),
@@ -136,8 +152,21 @@ def enter(
     return report
 
 
+def seal(profile: str, report: dict[str, str]) -> None:
+    """Take away what only imports need: native code that is not loaded yet. `report` is `enter`'s.
+
+    Profile `relaxed` keeps it. Where it cannot be taken away, `report` says so of `seccomp`.
+    """
+    if profile == "relaxed" or report["seccomp"] != "on":
+        return
+    native.explain_refusals()
+    if (sealed := seccomp.seal()) != "on":
+        report["seccomp"] = f"in part: new code can still be loaded: {sealed}"
+
+
 def prepare() -> None:
     """Do in the zygote what is the same for all workers, so that each starts sooner."""
+    native.load_ahead()
     paths.shared()
     seccomp.prepare(BROKERED)
     if os.geteuid() == 0:
@@ -157,20 +186,6 @@ def _uid_of(order: Spawn) -> tuple[int | None, str]:
     if obstacle := identity.obstacle or openings.obstacle(wanted):
         return None, obstacle
     return uid, ""
-
-
-def _hold(folder: str | Withheld) -> int | None:
-    """A descriptor of the scratch folder, if any.
-
-    It lies below the state directory, which is closed to other users: its path
-    leads nowhere once the uid is dropped, or once that folder is laid over to
-    open something else in it.
-    """
-    match folder:
-        case Withheld():
-            return None
-        case path:
-            return os.open(openings.outside(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def _scratch(held: int | None, uid: int | None) -> list[str]:

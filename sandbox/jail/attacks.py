@@ -1,8 +1,8 @@
 """Which layers stop what destinations with intent try: the table, and how it is run.
 
 Owns the list by which the jail is judged: by its own self-test, by the tests and
-by `scripts/bench escape`. The attempts themselves are `attempts.py`'s; each runs in
-a fork of its own.
+by `scripts/bench escape`. The attempts themselves are `attempts.py`'s,
+`native_attempts.py`'s and `memory_attempts.py`'s; each runs in a fork of its own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from sandbox.jail import attempts
+from sandbox.jail import attempts, memory_attempts, native_attempts
 from sandbox.jail.attempts import Targets
 
 
@@ -107,20 +107,26 @@ ATTACKS = (
     Attack("set a file's attributes", attempts.set_attribute, _by("seccomp"), needs="victim"),
     Attack("link a file", attempts.link, _by("landlock"), needs="victim"),
     Attack("make a symbolic link", attempts.symlink, _by("landlock", "seccomp"), needs="folder"),
-    Attack("execute a program", attempts.execute, _by("seccomp", "landlock")),
-    Attack("execute the dynamic loader", attempts.execute_loader, _by("seccomp", "landlock")),
-    Attack("make a file in memory", attempts.make_memory_file, _by("seccomp")),
-    Attack("execute a file in memory", attempts.execute_memory, _by("seccomp", "landlock")),
+    Attack("execute a program", native_attempts.execute, _by("seccomp", "landlock")),
+    Attack(
+        "execute the dynamic loader", native_attempts.execute_loader, _by("seccomp", "landlock")
+    ),
+    Attack("make a file in memory", native_attempts.make_memory_file, _by("seccomp")),
+    Attack("execute a file in memory", native_attempts.execute_memory, _by("seccomp", "landlock")),
     Attack(
         "execute a program that runs as root",
-        attempts.execute_set_uid,
+        native_attempts.execute_set_uid,
         _by("seccomp", "landlock"),
         stopped_together=_by("no_new_privs", "uid"),
         needs="set_uid",
     ),
-    Attack("map memory to write and execute", attempts.map_executable, _by("seccomp")),
-    Attack("make memory executable", attempts.protect_executable, _by("seccomp")),
-    Attack("have all memory executable", attempts.persona, _by("seccomp")),
+    Attack("map memory to write and execute", native_attempts.map_executable, _by("seccomp")),
+    Attack("make memory executable", native_attempts.protect_executable, _by("seccomp")),
+    Attack("map a file to execute", native_attempts.map_file, _by("seccomp")),
+    Attack("make a mapped file executable", native_attempts.protect_file, _by("seccomp")),
+    Attack("make memory executable by a key", native_attempts.protect_by_key, _by("seccomp")),
+    Attack("attach shared memory to execute", native_attempts.attach_executable, _by("seccomp")),
+    Attack("have all memory executable", native_attempts.persona, _by("seccomp")),
     Attack("mount", attempts.mount, _by("seccomp", "uid", "landlock"), is_for_root=True),
     Attack("chroot", attempts.chroot, _by("seccomp", "uid"), is_for_root=True),
     Attack("make a user namespace", attempts.unshare_user, _by("seccomp")),
@@ -181,5 +187,11 @@ ATTACKS = (
     ),
     Attack("become root", attempts.become_root, _by("seccomp", "uid"), is_for_root=True),
     Attack("gain a capability", attempts.gain_capability, _by("seccomp", "uid"), is_for_root=True),
-    Attack("take ten gigabytes", attempts.take_memory, _by("rlimits")),
+    Attack("take a gigabyte of disk at once", attempts.allocate_disk, _by("seccomp")),
+    Attack("hold a file in a socket", attempts.hide_descriptor, _by("seccomp")),
+    Attack("take memory that counts as a stack", memory_attempts.take_stack, _by("seccomp")),
+    Attack("map shared memory", memory_attempts.map_shared, _by("seccomp")),
+    Attack("map shared memory of /dev/zero", memory_attempts.map_zeros, _by("landlock")),
+    Attack("map huge pages", memory_attempts.map_huge, _by("seccomp")),
+    Attack("take ten gigabytes", memory_attempts.take_memory, _by("rlimits")),
 )

@@ -2,14 +2,14 @@
 
 All are harmless where they get through: signal 0, a file that is removed again, a limit that is
 only read. An attempt raises OSError, or MemoryError, where it is stopped. Must not know which
-layer stops it: that is the table of `attacks.py`.
+layer stops it: that is the table of `attacks.py`. Programs and executable memory are tried by
+`native_attempts.py`, memory that nobody counts by `memory_attempts.py`.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
-import mmap
 import os
 import signal
 import socket
@@ -27,8 +27,7 @@ _NUMBERS = {
     "chroot": (161, 51),
     "clone": (56, 220),
     "clone3": (435, 435),
-    "execve": (59, 221),
-    "execveat": (322, 281),
+    "fallocate": (285, 47),
     "fcntl": (72, 25),
     "fchmodat": (268, 53),
     "finit_module": (313, 273),
@@ -36,13 +35,10 @@ _NUMBERS = {
     "keyctl": (250, 219),
     "kill": (62, 129),
     "linkat": (265, 37),
-    "memfd_create": (319, 279),
     "mount": (165, 40),
-    "mprotect": (10, 226),
     "open_by_handle_at": (304, 265),
     "openat": (257, 56),
     "perf_event_open": (298, 241),
-    "personality": (135, 92),
     "pidfd_open": (434, 434),
     "pidfd_send_signal": (424, 424),
     "prctl": (157, 167),
@@ -190,59 +186,6 @@ def symlink(t: Targets) -> None:
     path = f"{t.folder}/symlink-{os.getpid()}"
     _call("symlinkat", b"/etc/shadow", _AT_FDCWD, os.fsencode(path))
     os.unlink(path)
-
-
-# --- code ---
-
-_TRUE = b"/bin/true"
-
-
-def _strings(*texts: bytes) -> int:
-    """A vector of C strings, as an address; a fork that is about to end never frees it."""
-    vector = (ctypes.c_char_p * (len(texts) + 1))(*texts, None)
-    _kept.append(vector)
-    return ctypes.addressof(vector)
-
-
-_kept: list[object] = []
-
-
-def execute(t: Targets) -> None:
-    _call("execve", _TRUE, _strings(_TRUE), None)
-
-
-def execute_loader(t: Targets) -> None:
-    os.execv("/lib64/ld-linux-x86-64.so.2", ["ld.so", "/bin/true"])  # noqa: S606 - the attack
-
-
-def execute_memory(t: Targets) -> None:
-    descriptor = _call("memfd_create", b"x", 0)
-    with open("/bin/true", "rb") as program:
-        os.write(descriptor, program.read())
-    _call("execveat", descriptor, b"", _strings(b"x"), None, 0x1000)
-
-
-def make_memory_file(t: Targets) -> None:
-    _call("memfd_create", b"x", 0)
-
-
-def execute_set_uid(t: Targets) -> None:
-    path = os.fsencode(t.set_uid)
-    _call("execve", path, _strings(b"test", b"-r", os.fsencode(t.root_only)), None)
-
-
-def map_executable(t: Targets) -> None:
-    mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
-
-
-def protect_executable(t: Targets) -> None:
-    page = mmap.mmap(-1, 4096)
-    address = ctypes.addressof(ctypes.c_char.from_buffer(page))
-    _call("mprotect", address, 4096, 5)
-
-
-def persona(t: Targets) -> None:
-    _call("personality", 0x0040_0000)  # READ_IMPLIES_EXEC
 
 
 # --- the kernel ---
@@ -474,5 +417,16 @@ def gain_capability(t: Targets) -> None:
     _call("capset", header, everything)
 
 
-def take_memory(t: Targets) -> None:
-    mmap.mmap(-1, 10 * 1024**3, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+def allocate_disk(t: Targets) -> None:
+    # Of no file: EBADF where the call is allowed.
+    try:
+        _call("fallocate", -1, 0, 0, 1024**3)
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            raise
+
+
+def hide_descriptor(t: Targets) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with ours, theirs, open("/dev/null", "rb") as held:
+        socket.send_fds(ours, [b"x"], [held.fileno()])

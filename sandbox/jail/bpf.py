@@ -76,9 +76,15 @@ class Instruction:
 
 
 def assemble(
-    machine: Machine, verdicts: Mapping[int, SyscallAction], default_error: int
+    machine: Machine,
+    verdicts: Mapping[int, SyscallAction],
+    default_error: int,
+    *,
+    allows_others: bool = False,
 ) -> list[Instruction]:
     """The program. `verdicts` by number; any other call ends with `default_error`.
+
+    With `allows_others` it does not: such a program takes away from one that is in force.
 
     Raises ValueError where it is longer than the kernel takes.
     """
@@ -95,7 +101,7 @@ def assemble(
         block = list(_block(verdict, default_error))
         program.append(Instruction(_JUMP_EQUAL, 0, len(block), number))
         program += block
-    program.append(refuse)
+    program.append(Instruction(_RET, 0, 0, RET_ALLOW) if allows_others else refuse)
     if len(program) > 4096:
         raise ValueError(f"{len(program)} instructions; the kernel takes 4096")
     return program

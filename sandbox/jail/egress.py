@@ -1,6 +1,6 @@
 """How a jailed worker gets its connections: it asks the supervisor, and is handed sockets.
 
-Owns the worker's side of the broker and the aiohttp connector in front of it.
+Owns the worker's side of the broker, and in front of it the kit's client and aiohttp's connector.
 TLS and HTTP are done here, as if the socket were the worker's own. It is no
 boundary: that is the supervisor's, and seccomp's, which denies sockets of any
 other kind.
@@ -21,6 +21,8 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_exceptions import ClientConnectorDNSError, ClientConnectorError
 
+from destinations.kit.client import LeanClient
+from destinations.kit.client.sessions import LeanConnector
 from sandbox.protocol import (
     MAX_ASKED,
     MAX_ASKED_PER_CONNECTION,
@@ -48,7 +50,7 @@ MOST_REFUSALS = 256
 
 
 class NameUnresolved(OSError):
-    """The supervisor found no address for a host name."""
+    """The supervisor found no address for a host name; ENOENT: there is no such name."""
 
 
 class Egress:
@@ -149,7 +151,7 @@ def _error(message: Unconnected) -> OSError:
         case ConnectFailure.REFUSED:
             return PermissionError(errno.EACCES, message.text)
         case ConnectFailure.UNRESOLVED:
-            return NameUnresolved(errno.ENOENT, message.text)
+            return NameUnresolved(message.errno or errno.EAGAIN, message.text)
         case ConnectFailure.TIMED_OUT:
             return TimeoutError()
         case ConnectFailure.BUSY:
@@ -158,17 +160,30 @@ def _error(message: Unconnected) -> OSError:
             return OSError(message.errno or errno.EIO, message.text)
 
 
-class BrokeredConnector(aiohttp.TCPConnector):
+class _Brokered:
+    """Sockets for the lean client of one connection."""
+
+    def __init__(self, egress: Egress, connection: str, tls: ssl.SSLContext) -> None:
+        self._egress = egress
+        self._connection = connection
+        self.tls = tls
+
+    async def connect(self, host: str, port: int) -> socket.socket:
+        return await self._egress.connect(self._connection, host, port)
+
+
+class BrokeredConnector(LeanConnector):
     """aiohttp's own connector but for how a connection comes to be.
 
     Its pool, keep-alive, TLS and error types are aiohttp's; only the connect is ours, at the
-    seam where aiohttp resolves and connects for itself.
+    seam where aiohttp resolves and connects for itself. The kit's helpers use its `client`.
     """
 
     def __init__(self, egress: Egress, connection: str, tls: ssl.SSLContext) -> None:
         super().__init__(limit=HTTP_CONNECTIONS, ssl=tls, resolver=_NoResolver())
         self._egress = egress
         self._connection = connection
+        self.client = LeanClient(_Brokered(egress, connection, tls))
 
     async def _create_direct_connection(
         self,

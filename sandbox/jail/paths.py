@@ -32,7 +32,8 @@ _CERTIFICATES = (
     "/usr/share/ca-certificates",
     "/usr/local/share/ca-certificates",
 )
-_DEVICES_READ = ("/dev/urandom", "/dev/random", "/dev/zero")
+#: Not /dev/zero: mapped shared, it is memory that no limit counts.
+_DEVICES_READ = ("/dev/urandom", "/dev/random")
 _DEVICES_WRITTEN = ("/dev/null",)
 #: What glibc reads to resolve a name. Needed only as long as workers resolve names themselves.
 _NAMES = (

@@ -10,10 +10,8 @@ import os
 import resource
 import threading
 
-from sandbox.protocol import MAX_TASKS, Limits, evidence_allowance
+from sandbox.protocol import MAX_TASKS, SCRATCH_DISK_BYTES, Limits, evidence_allowance
 
-#: Largest file that a worker may write, a heap snapshot included, in bytes.
-MAX_FILE_BYTES = 512 * 1024 * 1024
 #: Bytes of stack: of the main thread at most, and of any other one. They count as data, touched
 #: or not, and 8 MiB each would use up a memory limit with a dozen idle threads.
 MAIN_STACK_BYTES, THREAD_STACK_BYTES = 8 * 1024 * 1024, 1024 * 1024
@@ -32,7 +30,8 @@ def apply(limits: Limits, *, has_own_uid: bool) -> str:
         (resource.RLIMIT_DATA, soft, hard),
         (resource.RLIMIT_NOFILE, limits.max_open_files, limits.max_open_files),
         (resource.RLIMIT_CORE, 0, 0),  # a core file holds customers' data
-        (resource.RLIMIT_FSIZE, MAX_FILE_BYTES, MAX_FILE_BYTES),
+        # No file is larger than its whole folder may be. Snapshots are written to a pipe.
+        (resource.RLIMIT_FSIZE, SCRATCH_DISK_BYTES, SCRATCH_DISK_BYTES),
         (resource.RLIMIT_STACK, MAIN_STACK_BYTES, MAIN_STACK_BYTES),
         (resource.RLIMIT_MEMLOCK, 0, 0),
         (resource.RLIMIT_MSGQUEUE, 0, 0),
@@ -56,7 +55,7 @@ def faults(limits: Limits) -> str:
     for name, most in (
         ("NOFILE", limits.max_open_files),
         ("CORE", 0),
-        ("FSIZE", MAX_FILE_BYTES),
+        ("FSIZE", SCRATCH_DISK_BYTES),
         ("MEMLOCK", 0),
     ):
         _, hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from sandbox.jail.bpf import Machine, SyscallAction, Test
@@ -47,7 +47,14 @@ def _any_of(index: int, *values: int) -> Cases:
     return tuple((_is(index, value),) for value in values)
 
 
-PROT_WRITE, PROT_EXEC, MAP_ANONYMOUS = 2, 4, 0x20
+PROT_WRITE, PROT_EXEC = 2, 4
+MAP_SHARED, MAP_ANONYMOUS, MAP_GROWSDOWN, MAP_HUGETLB = 1, 0x20, 0x100, 0x4_0000
+#: RLIMIT_DATA leaves out what may grow as a stack, however large it is mapped; huge pages are in no
+#: sum of a process's memory.
+_UNCOUNTED = MAP_GROWSDOWN | MAP_HUGETLB
+#: Of a file, or private: shared memory without a file is in no limit, and in a sum only while it
+#: is mapped and touched. MAP_SHARED_VALIDATE has the bit of MAP_SHARED too.
+_COUNTED = (_without(3, _UNCOUNTED | MAP_ANONYMOUS),), (_without(3, _UNCOUNTED | MAP_SHARED),)
 MSG_FASTOPEN = 0x2000_0000
 _SOCK_FLAGS = 0o4000 | 0o2000000  # SOCK_NONBLOCK, SOCK_CLOEXEC
 _AF_UNIX, _AF_INET, _AF_INET6 = 1, 2, 10
@@ -88,6 +95,7 @@ _SOCKET_OPTIONS = (2, 6, 7, 8, 9, 13, 20, 21)
 #: NODELAY, CORK, the keep-alive times, QUICKACK, USER_TIMEOUT. No REPAIR, ULP or FASTOPEN_CONNECT.
 _TCP_OPTIONS = (1, 3, 4, 5, 6, 12, 18)
 _IPV6_V6ONLY = 26
+_SECCOMP_SET_MODE_FILTER, _SECCOMP_FLAG_TSYNC = 1, 1
 
 _SOCKET_PAIRS: Cases = tuple(
     (_is(0, _AF_UNIX), Test(1, kind, mask=~_SOCK_FLAGS & 0xFFFF_FFFF), _is(2, 0))
@@ -129,7 +137,13 @@ _EVERYWHERE = (
     # --- descriptors that are open already ---
     Rule("read pread64 readv preadv preadv2 write pwrite64 writev pwritev pwritev2", "transfer"),
     Rule("close close_range lseek dup dup2 dup3 fsync fdatasync flock", "descriptors"),
-    Rule("ftruncate fallocate fadvise64 sendfile", "descriptors; their size has a limit"),
+    Rule("ftruncate fadvise64 sendfile", "descriptors; their size has a limit"),
+    Rule(
+        "fallocate",
+        "gigabytes of a disk would be taken between two looks; glibc writes zeros instead",
+        error=errno.EOPNOTSUPP,
+        is_allowed=False,
+    ),
     Rule("pipe pipe2 eventfd2 timerfd_create timerfd_settime timerfd_gettime", "loops wake up"),
     Rule("poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl", "event loops"),
     Rule("epoll_wait epoll_pwait epoll_pwait2", "event loops"),
@@ -153,7 +167,11 @@ _EVERYWHERE = (
         ),
     ),
     Rule("socketpair", "of UNIX streams; a datagram one would reach other sockets", _SOCKET_PAIRS),
-    Rule("sendmsg", "MSG_FASTOPEN would connect", ((_without(2, MSG_FASTOPEN),),)),
+    Rule(
+        "sendmsg",
+        "a descriptor on its way in a socket is no process's: what it holds would not be counted",
+        is_allowed=False,
+    ),
     # --- signals and waiting ---
     Rule("rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack rt_sigpending", "signal handlers"),
     Rule("rt_sigtimedwait rt_sigsuspend pause restart_syscall", "wait for a signal"),
@@ -228,25 +246,53 @@ _OWN_CONNECTIONS = (
 
 def _memory(*, is_relaxed: bool) -> Iterator[Rule]:
     if is_relaxed:
-        yield Rule("mmap mprotect memfd_create", "memory, executable too: profile relaxed")
+        yield Rule("mprotect", "memory, executable too: profile relaxed")
+        yield Rule("mmap", "the same; nothing that no limit counts", _COUNTED)
         return
     yield Rule(
         "mmap",
-        "libraries may be mapped to run, and never be written to",
+        "libraries may be mapped to run, and never be written to; nothing that no limit counts",
         (
-            (_without(2, PROT_EXEC),),
-            (_without(2, PROT_WRITE), _without(3, MAP_ANONYMOUS)),
+            *((_without(2, PROT_EXEC), *counted) for counted in _COUNTED),
+            (_without(2, PROT_WRITE), _without(3, _UNCOUNTED | MAP_ANONYMOUS)),
         ),
     )
     yield Rule("mprotect", "nothing becomes executable later", ((_without(2, PROT_EXEC),),))
+    yield Rule(
+        "seccomp",
+        "for what is denied once imports are done; a filter only takes away. No listener: it would "
+        "decide for calls of others",
+        ((_is(0, _SECCOMP_SET_MODE_FILTER), _is(1, _SECCOMP_FLAG_TSYNC)),),
+    )
+
+
+#: What profile `strict` takes away once the destinations are imported. All other doors to new code
+#: (mprotect, pkey_mprotect, shmat, personality, memfd_create, execve) are closed from the start.
+_SEALED = (
+    Rule(
+        "mmap",
+        "libraries are mapped to run while destinations are imported, and not later",
+        ((_without(2, PROT_EXEC),),),
+    ),
+    Rule("seccomp", "this was the last filter", is_allowed=False),
+)
 
 
 def verdicts(
     machine: Machine, profile: str, *, own_pid: int, brokered: bool
 ) -> dict[int, SyscallAction]:
     """The rules by number, on `machine`; calls that it does not have are left out."""
+    return _by_number(machine, rules(profile, own_pid=own_pid, brokered=brokered))
+
+
+def sealed(machine: Machine) -> dict[int, SyscallAction]:
+    """By number, what is looked at anew in a worker of profile `strict` whose imports are done."""
+    return _by_number(machine, _SEALED)
+
+
+def _by_number(machine: Machine, wanted: Iterable[Rule]) -> dict[int, SyscallAction]:
     found: dict[int, SyscallAction] = {}
-    for rule in rules(profile, own_pid=own_pid, brokered=brokered):
+    for rule in wanted:
         for name in rule.calls.split():
             number = NUMBERS[name][machine.column]
             if number is not None:

@@ -57,7 +57,10 @@ class Connected(Message, frozen=True, array_like=True, tag=56):
 
 
 class Unconnected(Message, frozen=True, array_like=True, tag=57):
-    """Supervisor: there is no connection. `errno` is 0 where the failure has no number."""
+    """Supervisor: there is no connection. `errno` is 0 where the failure has no number.
+
+    Of an unresolved name it is ENOENT where there is no such name, and 0 where nobody could tell.
+    """
 
     id: int
     kind: ConnectFailure
@@ -74,7 +77,7 @@ class Collect(Message, frozen=True, array_like=True, tag=58):
     """
 
     id: int
-    kind: Literal["heapsnapshot", "summary", "hpy", "tasks", "speedscope", "collapsed"]
+    kind: Literal["heapsnapshot", "summary", "hpy", "holdings", "tasks", "speedscope", "collapsed"]
     full_strings: bool
     seconds: float
 

@@ -30,9 +30,12 @@ class Withheld(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fiel
 
 #: Descriptors that travel with a `Spawn`, in this order. `wire` is the stream of frames;
 #: `channel` is SEQPACKET, for what carries descriptors itself: a stream may lose those. `page`
-#: is the marker page below; faulthandler writes into `stacks`, which was opened before anything
-#: could go wrong; `output` is the writing end of a pipe, for standard output and error.
-DESCRIPTORS = ("wire", "channel", "page", "stacks", "output")
+#: is the file of the marker page, see `page.py`; faulthandler writes into `stacks`, which was
+#: opened before anything could go wrong; `output` is the writing end of a pipe, for standard output
+#: and error. `scratch` is the folder for its files, and comes last since not every worker has one:
+#: no path leads to a tmpfs of its own, nor below the state directory once the service's user is
+#: given up.
+DESCRIPTORS = ("wire", "channel", "page", "stacks", "output", "scratch")
 
 
 class Spawn(Message, frozen=True, array_like=True, tag=32):
@@ -42,8 +45,10 @@ class Spawn(Message, frozen=True, array_like=True, tag=32):
     that is to `declare` describes them and validates settings, and serves no
     batches. `profile` and `ca_file` are the config's, of its sandbox; `uid` is
     a user that no other worker has, `cgroup` the path of a control group to
-    join, `scratch` the folder for its files, and `write_paths` are others that
-    it may write to. `ca_file` and `scratch` are absolute and free of links. It
+    join, and `write_paths` are folders that it may write to beside its scratch
+    folder, which travels as a descriptor where none is withheld. `ca_file` is
+    absolute and free of links. It starts with that `niceness`, 0 to 19.
+    `plugin_origins` are the folders that those in `plugin_paths` are copies of. It
     carries no settings and no secrets.
     """
 
@@ -57,8 +62,10 @@ class Spawn(Message, frozen=True, array_like=True, tag=32):
     declare: bool
     uid: int | Withheld
     cgroup: str | Withheld
-    scratch: str | Withheld
+    scratch: Withheld | None
     write_paths: list[str]
+    niceness: int = 0
+    plugin_origins: tuple[str, ...] = ()
 
 
 class Spawned(Message, frozen=True, array_like=True, tag=33):
@@ -76,7 +83,10 @@ class SpawnFailed(Message, frozen=True, array_like=True, tag=34):
 
 
 class Warm(Message, frozen=True, array_like=True, tag=35):
-    """The zygote has imported what workers share, and takes requests."""
+    """The zygote has imported what workers share, and takes requests; `reaper` is the process id
+    of the process that ends what its workers leave behind, and outlives it."""
+
+    reaper: int
 
 
 FromZygote = Spawned | SpawnFailed | Warm

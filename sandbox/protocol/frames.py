@@ -7,15 +7,35 @@ is larger or deeper than any honest frame before it has been decoded.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgpack
 import msgspec
 
-from sandbox.protocol.messages import Message
+from sandbox.protocol.messages import (
+    Declared,
+    Message,
+    Outcomes,
+    Raised,
+    Sampled,
+    Validated,
+    tag_of,
+)
 
 #: Largest frame a worker may send: outcomes of a full batch with their details.
 MAX_FRAME_FROM_WORKER = 4 * 1024 * 1024
+#: Largest frame of a kind that is neither outcomes nor below.
+MAX_FRAME_OF_OTHERS = 64 * 1024
+#: Largest frames from a worker, by kind: those of 4 MiB hold nothing but outcomes, each of which
+#: was paid for by a delivery.
+FRAME_SIZES: Mapping[int, int] = {
+    tag_of(Declared): 256 * 1024,
+    tag_of(Validated): 256 * 1024,
+    tag_of(Raised): 128 * 1024,
+    tag_of(Sampled): 40 * 1024,
+    tag_of(Outcomes): MAX_FRAME_FROM_WORKER,
+}
 #: Largest frame the supervisor sends: a batch of its largest size and head room.
 MAX_FRAME_TO_WORKER = 64 * 1024 * 1024
 
@@ -38,6 +58,33 @@ def encode(message: Message) -> bytes:
 _encoder = msgspec.msgpack.Encoder()
 
 
+def kind_of(frame: bytes | memoryview) -> int | None:
+    """The kind of a whole frame, as `encode` writes it; None for what it never writes."""
+    is_short_array = len(frame) > 1 and frame[0] & 0xF0 == 0x90
+    return frame[1] if is_short_array and frame[1] < 0x80 else None
+
+
+def count_of_outcomes(frame: bytes | memoryview) -> int:
+    """How many outcomes a whole frame claims to hold, told from its first bytes alone."""
+    if kind_of(frame) != _OUTCOMES:
+        return 0
+    head = msgpack.Unpacker()
+    head.feed(frame[:_HEAD_BYTES])
+    try:
+        if head.read_array_header() != 3:
+            return 0
+        head.skip()
+        head.skip()
+        return int(head.read_array_header())
+    except (ValueError, msgpack.UnpackException):
+        return 0  # whatever else it is: not outcomes, and malformed
+
+
+_OUTCOMES = tag_of(Outcomes)
+#: An array's head, two integers of the longest, and another array's head.
+_HEAD_BYTES = 1 + 9 + 9 + 5
+
+
 class FrameReader:
     """Bytes in, messages out, however the bytes are cut.
 
@@ -46,9 +93,22 @@ class FrameReader:
     holds back costs at most `max_frame` bytes.
     """
 
-    def __init__(self, kinds: Any, max_frame: int) -> None:  # Any: a union of Message classes
+    def __init__(
+        self,
+        kinds: Any,  # Any: a union of Message classes
+        max_frame: int,
+        *,
+        sizes: Mapping[int, int] | None = None,
+        admit: Callable[[bytes | memoryview], None] | None = None,
+    ) -> None:
+        """`sizes` are the largest frames by kind, MAX_FRAME_OF_OTHERS for those that it lacks.
+
+        `admit` sees each whole frame ahead of its being decoded, and may raise ProtocolError.
+        """
         self._decoder = msgspec.msgpack.Decoder(kinds, ext_hook=_no_extensions)
         self._max_frame = max_frame
+        self._sizes = sizes
+        self._admit = admit
         self._begun = bytearray()
         self._fault: ProtocolError | None = None
         # It delimits frames; how much is buffered is for `feed` to bound, and 0 is no bound.
@@ -56,7 +116,7 @@ class FrameReader:
         self._unpacker = msgpack.Unpacker(max_buffer_size=0, read_size=256 * 1024)
         self._end = 0
 
-    def feed(self, data: bytes) -> list[Any]:  # Any: instances of `kinds`
+    def feed(self, data: bytes | memoryview) -> list[Any]:  # Any: instances of `kinds`
         """Take bytes from the stream and return the messages that are complete now.
 
         Raises ProtocolError for garbage, for frames of another kind than `kinds`, and for
@@ -80,7 +140,7 @@ class FrameReader:
         if self._fault is not None:
             raise self._fault
 
-    def _read(self, data: bytes, messages: list[Any]) -> None:
+    def _read(self, data: bytes | memoryview, messages: list[Any]) -> None:
         self._unpacker.feed(data)
         # The first frame may have begun in earlier data; `start` is where it begins in `data`.
         start = -len(self._begun)
@@ -92,6 +152,7 @@ class FrameReader:
             if end - start > self._max_frame:
                 raise ProtocolError("frame larger than any honest one")
             frame = view[start:end] if start >= 0 else b"".join((self._begun, view[:end]))
+            self._judge(frame)
             messages.append(self._decode(frame))
             self._begun.clear()
             start = end
@@ -108,6 +169,17 @@ class FrameReader:
         except (ValueError, msgpack.UnpackException) as error:
             raise ProtocolError(f"not msgpack: {type(error).__name__}: {error}") from error
         return True
+
+    def _judge(self, frame: bytes | memoryview) -> None:
+        if self._sizes is not None:
+            kind = kind_of(frame)
+            most = (
+                MAX_FRAME_OF_OTHERS if kind is None else self._sizes.get(kind, MAX_FRAME_OF_OTHERS)
+            )
+            if len(frame) > most:
+                raise ProtocolError("frame larger than any honest one of its kind")
+        if self._admit is not None:
+            self._admit(frame)
 
     def _decode(self, frame: bytes | memoryview) -> Any:  # Any: an instance of `kinds`
         try:

@@ -8,11 +8,19 @@ from typing import Annotated, Any
 import msgspec
 
 from sandbox.protocol.declaration import Declaration
+from sandbox.protocol.samples import GotAnswer, SentRequest
 
 #: Longest text in an outcome, log line or error, in characters; senders truncate.
 MAX_DETAIL = 2_000
 #: A text that is refused where it is longer.
 Detail = Annotated[str, msgspec.Meta(max_length=MAX_DETAIL)]
+#: Most bytes that are kept of one connection's tokens.
+MAX_KEPT = 16 * 1024
+KeptBytes = Annotated[bytes, msgspec.Meta(max_length=MAX_KEPT)]
+#: Which text a setting holds, without the text.
+Digest = Annotated[bytes, msgspec.Meta(max_length=32)]
+#: Most errors in the settings of one connection that are told.
+MAX_ERRORS = 100
 #: Longest traceback in a `Raised`, in characters.
 MAX_TRACEBACK = 16_000
 #: Layers of the sandbox, by the names that `Ready` reports them, `/status` lists them and
@@ -33,8 +41,11 @@ class OutcomeCode(enum.IntEnum):
     """How a delivery ended, on the wire. A frame with any other number is malformed.
 
     `RETRY_ALONE`: the batch failed as a whole, so each of its deliveries goes on its own next
-    time, and a bad one fails alone. From `THROTTLED` on: retries whose cause is known, which is
-    429 and the like, no answer in time, no connection, the server's error.
+    time, and a bad one fails alone. From `THROTTLED` to `SERVER`: retries whose cause is known,
+    which is 429 and the like, no answer in time, no connection, the server's error. From
+    `UNAUTHORIZED` on: what says nothing against the event, as long as others get it too. Its
+    credentials were refused; they were refused with no event in the request, so that no other will
+    pass either; a certificate or a host name has to be mended first.
     """
 
     DELIVERED = 0
@@ -46,10 +57,20 @@ class OutcomeCode(enum.IntEnum):
     TIMEOUT = 6
     CONNECT = 7
     SERVER = 8
+    UNAUTHORIZED = 9
+    LOCKED_OUT = 10
+    SETUP = 11
 
 
 class Message(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     """What every message is: an array, its kind in front, and nothing behind its fields."""
+
+
+def tag_of(kind: type[Message]) -> int:
+    """The small integer that a frame of this kind opens with."""
+    tag = kind.__struct_config__.tag
+    assert isinstance(tag, int)
+    return tag
 
 
 # --- supervisor to worker ---------------------------------------------------
@@ -111,6 +132,59 @@ class Proceed(Message, frozen=True, array_like=True, tag=8):
     id: int
 
 
+class CurrentToken(Message, frozen=True, array_like=True, tag=6):
+    """Answers `AskToken`: `value` is what is kept of the connection, its `version` counts up."""
+
+    connection: str
+    version: int
+    value: bytes
+
+    def __repr__(self) -> str:
+        return f"<CurrentToken {self.connection} {self.version}>"  # never the value: it is secret
+
+
+class TokenGranted(Message, frozen=True, array_like=True, tag=7):
+    """Answers `AskToken`: renew it, from `value` (empty: from the setting), and say so by `grant`.
+
+    Nobody else renews it meanwhile, for as long as the supervisor's limit. `doubt` says why `value`
+    may have been used already, "" where it cannot have been.
+    """
+
+    connection: str
+    grant: int
+    value: bytes
+    doubt: str
+
+    def __repr__(self) -> str:
+        return f"<TokenGranted {self.connection} {self.grant}>"
+
+
+class TokenStored(Message, frozen=True, array_like=True, tag=9):
+    """Answers `KeepToken`: it is on disk, and the others get it."""
+
+    connection: str
+    version: int
+
+
+class TokenDenied(Message, frozen=True, array_like=True, tag=10):
+    """Answers `AskToken` or `KeepToken`: no, and why."""
+
+    connection: str
+    reason: str
+
+
+class Ping(Message, frozen=True, array_like=True, tag=14):
+    """Does the event loop come round to its wire? Answered at once, with `Pong`."""
+
+    id: int
+
+
+class WantSamples(Message, frozen=True, array_like=True, tag=15):
+    """Whether `Sampled` is wanted from now on; until it is said, it is not."""
+
+    is_wanted: bool
+
+
 # --- worker to supervisor ---------------------------------------------------
 
 
@@ -136,7 +210,7 @@ class Validated(Message, frozen=True, array_like=True, tag=18):
     """Errors in the settings of a connection, each opening with a key path; empty where valid."""
 
     connection: str
-    errors: list[Detail]
+    errors: Annotated[list[Detail], msgspec.Meta(max_length=MAX_ERRORS)]
 
 
 class Outcomes(Message, frozen=True, array_like=True, tag=19):
@@ -231,7 +305,71 @@ class UnhandledException(Message, frozen=True, array_like=True, tag=25):
     dropped: int
 
 
-ToWorker = Configure | Batch | DryRunBatch | Drain | Validate | RunSelftest | Proceed
+class Pong(Message, frozen=True, array_like=True, tag=30):
+    """The event loop has read the `Ping` of that id."""
+
+    id: int
+
+
+class AskToken(Message, frozen=True, array_like=True, tag=64):
+    """What is kept of `connection`, if it is newer than version `seen`; else the right to renew it.
+
+    It stems from the text in `setting` (a dotted path), whose `digest` says which one the worker
+    has: what stems from another one is void.
+    """
+
+    connection: Detail
+    setting: Detail
+    digest: Digest
+    seen: int
+
+
+class KeepToken(Message, frozen=True, array_like=True, tag=65):
+    """By the right `grant`, the token was renewed: keep `value` before anybody uses it."""
+
+    connection: Detail
+    grant: int
+    value: KeptBytes
+
+    def __repr__(self) -> str:
+        return f"<KeepToken {self.connection} {self.grant}>"
+
+
+class GiveUpToken(Message, frozen=True, array_like=True, tag=66):
+    """The right `grant` goes back. `is_lost`: nobody knows whether the partner has renewed it."""
+
+    connection: Detail
+    grant: int
+    is_lost: bool
+
+
+class Sampled(Message, frozen=True, array_like=True, tag=67):
+    """What was sent in an attempt that failed, and the answer, None where none came.
+
+    Comes before the outcome of that event, `index` of `batch`, and only for some.
+    """
+
+    batch: int
+    index: int
+    request: SentRequest
+    answer: GotAnswer | None
+
+
+ToWorker = (
+    Configure
+    | Batch
+    | DryRunBatch
+    | Drain
+    | Validate
+    | RunSelftest
+    | Proceed
+    | Ping
+    | CurrentToken
+    | TokenGranted
+    | TokenStored
+    | TokenDenied
+    | WantSamples
+)
 FromWorker = (
     Ready
     | Declared
@@ -246,4 +384,9 @@ FromWorker = (
     | Collected
     | OutOfMemory
     | UnhandledException
+    | Pong
+    | AskToken
+    | KeepToken
+    | GiveUpToken
+    | Sampled
 )

@@ -1,8 +1,11 @@
 """The marker page: memory that worker and supervisor share.
 
 64-bit words in native order. It costs the worker two stores a task step and the supervisor
-one read a look, and it outlives the worker. Destination code can write there too: a hint,
-no proof.
+one read a look, and it outlives the worker. Destination code can write there too, from any
+thread: a hint, no proof. Whether the loop comes round is asked on the wire, by `Ping`.
+
+Behind the page, from `TABLES_AT` on, a copy of the worker has the tables of a heap snapshot: memory
+of which the kernel tells the supervisor how much is in use, whoever maps it.
 """
 
 from __future__ import annotations
@@ -12,8 +15,11 @@ from typing import NamedTuple
 
 #: Bytes of the page, and of the file that stacks are written to.
 PAGE_BYTES, STACKS_BYTES = 4096, 256 * 1024
-#: Words: how often the event loop has come round; what runs, as of `mark_word`.
-BEATS, MARK = range(2)
+#: Where in the page's file the tables of heap snapshots begin: at a page of any machine.
+TABLES_AT = 64 * 1024
+#: Words: how often the event loop has come round; what runs, as of `mark_word`; what ran when a
+#: process was forked last.
+BEATS, MARK, FORKED = range(3)
 #: Set in `MARK` while that is running, clear once its step is over.
 RUNNING = 1 << 63
 #: Most events of a batch that a mark tells apart, and most connections of a worker.

@@ -12,12 +12,14 @@ from typing import Any, TypeVar
 import click
 
 from scripts.benchmarks import (
+    blame,
     blast,
     connect,
     deliver,
     durable,
     escape,
     fair,
+    insight,
     jailtax,
     loss,
     mapping,
@@ -209,6 +211,15 @@ def pause_command(rounds: int, json_path: Path | None) -> None:
     report.show("pause", pause.run(rounds=rounds), json_path)
 
 
+@main.command("insight")
+@click.option("--rounds", type=click.IntRange(2, 1_000), default=6, show_default=True)
+@click.option("--events", type=click.IntRange(1_000), default=1_000_000, show_default=True)
+@_json_option
+def insight_command(rounds: int, events: int, json_path: Path | None) -> None:
+    """CPU that samples, counts and causes cost an event and a request, beside empty calls."""
+    report.show("insight", insight.run(rounds=rounds, events=events), json_path)
+
+
 @main.command("mapping")
 @click.option("--rounds", type=click.IntRange(2, 1_000), default=11, show_default=True)
 @_json_option
@@ -241,6 +252,24 @@ def blast_command(
     report.show("blast", blast.run(rows=chosen, seconds=seconds, pairs=pairs), json_path)
 
 
+@main.command("blame")
+@click.option("--rows", default="", metavar="NAME,...", help="Of the torture list; else all.")
+@click.option("--rounds", type=click.IntRange(1, 100), default=4, show_default=True)
+@click.option("--hogs", type=click.IntRange(0, 64), default=blame.HOGS, show_default=True)
+@click.option("--leaks/--no-leaks", default=True, help="Also two that leak, of ten.")
+@_json_option
+def blame_command(rows: str, rounds: int, hogs: int, leaks: bool, json_path: Path | None) -> None:
+    """Who is blamed, and for what, beside busy loops; exit 1 where a verdict is wrong."""
+    chosen = [row for row in rows.split(",") if row]
+    unknown = set(chosen) - set(blame.names())
+    if unknown:
+        raise click.UsageError(f"there is no row {', '.join(sorted(unknown))}")
+    figures, is_sound = blame.run(rows=chosen, rounds=rounds, hogs=hogs, leaks=leaks)
+    report.show("blame", figures, json_path)
+    if not is_sound:
+        raise SystemExit(1)
+
+
 @main.command("soak")
 @click.option("--minutes", type=click.FloatRange(0.2, 120), default=10.0, show_default=True)
 @_json_option
@@ -253,11 +282,18 @@ def soak_command(minutes: float, json_path: Path | None) -> None:
 
 
 @main.command("loss")
-@click.option("--kills", type=click.IntRange(1, 100_000), default=1_000, show_default=True)
+@click.option(
+    "--kills",
+    type=click.IntRange(1, 100_000),
+    default=1_000,
+    show_default=True,
+    help="As many in each of the seven phases.",
+)
 @click.option("--seed", type=int, default=None, help="Of the choice of victims; printed.")
 @_json_option
 def loss_command(kills: int, seed: int | None, json_path: Path | None) -> None:
-    """Random SIGKILLs under load; exit 1 where anything accepted is lost."""
+    """SIGKILLs under load, at any moment and while the service reloads, copies its log, evicts,
+    replays, starts and stops; exit 1 where anything accepted is lost."""
     figures, is_sound = loss.run(kills=kills, seed=seed)
     report.show("loss", figures, json_path)
     if not is_sound:

@@ -13,7 +13,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,13 +90,17 @@ def running(
     sections: Mapping[str, Mapping[str, object]],
     cores: frozenset[int] | None = None,
     module: str = "supervisor",
+    output: int | None = None,
+    prefix: Sequence[str] = (),
 ) -> Iterator[RunningService]:
     """A service on a directory of its own, which is gone afterwards with all its processes.
 
-    `module` is what is run in the place of `bulkhead`.
+    `module`, `output` and `prefix` are those of `RunningService`.
     """
     with tempfile.TemporaryDirectory(prefix="bulkhead-bench-") as directory:
-        service = RunningService(Path(directory), sections, cores, module=module)
+        service = RunningService(
+            Path(directory), sections, cores, module=module, output=output, prefix=prefix
+        )
         try:
             yield service.start()
             service.stop()

@@ -64,7 +64,7 @@ async def _supervise(end: socket.socket, place: str) -> None:
         destination="webhooks",
         pool="default",
         network="declared",
-        declared=("{url}",),
+        declared=1,
         hosts=host_patterns(["{url}"], {"url": f"http://{place}/"}, {}),
         allowed=allowed,
         blocks=blocks,

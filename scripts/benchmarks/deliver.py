@@ -40,11 +40,13 @@ def run(*, events: int, pairs: int) -> Sequence[Figure]:
 
         result = interleave(ours, lambda: _bare(sink.url, events, sender), pairs)
     costs = [run.cpu_us_per_event for run in runs]
+    worker_costs = [run.worker_cpu_us_per_event for run in runs]
     return [
         Figure.median("webhooks", result.a, "requests/s", None, True, result.noise),
         Figure.median("bare aiohttp", result.b, "requests/s", None, True, 0.0),
         Figure("ratio", result.ratio, "x", GOAL_RATIO, True, result.noise),
         Figure.median("supervisor CPU", costs, "µs/event", None, False, 0.0),
+        Figure.median("worker CPU", worker_costs, "µs/event", None, False, 0.0),
     ]
 
 

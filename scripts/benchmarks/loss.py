@@ -1,89 +1,156 @@
-"""Row `loss`: random SIGKILLs of supervisor, zygote and workers under load.
+"""Row `loss`: SIGKILLs of supervisor, zygote and workers under load, whatever is under way.
 
-Owns the killing and the reckoning: every id that was answered with 200 has to
-be at the sink, the books have to balance, and nothing may have come twice more
-often than batches in flight allow. The load sends a batch again when the
-answer did not come, as SDKs do; deduplication makes that one acceptance.
+Owns the reckoning, phase by phase: every id that was answered with 200 has to be at both sinks,
+the books have to balance, and nothing may have come twice more often than batches in flight
+allow. The load sends a batch again when the answer did not come, as SDKs do; deduplication makes
+that one acceptance. Every event goes to two connections; what becomes a dead letter of one is
+replayed, so that it has to arrive, too. `loss_phases` has the killing.
 """
 
 from __future__ import annotations
 
-import os
 import random
-import signal
+import sys
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import psutil
 
 from scripts.benchmarks.bulkhead import next_prefix
 from scripts.benchmarks.comparison import Figure
 from scripts.benchmarks.load import Load
-from tests.harness.service import RunningService, ServiceFailed, webhook_sections
+from scripts.benchmarks.loss_phases import SHAKY, STEADY, Killer, Phase, Tally
+from tests.harness.service import RunningService
 from tests.harness.sink import SinkProcess
 from tests.harness.waiting import wait_until
 
-#: Who is killed how often.
-VICTIMS = {"worker": 6, "zygote": 2, "supervisor": 2}
 WORKERS = 2
-#: Batches that a worker takes at once, and events of a batch: what one kill may send again.
+#: Batches that a worker takes at once, and events of a batch.
 CREDITS = 16
 BATCH_EVENTS = 100
+#: What one of these deaths may send again, in what all workers may have: WORKERS x CREDITS batches.
+DEATHS = {"worker": 1, "child": 1, "zygote": 0, "supervisor": 2}
 #: Events a second; enough that every kill meets batches in flight.
-RATE = 4_000.0
-#: Longest wait until all is delivered after the last kill, in seconds.
-DRAIN_TIMEOUT_S = 180.0
+RATE = 3_000.0
+#: The same where a checkpoint is waited for, which comes after so many bytes.
+CHECKPOINT_RATE = 8_000.0
 #: Longest wait until processes of a killed supervisor are gone, in seconds.
 GONE_TIMEOUT_S = 10.0
 
 
+@dataclass(frozen=True)
+class Reckoning:
+    """One phase, once all is delivered: events, and how far what was promised is off."""
+
+    phase: Phase
+    tally: Tally
+    accepted: int
+    lost: int
+    repeats: int
+    unbalanced: int
+
+    @property
+    def most_repeats(self) -> int:
+        """How many the contract allows."""
+        deaths = sum(DEATHS[victim] * n for victim, n in self.tally.killed.items())
+        return deaths * WORKERS * CREDITS * BATCH_EVENTS
+
+
 def run(*, kills: int, seed: int | None) -> tuple[Sequence[Figure], bool]:
-    """Kill `kills` times; the figures, and whether nothing was lost and all bounds held."""
+    """Kill `kills` times, in each phase as often; figures, and whether all bounds held."""
     seed = random.randrange(1 << 32) if seed is None else seed
-    chance = random.Random(seed)
     with (
         tempfile.TemporaryDirectory(prefix="bulkhead-loss-") as directory,
-        SinkProcess() as sink,
+        SinkProcess() as steady,
+        SinkProcess() as shaky,
+        click.progressbar(_shares(kills).items(), label="phases", file=sys.stderr) as phases,
     ):
-        service = RunningService(Path(directory), _sections(sink.url))
+        sinks = {STEADY: steady, SHAKY: shaky}
+
+        def sections(more: Mapping[str, object]) -> dict[str, dict[str, object]]:
+            return _sections(sinks, more)
+
+        service = RunningService(Path(directory), sections({}))
+        killer = Killer(service, sections, shaky, random.Random(seed))
         try:
             service.start()
-            prefix = next_prefix()
-            with Load(service.api_port, prefix, rate=RATE, connections=8) as load:
-                load.start()
-                killed, pids = _kill_at_random(service, kills, chance)
-                load.stop()
-                accepted = load.finish().message_ids(prefix)
-            service.wait_for(lambda books: books["pending"] == 0, DRAIN_TIMEOUT_S)
-            received = sink.received()
-            books = service.books()
+            found = [_reckon(service, sinks, killer, phase, n) for phase, n in phases]
+            received = [sink.received() for sink in sinks.values()]
+            books = service.admin("/books")["connections"]
             service.stop()
             audit = service.command("audit", "--config", str(service.config_path))
-            leftovers = _leftovers(pids)
+            leftovers = _leftovers(killer.seen)
         finally:
             service.kill()
 
-    lost = len(accepted - received.keys())
-    duplicates = sum(received.values()) - len(received)
-    miscounted = abs(books["accepted"] - len(accepted))
-    outcomes = sum(count for name, count in books.items() if name != "accepted")
-    unbalanced = abs(books["accepted"] - outcomes) + (audit.returncode != 0)
-    bound = WORKERS * CREDITS * BATCH_EVENTS
-    kinds = ", ".join(f"{count} {name}s" for name, count in sorted(killed.items()))
-    figures = [
+    accepted = sum(one.accepted for one in found)
+    killed = sum((one.tally.killed for one in found), Counter[str]())
+    kinds = ", ".join(f"{n} times {name}" for name, n in sorted(killed.items()))
+    repeats = sum(sum(counts.values()) - len(counts) for counts in received)
+    unbalanced = sum(one.unbalanced for one in found) + (audit.returncode != 0)
+    miscounted = sum(abs(books[name]["accepted"] - accepted) for name in sinks)
+    figures = [figure for one in found for figure in _figures(one)] + [
         _figure("kills", sum(killed.values()), None, f"{kinds}; seed {seed}"),
-        _figure("accepted events", len(accepted), None),
-        _figure("lost events", lost, 0),
+        _figure("accepted events", accepted, None, "each goes to two connections"),
+        _figure("lost deliveries", sum(one.lost for one in found), 0),
         _figure("books off by", unbalanced, 0),
         _figure("accepted but not counted so", miscounted, 0),
-        _figure("duplicates a kill", duplicates / kills, bound, f"{duplicates} in all"),
+        _figure("repeats", repeats, sum(one.most_repeats for one in found)),
         _figure("processes left behind", leftovers, 0),
     ]
     is_sound = all(f.goal is None or f.value <= f.goal for f in figures)
     return figures, is_sound
+
+
+def _shares(kills: int) -> dict[Phase, int]:
+    """Kills by phase: as many each, and the remainder to the first ones."""
+    each, more = divmod(kills, len(Phase))
+    shares = {phase: each + (index < more) for index, phase in enumerate(Phase)}
+    return {phase: n for phase, n in shares.items() if n}
+
+
+def _reckon(
+    service: RunningService,
+    sinks: Mapping[str, SinkProcess],
+    killer: Killer,
+    phase: Phase,
+    kills: int,
+) -> Reckoning:
+    prefix = next_prefix()
+    rate = CHECKPOINT_RATE if phase is Phase.CHECKPOINT else RATE
+    with Load(service.api_port, prefix, rate=rate, connections=8) as load:
+        load.start()
+        tally = killer.kill(phase, kills)
+        load.stop()
+        accepted = load.finish().message_ids(prefix)
+    killer.settle()
+    lost = repeats = 0
+    for sink in sinks.values():
+        received = sink.received()
+        lost += len(accepted - received.keys())
+        repeats += sum(n - 1 for name, n in received.items() if name in accepted)
+    books = service.admin("/books")["connections"]
+    unbalanced = sum(
+        abs(2 * of_one["accepted"] - sum(of_one.values()))
+        for of_one in (books[name] for name in sinks)
+    )
+    return Reckoning(phase, tally, len(accepted), lost, repeats, unbalanced)
+
+
+def _figures(one: Reckoning) -> list[Figure]:
+    kills = one.tally.killed.total()
+    kinds = ", ".join(f"{n} times {name}" for name, n in sorted(one.tally.killed.items()))
+    under_way = f"{kinds}; {one.tally.under_way} while it was under way"
+    return [
+        _figure(f"{one.phase}: kills", kills, None, under_way),
+        _figure(f"{one.phase}: lost", one.lost, 0, f"of {one.accepted} events"),
+        _figure(f"{one.phase}: books off by", one.unbalanced, 0),
+        _figure(f"{one.phase}: repeats", one.repeats, one.most_repeats),
+    ]
 
 
 def _figure(name: str, value: float, goal: float | None, detail: str = "") -> Figure:
@@ -91,80 +158,46 @@ def _figure(name: str, value: float, goal: float | None, detail: str = "") -> Fi
     return Figure(name, value, "", goal, False, 0.0, detail)
 
 
-def _sections(url: str) -> dict[str, dict[str, object]]:
-    sections = webhook_sections(
-        url, workers=WORKERS, connection={"batch_events": BATCH_EVENTS, "linger": "20ms"}
-    )
-    sections["connections.hook"]["settings"] = {"url": url, "batch": True}
-    sections["retry"] = {"first_delay": "100ms", "max_delay": "1s"}
+def _sections(
+    sinks: Mapping[str, SinkProcess], shaky: Mapping[str, object]
+) -> dict[str, dict[str, object]]:
+    """Two webhooks of one source; `shaky` are further keys of the one of that name."""
+    sections: dict[str, dict[str, object]] = {
+        "retry": {"first_delay": "100ms", "max_delay": "1s"},
+        "pools.default": {
+            "destinations": ["*"],
+            "workers": WORKERS,
+            "allow": [sink.url.removeprefix("http://").rstrip("/") for sink in sinks.values()],
+        },
+    }
+    for name, sink in sinks.items():
+        sections[f"connections.{name}"] = {
+            "source": "test",
+            "destination": "webhooks",
+            "settings": {"url": sink.url, "batch": True},
+            "batch_events": BATCH_EVENTS,
+            "linger": "20ms",
+            **(shaky if name == SHAKY else {}),
+        }
     return sections
 
 
-def _kill_at_random(
-    service: RunningService, kills: int, chance: random.Random
-) -> tuple[Counter[str], set[int]]:
-    """Kill, restarting the supervisor where it was the victim; who was killed, all pids seen."""
-    killed: Counter[str] = Counter()
-    seen: set[int] = set()
-    for _ in range(kills):
-        # Kills come at any moment of a batch, and sometimes before the last one is repaired.
-        time.sleep(chance.uniform(0.02, 0.2))
-        (victim,) = chance.choices(list(VICTIMS), list(VICTIMS.values()))
-        seen.update(_pids(service))
-        if victim == "supervisor":
-            service.kill()
-            service.start()
-        else:
-            _kill_child(service, victim, chance)
-        killed[victim] += 1
-    return killed, seen
-
-
-def _kill_child(service: RunningService, victim: str, chance: random.Random) -> None:
-    """SIGKILL of the zygote or of any worker, once there is one."""
-    found: list[int] = []
-
-    def is_there() -> bool:
-        status = service.admin("/status")
-        zygote = status["zygote"]["pid"]
-        pids = service.worker_pids() if victim == "worker" else [zygote]
-        found[:] = [pid for pid in pids if pid]
-        return bool(found)
-
-    wait_until(is_there, DRAIN_TIMEOUT_S, f"there is a {victim} to kill")
-    try:
-        os.kill(chance.choice(found), signal.SIGKILL)
-    except ProcessLookupError:
-        # It has died of an earlier kill since; trying again finds its replacement.
-        _kill_child(service, victim, chance)
-
-
-def _pids(service: RunningService) -> set[int]:
-    try:
-        zygote = service.admin("/status")["zygote"]["pid"]
-    except (OSError, ServiceFailed):
-        return set()  # the supervisor is busy starting; the next kill will see them
-    return {pid for pid in (*service.worker_pids(), zygote) if pid}
-
-
-def _leftovers(pids: set[int]) -> int:
+def _leftovers(seen: set[psutil.Process]) -> int:
     """How many processes of the service are still alive though it has ended."""
 
-    def alive() -> set[int]:
-        return {pid for pid in pids if psutil.pid_exists(pid) and _is_ours(pid)}
+    def alive() -> int:
+        return sum(map(_is_alive, seen))
 
     try:
         wait_until(lambda: not alive(), GONE_TIMEOUT_S, "the service's processes are gone")
     except TimeoutError:
-        return len(alive())  # that is the figure
+        return alive()  # that is the figure
     return 0
 
 
-def _is_ours(pid: int) -> bool:
-    """Whether the process is one of Bulkhead's; a pid may have been given to someone else."""
+def _is_alive(process: psutil.Process) -> bool:
+    """By its time of birth, too: a pid may have been given to someone else."""
     try:
-        process = psutil.Process(pid)
-        command = " ".join(process.cmdline())
-        return process.status() != psutil.STATUS_ZOMBIE and "sandbox" in command
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False

@@ -34,7 +34,7 @@ _PR_SET_PDEATHSIG = 1
 NEXT = """
 Bulkhead runs with config/demo/bulkhead.toml; Ctrl-C stops it. A shop's events go to eight
 destinations, whose servers are played from tapes, and to a ninth, shop-leaky, that keeps all it
-sees in memory: in a minute its worker is replaced. From another terminal:
+sees in memory: within a minute it is named, then its worker is replaced. From another terminal:
 
   what goes on, pool by pool     ./scripts/run status --watch
   whose worker ends, and why     ./scripts/run status --exits

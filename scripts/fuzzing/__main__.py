@@ -180,7 +180,8 @@ async def _fuzz(seed: int, cases: int, seconds: float) -> list[str]:
             fleet = service.fleet
             nursery = Nursery(fleet._answered, tally)
             fleet.zygote = nursery  # type: ignore[assignment]  # all that is asked of a zygote
-            await service.start([])
+            starting = asyncio.create_task(service.start([], asyncio.Event()))
+            await starting
             # A fuzzer's workers do nothing but die; the service would take its time for them.
             service.runners[LIARS].layout.policy = RestartPolicy(0.0, 0.0, sys.maxsize)
             helpers = [
@@ -214,7 +215,7 @@ async def _fuzz(seed: int, cases: int, seconds: float) -> list[str]:
                 helper.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
             honest = service.queue.books_by_connection()["honest"]
-            await service.stop()
+            await service.stop(starting, asyncio.Event())
             faults += await _settlement(watch, path)
     if honest.accepted != honest.delivered_first_try + honest.pending:
         faults.append(f"honest deliveries were touched: {honest}")

@@ -70,7 +70,7 @@ def _outcomes(random: random.Random, known: Known, places: object) -> Message:
     told = random.sample(sorted(untold), random.randint(0, len(untold)))
     untold.difference_update(told)
     delay = random.choice((None, None, 0.0, 1.5, -3.0, 1e300, float("nan"), float("inf")))
-    return [19, batch, [[index, random.randint(0, 4), _text(random), delay] for index in told]]
+    return [19, batch, [[index, random.randint(0, 11), _text(random), delay] for index in told]]
 
 
 def _done(random: random.Random, known: Known, places: object) -> Message:
@@ -98,6 +98,20 @@ def _connect(random: random.Random, known: Known, places: Sequence[tuple[str, in
     return [48, known.asked, random.choice(sorted(known.connections)), host, port]
 
 
+def _token(random: random.Random, known: Known, places: object) -> Message:
+    if not known.connections:
+        return _log(random, known, places)
+    connection, number = random.choice(sorted(known.connections)), random.choice(_INTS[:8])
+    value = random.randbytes(random.choice((0, 16, 32, 16 * 1024)))
+    return random.choice(
+        (
+            [64, connection, _text(random), value[:16], number],
+            [65, connection, number, value],
+            [66, connection, number, random.random() < 0.5],
+        )
+    )
+
+
 def _taken(random: random.Random, known: Known, places: Sequence[tuple[str, int]]) -> Message:
     if not known.to_take:
         return _connect(random, known, places)
@@ -106,7 +120,7 @@ def _taken(random: random.Random, known: Known, places: Sequence[tuple[str, int]
 
 def _foreign(random: random.Random, known: Known, places: object) -> Message:
     batches = known.foreign_batches() or _INTS
-    return [19, random.choice(batches), [[0, random.randint(0, 4), "not mine", None]]]
+    return [19, random.choice(batches), [[0, random.randint(0, 11), "not mine", None]]]
 
 
 def _abandon(random: random.Random, known: Known, places: object) -> Message:
@@ -119,6 +133,7 @@ _HONEST: Mapping[str, tuple[int, Callable[..., Message], bool]] = {
     "done": (15, _done, False),
     "stats": (15, _stats, False),
     "log": (3, _log, False),
+    "token": (3, _token, False),
     "connect": (12, _connect, True),
     "taken": (12, _taken, True),
     "abandon": (8, _abandon, True),

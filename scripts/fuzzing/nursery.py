@@ -22,6 +22,7 @@ from sandbox.protocol import (
     BatchDone,
     Configure,
     Connected,
+    CurrentToken,
     Declaration,
     Declared,
     Drain,
@@ -29,16 +30,22 @@ from sandbox.protocol import (
     Message,
     OutcomeCode,
     Outcomes,
+    Ping,
+    Pong,
     Proceed,
     Ready,
     RunSelftest,
     Spawn,
     Stats,
     Taken,
+    TokenDenied,
+    TokenGranted,
+    TokenStored,
     ToWorker,
     ToWorkerChannel,
     Validate,
     Validated,
+    WantSamples,
     encode,
 )
 from scripts.fuzzing.cases import Case, Known, case
@@ -69,6 +76,7 @@ class Nursery:
     """Stands where the supervisor expects its `Zygote`."""
 
     pid = None
+    pids: frozenset[int | None] = frozenset()
     is_answering = True
     is_warm = False
     restarts = 0
@@ -226,7 +234,16 @@ class Player:
                 self._say(Validated(message.connection, []))
             case Drain():
                 os.kill(self.pid, signal.SIGKILL)
-            case Proceed():
+            case Ping(id=id):
+                self._say(Pong(id))
+            case (
+                Proceed()
+                | CurrentToken()
+                | TokenGranted()
+                | TokenStored()
+                | TokenDenied()
+                | WantSamples()
+            ):
                 return
             case RunSelftest():
                 raise AssertionError("nobody asked for that")

@@ -51,6 +51,8 @@ def read(root: Path, packages: Iterable[str]) -> dict[str, Module]:
         _name(root, path): path
         for package in packages
         for path in sorted((root / package).rglob("*.py"))
+        # Some packages of npm hold Python, too.
+        if "node_modules" not in path.parts
     }
     return {name: _module(name, path, paths.keys()) for name, path in paths.items()}
 

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from supervisor.admin.debug import DiagnosticsSource
+from supervisor.admin.plan import Planner
 from supervisor.diagnostics.exits import ExitStore
 from supervisor.queue import DeliveryRecord, Queue
+from supervisor.telemetry.at_work import PoolAtWork
 from supervisor.telemetry.metrics import Metrics
-from supervisor.telemetry.status import PoolStatus, Status
+from supervisor.telemetry.status import PoolStatus, QueueStatus, Status
 
 
 class Control(Protocol):
@@ -34,11 +36,21 @@ class Control(Protocol):
     def exits(self) -> ExitStore:
         """Every worker's exit."""
 
+    @property
+    def planner(self) -> Planner:
+        """The config file: what it would change, and following it."""
+
     def not_ready(self) -> str | None:
         """Why the service takes no events now; None where it does."""
 
     def pools(self) -> Sequence[PoolStatus]:
         """The pools and their workers as they are now."""
+
+    def pool(self, name: str) -> PoolAtWork:
+        """One pool, and who is in which worker. Raises NotFound."""
+
+    def queue_status(self, connection: str) -> QueueStatus:
+        """One connection's queue as it is now. Raises NotFound."""
 
     async def status(self) -> Status:
         """The service as it is now, from memory."""

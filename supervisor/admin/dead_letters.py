@@ -7,11 +7,20 @@ Must not touch the queue or HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from supervisor.admin.parameters import (
+    MAX_PAGE,
+    BadRequest,
+    check_length,
+    read_limit,
+    read_parameters,
+    read_time,
+)
+from supervisor.core.public_causes import public_cause
 from supervisor.queue import (
     DEAD,
     DeadLetter,
@@ -20,20 +29,9 @@ from supervisor.queue import (
     EventRecord,
     Outcome,
 )
-from supervisor.runtime.rfc3339 import parse_rfc3339, rfc3339
-
-#: Most dead letters in one page.
-MAX_PAGE = 1000
-#: Dead letters in a page where the request does not say.
-DEFAULT_PAGE = 100
-#: Longest name, id or text to search for, in characters.
-MAX_TEXT = 1000
+from supervisor.runtime.rfc3339 import rfc3339
 
 JsonObject = dict[str, Any]  # Any: JSON
-
-
-class BadRequest(Exception):
-    """A parameter is wrong; the text names it and says what it should be."""
 
 
 class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,21 +40,36 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     connection: str | None = None
     outcome: str | None = None
     error: str | None = None
+    cause: str | None = None
     since: str | None = None
     until: str | None = None
     ids: tuple[str, ...] | None = None
     dry_run: bool = False
 
+    def in_words(self) -> str:
+        """Which it selects, for a line of the log; not the text that it looks for, a stranger's."""
+        named = {
+            "connection": self.connection,
+            "outcome": self.outcome,
+            "error": None if self.error is None else "(a text)",
+            "cause": None if self.cause is None else public_cause(self.cause),
+            "since": self.since,
+            "until": self.until,
+            "ids": None if self.ids is None else len(self.ids),
+        }
+        return ", ".join(f"{key}={value}" for key, value in named.items() if value) or "all"
+
     def where(self) -> DeadLetterFilter:
         """The queue's own filter. Raises BadRequest."""
         if self.ids is not None and len(self.ids) > MAX_PAGE:
             raise BadRequest(f"ids: {len(self.ids)} are too many at once; send at most {MAX_PAGE}")
-        for name in ("connection", "error"):
-            _check_length(name, getattr(self, name))
+        for name in ("connection", "error", "cause"):
+            check_length(name, getattr(self, name))
         return DeadLetterFilter(
             connection=self.connection,
             outcome=_outcome(self.outcome),
             error=self.error,
+            cause=self.cause,
             since=read_time("since", self.since),
             until=read_time("until", self.until),
             ids=self.ids,
@@ -75,8 +88,8 @@ def read_filter(body: bytes) -> Filter:
     """The filter in a JSON body; `{}` means all. Raises BadRequest."""
     if not body.strip():
         raise BadRequest(
-            "the body is empty: send a JSON object with connection, outcome, error, since, until, "
-            "ids or dry_run; {} means all dead letters"
+            "the body is empty: send a JSON object with connection, outcome, error, cause, since, "
+            "until, ids or dry_run; {} means all dead letters"
         )
     try:
         return msgspec.json.decode(body, type=Filter)
@@ -86,41 +99,19 @@ def read_filter(body: bytes) -> Filter:
 
 def read_page(query: Sequence[tuple[str, str]]) -> Page:
     """The parameters of a listing. Raises BadRequest for unknown, repeated and wrong ones."""
-    given = read_parameters(query, _PAGE_PARAMETERS)
-    where = Filter(
-        connection=given.get("connection"),
-        outcome=given.get("outcome"),
-        error=given.get("error"),
-        since=given.get("since"),
-        until=given.get("until"),
-    ).where()
-    return Page(where, read_limit(given.get("limit")), given.get("after"))
+    given = read_parameters(query, (*FILTERS, "limit", "after"))
+    limit = read_limit(given.pop("limit", None))
+    after = given.pop("after", None)
+    return Page(filter_of(given).where(), limit, after)
 
 
-def read_parameters(query: Sequence[tuple[str, str]], known: Sequence[str]) -> dict[str, str]:
-    """Parameters by name, without empty ones. Raises BadRequest for unknown and repeated ones."""
-    given: dict[str, str] = {}
-    for name, value in query:
-        if name not in known:
-            raise BadRequest(f"unknown parameter {name[:100]!r}; there are {', '.join(known)}")
-        if name in given:
-            raise BadRequest(f"{name}: given twice; give it once")
-        _check_length(name, value)
-        given[name] = value
-    return {name: value for name, value in given.items() if value}
+def filter_of(given: Mapping[str, str]) -> Filter:
+    """The filter that parameters named as in `FILTERS` say."""
+    return msgspec.convert({name: given[name] for name in FILTERS if name in given}, Filter)
 
 
-_PAGE_PARAMETERS = ("connection", "outcome", "error", "since", "until", "limit", "after")
-
-
-def read_limit(text: str | None) -> int:
-    """How many to list. Raises BadRequest."""
-    if not text:
-        return DEFAULT_PAGE
-    # int() takes "1_0" and " 1"; a parameter is digits.
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= MAX_PAGE):
-        raise BadRequest(f"limit: {text[:100]!r} is no whole number from 1 to {MAX_PAGE}")
-    return int(text)
+#: What a listing may be narrowed by.
+FILTERS = ("connection", "outcome", "error", "cause", "since", "until")
 
 
 def _outcome(text: str | None) -> Outcome | None:
@@ -129,24 +120,6 @@ def _outcome(text: str | None) -> Outcome | None:
     if text not in DEAD:
         raise BadRequest(f"outcome: {text[:100]!r} is neither {' nor '.join(DEAD)}")
     return Outcome(text)
-
-
-def read_time(name: str, text: str | None) -> float | None:
-    """RFC 3339 as epoch seconds. Raises BadRequest."""
-    if text is None:
-        return None
-    try:
-        # In a query string, the + of an offset that was not escaped arrives as a blank.
-        return parse_rfc3339(text.replace(" ", "+") if "T" in text else text)
-    except (ValueError, OverflowError) as error:
-        raise BadRequest(
-            f"{name}: {text[:100]!r} is no time such as 2026-01-31T13:00:00Z"
-        ) from error
-
-
-def _check_length(name: str, text: str | None) -> None:
-    if text is not None and len(text) > MAX_TEXT:
-        raise BadRequest(f"{name}: longer than {MAX_TEXT} characters")
 
 
 def letter_json(letter: DeadLetter) -> JsonObject:

@@ -18,7 +18,8 @@ from typing import Any, BinaryIO, Protocol, TypeVar, cast
 import structlog
 from aiohttp import web
 
-from supervisor.admin.dead_letters import BadRequest
+from supervisor.admin.parameters import BadRequest
+from supervisor.admin.table import Deed, say_done
 from supervisor.diagnostics.collector import Kind
 from supervisor.diagnostics.reports import ReportFormat
 from supervisor.diagnostics.snapshots import Snapshot, SnapshotStore
@@ -38,6 +39,11 @@ MOST_PROFILE_S = 60.0
 
 _HEAP_KINDS = ("heapsnapshot", "summary", "hpy")
 _PROFILE_KINDS = ("speedscope", "collapsed")
+_REPORT_POLICY = (
+    "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; "
+    "style-src 'unsafe-inline'; img-src data:; form-action 'none'; frame-ancestors 'none'; "
+    "base-uri 'none'"
+)
 _MEDIA_TYPES = {"summary": "application/json", "heapsnapshot": "application/json"}
 
 
@@ -62,6 +68,9 @@ class DiagnosticsSource(Protocol):
 
     async def report(self, snapshot: Snapshot, form: ReportFormat) -> bytes:
         """What fills the heap, as "text", "json" or "html"."""
+
+    async def difference(self, old: Snapshot, new: Snapshot) -> bytes:
+        """What grew from one heap to another, as JSON."""
 
 
 async def heap(evidence: DiagnosticsSource, request: web.Request) -> web.StreamResponse:
@@ -122,7 +131,7 @@ async def delete(evidence: DiagnosticsSource, request: web.Request) -> web.Strea
     """Forget one that was kept."""
     kept = _kept(evidence, request)
     evidence.store.delete(kept.name)
-    _log.info("done by hand", action="delete snapshot", on=kept.name, by=request.remote)
+    say_done(request, Deed("delete snapshot", kept.name))
     return _json({"done": True})
 
 
@@ -138,7 +147,10 @@ async def report(evidence: DiagnosticsSource, request: web.Request) -> web.Strea
     elif "html" in accepted:
         form, media = "html", "text/html"
     body = await _while_there(request, evidence.report(kept, form))
-    return web.Response(body=body, content_type=media, charset="utf-8")
+    answer = web.Response(body=body, content_type=media, charset="utf-8")
+    # A page made of a hostile file: whatever it runs is of no origin and reaches nothing.
+    answer.headers["Content-Security-Policy"] = _REPORT_POLICY
+    return answer
 
 
 def about(kept: Snapshot) -> dict[str, object]:

@@ -9,13 +9,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from supervisor.admin.dead_letters import (
-    BadRequest,
-    JsonObject,
-    read_limit,
-    read_parameters,
-    read_time,
-)
+from supervisor.admin.dead_letters import JsonObject
+from supervisor.admin.parameters import BadRequest, read_limit, read_parameters, read_time
 from supervisor.core.effects import ExitReason
 from supervisor.diagnostics.exits import ExitFilter, ExitRecord
 from supervisor.runtime.rfc3339 import rfc3339

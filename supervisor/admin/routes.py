@@ -1,109 +1,155 @@
-"""The admin API: the whole HTTP surface in one table, and its handlers.
+"""The admin API: the whole HTTP surface in one table, and what is around every handler.
 
-Owns paths, methods and the JSON around answers. Every error is
-`{"error": "token_in_snake_case", "message": "..."}`. Nothing behind GET
-changes state. Must not decide anything about deliveries: it asks `Control`.
+Owns paths, methods, rights and the turning away of who may not. Every error is
+`{"error": "token_in_snake_case", "message": "..."}`. Nothing behind GET changes state. Must not
+decide anything about deliveries: its handlers ask `Control`.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
-import msgspec
 import structlog
 from aiohttp import web
 
-from supervisor.admin import debug
-from supervisor.admin.access import Access
+from supervisor.admin import debug, handlers
+from supervisor.admin.access import Access, Denied
+from supervisor.admin.answers import error_answer
 from supervisor.admin.control import Control
-from supervisor.admin.dead_letters import (
-    MAX_TEXT,
-    BadRequest,
-    events_json,
-    letter_json,
-    read_filter,
-    read_page,
+from supervisor.admin.handlers import CONTROL, TABLE, of_evidence
+from supervisor.admin.parameters import BadRequest
+from supervisor.admin.table import (
+    Caller,
+    Deed,
+    Handler,
+    Right,
+    Role,
+    Route,
+    deed_of,
+    set_caller,
 )
-from supervisor.admin.exits import exit_json, read_exit_page
-from supervisor.errors import EvidenceFailed, NotFound, Refused
-from supervisor.queue import QueueUnavailable, Selection
-from supervisor.telemetry import metrics
-from supervisor.telemetry.steps import in_steps
+from supervisor.errors import Busy, EvidenceFailed, NotFound, Refused
+from supervisor.queue import QueueUnavailable
 
 _log = structlog.get_logger(__name__)
 
 #: Largest request body in bytes: a filter with a full page of ids.
 MAX_BODY = 256 * 1024
+#: Below it stands the console, and below `_PAGE_ROOT` the whole table once more, for its page: a
+#: cookie reaches nothing else.
+CONSOLE, _PAGE_ROOT = "/console", "/console/api"
+#: What browsers may do with any answer: nothing runs, loads, frames or sends but what is our own.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
+#: Of every answer, unless its handler says otherwise. Answers hold strangers' text: no browser
+#: guesses what it is, keeps a copy, or tells another site that it was here.
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": POLICY,
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
 
-_Handler = Callable[["AdminApi", web.Request], Awaitable[web.StreamResponse]]
+#: Hears of everything that was done by hand.
+Heard = Callable[[Caller, Deed], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One row of the table.
+class Sessions(Protocol):
+    """Who logged in; `supervisor.console.session` implements it."""
 
-    `is_public` needs no token, since it says nothing of customers; `is_work` has a worker or a
-    process do something, which no HEAD asks for.
-    """
+    def role_of(self, request: web.Request) -> Role | None:
+        """The role that a request's cookie proves, None where it proves none."""
 
-    method: Literal["GET", "POST", "DELETE"]
-    path: str
-    handler: _Handler
-    is_public: bool = False
-    is_work: bool = False
+
+class NoSessions:
+    """Nobody logs in where there is no console."""
+
+    def role_of(self, request: web.Request) -> Role | None:
+        """None."""
+        return None
 
 
 class AdminApi:
-    """The admin API of one service, as an aiohttp application in `app`."""
+    """The admin API of one service, as an aiohttp application in `app`.
 
-    def __init__(self, control: Control, access: Access) -> None:
-        self.control = control
+    `rows` are those of other rooms; with some, the whole table stands below `/console/api`, too,
+    for callers with a cookie of `sessions`. `heard` is told of what was done by hand.
+    """
+
+    def __init__(
+        self,
+        control: Control,
+        access: Access,
+        rows: Sequence[Route] = (),
+        sessions: Sessions | None = None,
+        heard: Heard | None = None,
+    ) -> None:
         self._access = access
+        self._sessions = NoSessions() if sessions is None else sessions
+        self._heard = heard
+        self._rows = rows
+        self._row_of: dict[web.AbstractRoute, Route] = {}
+        #: Whether the rows of other rooms are open now.
+        self._are_open = True
         self.app = web.Application(
             middlewares=[self._errors, self._guard], client_max_size=MAX_BODY
         )
-        for route in ROUTES:
-            self.app.router.add_route(route.method, route.path, self._bound(route.handler))
-            if route.method == "GET" and not route.is_work:
-                # Some load balancers probe with it.
-                self.app.router.add_route("HEAD", route.path, self._bound(route.handler))
+        self.app[CONTROL], self.app[TABLE] = control, self._table
+        self.app.on_response_prepare.append(_harden)
+        for route in (*ROUTES, *rows):
+            self._mount(route, "")
+            if rows and not route.path.startswith(CONSOLE):
+                self._mount(route, _PAGE_ROOT)
 
-    def reconfigure(self, access: Access) -> None:
-        """Follow a config change: the token that is asked for from now on."""
+    def _mount(self, route: Route, root: str) -> None:
+        path = root + route.path
+        self._row_of[self.app.router.add_route(route.method, path, route.handler)] = route
+        if route.method == "GET" and not route.is_work:
+            # Some load balancers probe with it.
+            self._row_of[self.app.router.add_route("HEAD", path, route.handler)] = route
+
+    def reconfigure(self, access: Access, *, are_rows_open: bool = True) -> None:
+        """Follow a config change: tokens and hosts, and whether the rows of other rooms answer."""
         self._access = access
+        self._are_open = are_rows_open
 
-    def _bound(self, handler: _Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        async def bound(request: web.Request) -> web.StreamResponse:
-            return await handler(self, request)
+    @staticmethod
+    def not_http(status: int, code: str, message: str) -> web.Response:
+        """The answer to what no handler is asked for, since it is no HTTP."""
+        return error_answer(status, code, message)
 
-        return bound
+    def _table(self) -> Sequence[Route]:
+        return (*ROUTES, *(self._rows if self._are_open else ()))
 
     # --- around every handler --------------------------------------------------
 
     @web.middleware
-    async def _errors(
-        self,
-        request: web.Request,
-        handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
-    ) -> web.StreamResponse:
+    async def _errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Whatever goes wrong becomes a JSON answer; only what is a bug of ours is logged."""
         try:
             return await handler(request)
         except BadRequest as error:
-            return _error(400, "bad_request", str(error))
+            return error_answer(400, "bad_request", str(error))
         except NotFound as error:
-            return _error(404, "not_found", str(error))
+            return error_answer(404, "not_found", str(error))
+        except Busy as error:
+            answer = error_answer(409, "busy", str(error))
+            answer.headers["Retry-After"] = "1"
+            return answer
         except Refused as error:
-            return _error(409, "refused", str(error))
+            return error_answer(409, "refused", str(error))
         except EvidenceFailed as error:
-            return _error(503, "evidence_failed", str(error))
+            return error_answer(503, "evidence_failed", str(error))
         except QueueUnavailable as error:
-            return _error(503, "queue_unavailable", str(error))
+            return error_answer(503, "queue_unavailable", str(error))
         except web.HTTPMethodNotAllowed as error:
-            answer = _error(
+            answer = error_answer(
                 405,
                 "method_not_allowed",
                 f"{request.method} is not for {request.path}; it takes "
@@ -112,13 +158,13 @@ class AdminApi:
             answer.headers["Allow"] = error.headers["Allow"]
             return answer
         except web.HTTPNotFound:
-            return _error(
+            return error_answer(
                 404, "not_found", f"there is no {request.path[:200]}; see GET / for what there is"
             )
         except web.HTTPRequestEntityTooLarge:
-            return _error(413, "too_large", f"a body of at most {MAX_BODY} bytes is taken")
+            return error_answer(413, "too_large", f"a body of at most {MAX_BODY} bytes is taken")
         except web.HTTPException as error:
-            return _error(error.status, "http_error", error.reason)
+            return error_answer(error.status, "http_error", error.reason)
         except ConnectionResetError:
             # Nobody hears an answer any more; aiohttp ends the connection.
             _log.info("client_went_away", method=request.method, path=request.path)
@@ -126,236 +172,128 @@ class AdminApi:
         except Exception:  # noqa: BLE001  # the edge of every handler: whatever it is, it is ours
             # A bug in one answer must not take the connection down without a word.
             _log.exception("admin request failed", method=request.method, path=request.path)
-            return _error(500, "internal_error", "a bug in the service; its log has the details")
+            return error_answer(
+                500, "internal_error", "a bug in the service; its log has the details"
+            )
 
     @web.middleware
-    async def _guard(
-        self,
-        request: web.Request,
-        handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
-    ) -> web.StreamResponse:
-        denied = self._access.denial(request.headers, is_public=request.path in _PUBLIC)
-        if denied is None:
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        route = self._row_of.get(request.match_info.route)
+        is_public = route is not None and route.needs is Right.PUBLIC
+        is_page = request.path.startswith(f"{_PAGE_ROOT}/")
+        bearer, by_cookie = self._roles_of(request)
+        denied = self._access.denial(
+            request.headers,
+            is_public=is_public,
+            # What only our own page asks for, no other one does.
+            is_work=route is not None and (route.is_guarded or (is_page and not is_public)),
+            by_cookie=by_cookie,
+        )
+        if denied is not None:
+            return _turned_away(denied)
+        if route is None:
+            return await handler(request)  # which raises what aiohttp found
+        if not self._are_open and (is_page or route in self._rows):
+            raise web.HTTPNotFound
+        if is_public:
             return await handler(request)
-        answer = _error(denied.status, denied.error, denied.message)
-        if denied.status == web.HTTPUnauthorized.status_code:
-            answer.headers["WWW-Authenticate"] = 'Bearer realm="bulkhead"'
-        return answer
-
-    # --- the service -----------------------------------------------------------
-
-    async def index(self, request: web.Request) -> web.StreamResponse:
-        """What there is: the table below."""
-        return _json({"requests": [f"{route.method} {route.path}" for route in ROUTES]})
-
-    async def health(self, request: web.Request) -> web.StreamResponse:
-        """The process lives."""
-        return _json({"status": "ok"})
-
-    async def ready(self, request: web.Request) -> web.StreamResponse:
-        """It takes events, or 503 and why not."""
-        why = self.control.not_ready()
-        return _json({"status": "ready"}) if why is None else _error(503, "not_ready", why)
-
-    async def metrics(self, request: web.Request) -> web.StreamResponse:
-        """Prometheus text."""
-        page = await self.control.metrics.scrape()
-        return web.Response(body=page, headers={"Content-Type": metrics.CONTENT_TYPE})
-
-    async def status(self, request: web.Request) -> web.StreamResponse:
-        """Pools, workers, queues, books."""
-        status = await self.control.status()
-        # Encoded in steps, too: what goes into the whole are pieces of text.
-        queues = [
-            msgspec.Raw(msgspec.json.encode(queue))
-            async for some in in_steps(status.queues)
-            for queue in some
-        ]
-        return _json(msgspec.structs.replace(status, queues=queues))
-
-    async def books(self, request: web.Request) -> web.StreamResponse:
-        """The books with `pending` counted anew in the store, and those of each connection."""
-        audited = await self.control.queue.audit()
-        return _json(
-            {
-                "books": audited,
-                "balanced": audited.is_balanced,
-                "connections": self.control.queue.books_by_connection(),
-            }
-        )
-
-    # --- events and dead letters -----------------------------------------------
-
-    async def event(self, request: web.Request) -> web.StreamResponse:
-        """Where each delivery of an event is."""
-        message_id = _name(request, "message_id")
-        records = await self.control.queue.find(message_id)
-        if not records:
-            raise NotFound(
-                f"no event with the message id {message_id!r} is known: it was never accepted, or "
-                "it finished so long ago that it is no longer explainable (queue.history)"
+        # No form, link or image of another page can send that header.
+        if by_cookie and route.is_guarded and request.headers.get("X-Bulkhead") != "1":
+            return error_answer(
+                403, "wrong_call", "what is done by cookie needs the header X-Bulkhead: 1"
             )
-        return _json(events_json(records, self.control.waiting_for))
-
-    async def dead_letters(self, request: web.Request) -> web.StreamResponse:
-        """A page of dead letters, newest first."""
-        page = read_page(list(request.query.items()))
-        # One more than asked for tells whether there is a next page.
-        letters = await self.control.queue.dead_letters(
-            page.where, limit=page.limit + 1, after=page.after
-        )
-        shown = letters[: page.limit]
-        return _json(
-            {
-                "deadletters": [letter_json(letter) for letter in shown],
-                "next": shown[-1].id if len(letters) > page.limit else None,
-            }
-        )
-
-    async def dead_letter(self, request: web.Request) -> web.StreamResponse:
-        """One dead letter with its event."""
-        letter_id = _name(request, "id")
-        letter = await self.control.queue.dead_letter(letter_id)
-        if letter is None:
-            raise NotFound(f"there is no dead letter {letter_id!r}; it may be replayed or dropped")
-        return _json(letter_json(letter))
-
-    async def replay(self, request: web.Request) -> web.StreamResponse:
-        """Dead letters back to pending."""
-        asked = read_filter(await request.read())
-        done = await self.control.queue.replay(asked.where(), dry_run=asked.dry_run)
-        return _selected("replayed", done)
-
-    async def drop(self, request: web.Request) -> web.StreamResponse:
-        """Dead letters forgotten."""
-        asked = read_filter(await request.read())
-        done = await self.control.queue.drop(asked.where(), dry_run=asked.dry_run)
-        return _selected("dropped", done)
-
-    # --- connections and workers -----------------------------------------------
-
-    async def pause(self, request: web.Request) -> web.StreamResponse:
-        """Hold a connection's queue."""
-        return await self._by_hand(request, "name", self.control.pause)
-
-    async def resume(self, request: web.Request) -> web.StreamResponse:
-        """Let a paused connection go on."""
-        return await self._by_hand(request, "name", self.control.resume)
-
-    async def probe(self, request: web.Request) -> web.StreamResponse:
-        """Let one batch of a connection through now."""
-        return await self._by_hand(request, "name", self.control.probe)
-
-    async def recycle(self, request: web.Request) -> web.StreamResponse:
-        """Drain a worker and replace it."""
-        return await self._by_hand(request, "id", self.control.recycle)
-
-    async def _by_hand(
-        self, request: web.Request, key: str, act: Callable[[str], Awaitable[None]]
-    ) -> web.StreamResponse:
-        name = _name(request, key)
-        await act(name)
-        _log.info("done by hand", action=request.path.rpartition("/")[2], on=name)
-        return _json({"done": True})
-
-    async def workers(self, request: web.Request) -> web.StreamResponse:
-        """The workers of `/status`, flat."""
-        pools = self.control.pools()
-        return _json(
-            {
-                "workers": [
-                    {"pool": pool.name, **msgspec.to_builtins(worker)}
-                    for pool in pools
-                    for worker in pool.workers
-                ]
-            }
-        )
-
-    # --- exits -----------------------------------------------------------------
-
-    async def exits(self, request: web.Request) -> web.StreamResponse:
-        """A page of worker exits, newest first."""
-        page = read_exit_page(list(request.query.items()))
-        found = self.control.exits.list(page.where, limit=page.limit + 1, after=page.after)
-        shown = found[: page.limit]
-        return _json(
-            {
-                "exits": [exit_json(record) for record in shown],
-                "next": shown[-1].id if len(found) > page.limit else None,
-            }
-        )
-
-    async def exit(self, request: web.Request) -> web.StreamResponse:
-        """One exit with the text of its stacks."""
-        exit_id = _name(request, "id")
-        record = self.control.exits.get(exit_id)
-        if record is None:
-            raise NotFound(
-                f"there is no exit {exit_id!r}: it may be too long ago; see /debug/exits"
+        role = bearer or by_cookie
+        assert role is not None, "denial() lets nobody else through"
+        if not role.may(route.needs):
+            return error_answer(
+                403, "forbidden", f"a {role} may not; this is for whoever has admin.token"
             )
-        stacks = await asyncio.to_thread(self.control.exits.stacks, record)
-        return _json(exit_json(record, stacks))
+        caller = self._access.caller(request.headers, role, request.remote)
+        set_caller(request, caller, lambda: self._are_open and self._role_of(request) is role)
+        response = await handler(request)
+        if (deed := deed_of(request)) is not None:
+            self._tell(caller, deed)
+        return response
+
+    def _roles_of(self, request: web.Request) -> tuple[Role | None, Role | None]:
+        """By its token, and else by its cookie, which is for the console's paths alone."""
+        bearer = self._access.bearer(request.headers)
+        if bearer is not None or not request.path.startswith(f"{CONSOLE}/"):
+            return bearer, None
+        return None, self._sessions.role_of(request)
+
+    def _role_of(self, request: web.Request) -> Role | None:
+        bearer, by_cookie = self._roles_of(request)
+        return bearer or by_cookie
+
+    def _tell(self, caller: Caller, deed: Deed) -> None:
+        more = {} if deed.how_many is None else {"how_many": deed.how_many}
+        _log.info(
+            "done by hand",
+            action=deed.action,
+            on=deed.on,
+            by=caller.name,
+            role=caller.role.value,
+            **more,
+        )
+        if self._heard is not None:
+            self._heard(caller, deed)
 
 
-def _debug(
-    handler: Callable[[debug.DiagnosticsSource, web.Request], Awaitable[web.StreamResponse]],
-) -> _Handler:
-    async def bound(api: AdminApi, request: web.Request) -> web.StreamResponse:
-        return await handler(api.control.evidence, request)
-
-    return bound
-
-
-#: The whole surface.
+#: The whole surface of this room; `GET /` lists it with the rows of other rooms.
 ROUTES = (
-    Route("GET", "/", AdminApi.index),
-    Route("GET", "/health", AdminApi.health, is_public=True),
-    Route("GET", "/ready", AdminApi.ready, is_public=True),
-    Route("GET", "/metrics", AdminApi.metrics),
-    Route("GET", "/status", AdminApi.status),
-    Route("GET", "/books", AdminApi.books),
-    Route("GET", "/events/{message_id}", AdminApi.event),
-    Route("GET", "/deadletters", AdminApi.dead_letters),
-    Route("GET", "/deadletters/{id}", AdminApi.dead_letter),
-    Route("POST", "/deadletters/replay", AdminApi.replay),
-    Route("POST", "/deadletters/drop", AdminApi.drop),
-    Route("POST", "/connections/{name}/pause", AdminApi.pause),
-    Route("POST", "/connections/{name}/resume", AdminApi.resume),
-    Route("POST", "/connections/{name}/probe", AdminApi.probe),
-    Route("POST", "/workers/{id}/recycle", AdminApi.recycle),
-    Route("GET", "/debug/workers", AdminApi.workers),
-    Route("GET", "/debug/exits", AdminApi.exits),
-    Route("GET", "/debug/exits/{id}", AdminApi.exit),
-    Route("GET", "/debug/workers/{id}/heap", _debug(debug.heap), is_work=True),
-    Route("GET", "/debug/workers/{id}/stacks", _debug(debug.stacks), is_work=True),
-    Route("GET", "/debug/workers/{id}/profile", _debug(debug.profile), is_work=True),
-    Route("GET", "/debug/workers/{id}/loop", _debug(debug.loop)),
-    Route("GET", "/debug/snapshots", _debug(debug.snapshots)),
-    Route("GET", "/debug/snapshots/{name}", _debug(debug.snapshot)),
-    Route("DELETE", "/debug/snapshots/{name}", _debug(debug.delete)),
-    Route("GET", "/debug/snapshots/{name}/report", _debug(debug.report), is_work=True),
+    Route("GET", "/", handlers.index, Right.VIEW),
+    Route("GET", "/health", handlers.health, Right.PUBLIC),
+    Route("GET", "/ready", handlers.ready, Right.PUBLIC),
+    Route("GET", "/metrics", handlers.metrics, Right.VIEW),
+    Route("GET", "/status", handlers.status, Right.VIEW),
+    Route("GET", "/books", handlers.books, Right.VIEW, is_work=True),
+    Route("GET", "/events/{message_id}", handlers.event, Right.VIEW),
+    Route("GET", "/deadletters", handlers.dead_letters, Right.VIEW),
+    Route("GET", "/deadletters/{id}", handlers.dead_letter, Right.EVIDENCE),
+    Route("POST", "/deadletters/replay", handlers.replay, Right.ACT),
+    Route("POST", "/deadletters/drop", handlers.drop, Right.ACT),
+    Route("POST", "/connections/{name}/pause", handlers.pause, Right.ACT),
+    Route("POST", "/connections/{name}/resume", handlers.resume, Right.ACT),
+    Route("POST", "/connections/{name}/probe", handlers.probe, Right.ACT),
+    Route("POST", "/workers/{id}/recycle", handlers.recycle, Right.ACT),
+    Route("GET", "/plan", handlers.plan, Right.ACT, is_work=True),
+    Route("POST", "/reload", handlers.reload, Right.ACT),
+    Route("GET", "/debug/workers", handlers.workers, Right.VIEW),
+    Route("GET", "/debug/exits", handlers.exits, Right.VIEW),
+    Route("GET", "/debug/exits/{id}", handlers.exit, Right.EVIDENCE),
+    Route("GET", "/debug/workers/{id}/heap", of_evidence(debug.heap), Right.EVIDENCE, is_work=True),
+    Route(
+        "GET", "/debug/workers/{id}/stacks", of_evidence(debug.stacks), Right.EVIDENCE, is_work=True
+    ),
+    Route(
+        "GET",
+        "/debug/workers/{id}/profile",
+        of_evidence(debug.profile),
+        Right.EVIDENCE,
+        is_work=True,
+    ),
+    Route("GET", "/debug/workers/{id}/loop", of_evidence(debug.loop), Right.EVIDENCE),
+    Route("GET", "/debug/snapshots", of_evidence(debug.snapshots), Right.VIEW),
+    Route("GET", "/debug/snapshots/{name}", of_evidence(debug.snapshot), Right.EVIDENCE),
+    Route("DELETE", "/debug/snapshots/{name}", of_evidence(debug.delete), Right.ACT),
+    Route(
+        "GET",
+        "/debug/snapshots/{name}/report",
+        of_evidence(debug.report),
+        Right.EVIDENCE,
+        is_work=True,
+    ),
 )
 
-_PUBLIC = frozenset(route.path for route in ROUTES if route.is_public)
+
+async def _harden(request: web.Request, response: web.StreamResponse) -> None:
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
 
 
-def _json(value: object, status: int = 200) -> web.Response:
-    return web.Response(
-        body=msgspec.json.encode(value), status=status, content_type="application/json"
-    )
-
-
-def _error(status: int, error: str, message: str) -> web.Response:
-    return _json({"error": error, "message": message}, status)
-
-
-def _selected(what: str, selection: Selection) -> web.Response:
-    _log.info(f"dead letters {what}", matched=selection.matched, done=selection.done)
-    return _json(selection)
-
-
-def _name(request: web.Request, key: str) -> str:
-    name = request.match_info[key]
-    if len(name) > MAX_TEXT:
-        raise BadRequest(f"{key}: longer than {MAX_TEXT} characters")
-    return name
+def _turned_away(denied: Denied) -> web.Response:
+    answer = error_answer(denied.status, denied.error, denied.message)
+    if denied.status == web.HTTPUnauthorized.status_code:
+        answer.headers["WWW-Authenticate"] = 'Bearer realm="bulkhead"'
+    return answer

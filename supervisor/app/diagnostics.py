@@ -17,11 +17,12 @@ import structlog
 from supervisor.core.lifecycle.worker_state import ProcessState
 from supervisor.delivery.pool import PoolRunner
 from supervisor.delivery.records import PoolWorker
-from supervisor.diagnostics.collector import Busy, CollectFailed, Collector, Kind
-from supervisor.diagnostics.reports import Reporter, ReportFailed, ReportFormat
+from supervisor.diagnostics.collector import CollectFailed, Collector, Kind, NoAnswer
+from supervisor.diagnostics.reports import Reporter, ReportFailed, ReportFormat, ReportOverdue
 from supervisor.diagnostics.snapshots import Full, Snapshot, SnapshotStore
 from supervisor.errors import EvidenceFailed, NotFound, Refused
 from supervisor.telemetry.metrics import Metrics
+from supervisor.telemetry.unanswered import Unanswered
 from supervisor.workers.handle import WorkerHandle
 
 _log = structlog.get_logger(__name__)
@@ -44,7 +45,9 @@ class Diagnostics:
         store: SnapshotStore,
         metrics: Metrics,
         reporter: Reporter,
+        unanswered: Unanswered,
     ) -> None:
+        self._unanswered = unanswered
         self.store = store
         self._reporter = reporter
         self._runners = runners
@@ -76,7 +79,10 @@ class Diagnostics:
         Raises NotFound, Refused or EvidenceFailed.
         """
         runner, pool_worker = self._pool_worker(worker_id)
-        file = os.memfd_create("bulkhead-evidence", os.MFD_CLOEXEC)
+        try:
+            file = os.memfd_create("bulkhead-evidence", os.MFD_CLOEXEC)
+        except OSError as error:
+            raise EvidenceFailed(f"no file for what it writes: {error.strerror}") from error
         try:
             await self._collect(
                 runner.collector,
@@ -126,9 +132,29 @@ class Diagnostics:
         """What fills a heap that was kept, and what holds it. Raises Refused or EvidenceFailed."""
         if snapshot.kind == "hpy":
             raise Refused(f"{snapshot.name} is guppy's own file; a report is made of the others")
+        return await self._report(snapshot, form)
+
+    async def difference(self, old: Snapshot, new: Snapshot) -> bytes:
+        """What grew from one heap that was kept to another, as JSON.
+
+        Raises Refused or EvidenceFailed.
+        """
+        for snapshot in (old, new):
+            if snapshot.kind != "heapsnapshot":
+                raise Refused(f"{snapshot.name} is no heapsnapshot; only those can be compared")
+        return await self._report(new, "json", old)
+
+    async def _report(
+        self, snapshot: Snapshot, form: ReportFormat, old: Snapshot | None = None
+    ) -> bytes:
+        older = None if old is None else self.store.path(old)
         try:
-            return await self._reporter.run(self.store.path(snapshot), form, snapshot.name)
+            return await self._reporter.run(
+                self.store.path(snapshot), form, snapshot.name, old=older
+            )
         except ReportFailed as error:
+            if isinstance(error, ReportOverdue):
+                self._unanswered.tell(f"report of {snapshot.name}", str(error))
             raise EvidenceFailed(f"{snapshot.name}: {error}") from error
 
     # --- by itself ---
@@ -284,9 +310,9 @@ class Diagnostics:
                 seconds=seconds,
                 patient=patient,
             )
-        except Busy as error:
-            raise Refused(str(error)) from error
         except CollectFailed as error:
+            if isinstance(error, NoAnswer):
+                self._unanswered.tell(worker.label, f"{kind}: {error}")
             raise EvidenceFailed(str(error)) from error
         # What a worker says of itself: bounded, so that a lie breaks no figure.
         return min(max(said.pause_s, 0.0), MAX_PAUSE_S)

@@ -13,19 +13,26 @@ from typing import Protocol
 
 from supervisor import VERSION
 from supervisor.admin.debug import DiagnosticsSource
+from supervisor.admin.plan import Planner
+from supervisor.app.reloading import Reloader
+from supervisor.app.watching import Watching
 from supervisor.catalog.probe import Declarations
 from supervisor.config import Config
 from supervisor.core.scheduling.scheduler import BlockReason
+from supervisor.delivery.at_work import pool_at_work
 from supervisor.delivery.pool import PoolRunner
 from supervisor.delivery.status import delivery_waits_for, not_loaded, pool_status, queue_status
 from supervisor.diagnostics.exits import ExitStore
 from supervisor.egress.broker import Broker
 from supervisor.errors import NotFound, Refused
 from supervisor.queue import DeliveryRecord, Queue
-from supervisor.runtime.clock import Clock
+from supervisor.runtime.clock import ServiceClock
 from supervisor.state.paused import Paused
+from supervisor.telemetry.at_work import PoolAtWork
 from supervisor.telemetry.metrics import Metrics
 from supervisor.telemetry.status import (
+    ClockStatus,
+    LimitsStatus,
     PoolStatus,
     QueueStatus,
     ServiceState,
@@ -34,7 +41,11 @@ from supervisor.telemetry.status import (
     ZygoteStatus,
 )
 from supervisor.telemetry.steps import in_steps
+from supervisor.workers.code import KeptCode
 from supervisor.workers.fleet import WorkerFleet
+
+#: Names that an error lists: a config may have ten thousand.
+MOST_NAMED = 100
 
 
 class RunningService(Protocol):
@@ -57,12 +68,16 @@ class RunningService(Protocol):
         """When it was started, in seconds of the monotonic clock."""
 
     @property
-    def clock(self) -> Clock:
+    def clock(self) -> ServiceClock:
         """The service's clock."""
 
     @property
     def queue(self) -> Queue:
         """The durable queue."""
+
+    @property
+    def watching(self) -> Watching:
+        """What is kept for people to look at."""
 
     @property
     def runners(self) -> Mapping[str, PoolRunner]:
@@ -91,6 +106,14 @@ class RunningService(Protocol):
     @property
     def diagnostics(self) -> DiagnosticsSource:
         """Heaps, stacks and what was kept of them."""
+
+    @property
+    def code(self) -> KeptCode:
+        """The plugin code that workers run."""
+
+    @property
+    def reloader(self) -> Reloader:
+        """What follows the config file."""
 
     def pool_of(self, connection: str) -> PoolRunner | None:
         """The pool that runs a connection; None for one that the config does not have."""
@@ -122,6 +145,11 @@ class Operator:
         """Every worker's exit."""
         return self._service.exits
 
+    @property
+    def planner(self) -> Planner:
+        """The config file: what it would change, and following it."""
+        return self._service.reloader
+
     # --- seeing ---
 
     def not_ready(self) -> str | None:
@@ -135,6 +163,19 @@ class Operator:
     def pools(self) -> list[PoolStatus]:
         """The pools and their workers as they are now."""
         return [pool_status(runner) for runner in self._service.runners.values()]
+
+    def pool(self, name: str) -> PoolAtWork:
+        """One pool, and who is in which worker. Raises NotFound."""
+        runner = self._service.runners.get(name)
+        if runner is None:
+            raise NotFound(
+                f"there is no pool {name!r}; there are {', '.join(self._service.runners)}"
+            )
+        return pool_at_work(runner, self._service.clock())
+
+    def queue_status(self, connection: str) -> QueueStatus:
+        """One connection's queue as it is now. Raises NotFound."""
+        return self._queue(connection, self._runner(connection))
 
     async def status(self) -> Status:
         """The service as it is now. Among many connections, others have their turn meanwhile."""
@@ -154,10 +195,16 @@ class Operator:
             queues=queues,
             books=service.queue.books(),
             sandbox=_layers(service),
+            limits=_limits(service),
             dedupe=stats.dedupe,
             store=StoreStatus.of(stats),
             zygote=ZygoteStatus(service.fleet.zygote.pid),
             pid=os.getpid(),
+            unanswered=service.fleet.unanswered.last(),
+            clock=ClockStatus(
+                round(service.clock.ahead_s, 3), round(service.clock.reanchored_s, 3)
+            ),
+            state_dir=str(service.config.service.state_dir.absolute()),
         )
 
     def _queue(self, name: str, runner: PoolRunner) -> QueueStatus:
@@ -218,7 +265,7 @@ class Operator:
     def _runner(self, connection: str) -> PoolRunner:
         runner = self._service.pool_of(connection)
         if runner is None:
-            known = ", ".join(self._service.config.connections)
+            known = ", ".join(list(self._service.config.connections)[:MOST_NAMED])
             raise NotFound(f"there is no connection {connection!r}; there are {known}")
         return runner
 
@@ -241,3 +288,8 @@ def _layers(service: RunningService) -> dict[str, str]:
             if state != "on":
                 layers[layer] = state
     return layers
+
+
+def _limits(service: RunningService) -> LimitsStatus:
+    scratch, unheld = service.fleet.resources.limits()
+    return LimitsStatus(scratch, unheld)

@@ -10,7 +10,8 @@ from collections.abc import Collection
 
 import msgspec
 
-from supervisor.config import Config, Connection, Pool
+from supervisor.config import Config, ConfigError, Connection, Pool
+from supervisor.config.places import faults_of
 
 #: What workers of a pool are started with; a change of any of these needs new workers. The rest
 #: (`workers`, `spares` and the two timeouts, which the supervisor watches) is only retuned.
@@ -104,6 +105,18 @@ def changes(old: Config, new: Config, *, changed_code: Collection[str] = ()) -> 
     )
 
 
+def require_apart(old: Config, new: Config) -> Config:
+    """The new config as it would be in force, once its paths are judged by what stays in use.
+
+    The loader has judged them by what the file says, which another state directory is not yet.
+    Raises ConfigError.
+    """
+    config, _ = _keep_until_restart(old, new)
+    if wrong := [f"{config.path}: {at}: {text}" for at, text in faults_of(config)]:
+        raise ConfigError(wrong)
+    return config
+
+
 def _keep_until_restart(old: Config, new: Config) -> tuple[Config, tuple[str, ...]]:
     """The new config without what the running service cannot follow, and a notice for each."""
     notices = [
@@ -126,6 +139,8 @@ def _keep_until_restart(old: Config, new: Config) -> tuple[Config, tuple[str, ..
             if getattr(old.queue, field) != getattr(new.queue, field)
         )
         notices.append(f"{changed}: changed, and takes effect at the next start")
+    if new.console.enabled and not old.console.enabled:
+        notices.append("console.enabled: changed, and takes effect at the next start")
     replace = msgspec.structs.replace
     admin = replace(new.admin, listen=old.admin.listen)
     if admin.token is None and not admin.listen.is_local:

@@ -83,6 +83,21 @@ def refuse_impossible(config: Config, declarations: Declarations) -> None:
         raise ConfigError(errors)
 
 
+def refuse_broken(config: Config, said: Declarations, before: Declarations) -> None:
+    """Raise ConfigError for destinations that could be loaded before, and now cannot.
+
+    One that is new and broken is left out, as at a start.
+    """
+    redact = log.Redactor(config.secrets)
+    errors = [
+        redact(f"{config.path}: destination {name}: {reason}")
+        for name, reason in sorted(said.broken.items())
+        if name in before.by_destination
+    ]
+    if errors:
+        raise ConfigError(errors)
+
+
 def settings_checks(config: Config, pool: str) -> list[SettingsCheck]:
     """Connections of `pool` whose settings are to be checked."""
     return [

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sandbox.protocol import (
@@ -31,10 +31,13 @@ from supervisor.workers.fleet import WorkerFleet
 from supervisor.workers.handle import Exit, WorkerHandle
 from supervisor.workers.log_lines import log_printed
 from supervisor.workers.output import Printed
+from supervisor.workers.patience import Patience
 from supervisor.workers.spawn import PoolSpec
 
 #: Seconds that one destination's import, or the check of one connection's settings, may take.
 STEP_TIMEOUT_S = 5.0
+#: How often a declaring worker is tried to be started, and seconds until the second time, doubling.
+START_TRIES, START_AGAIN_S = 3, 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,17 @@ class Declarations:
     broken: dict[str, str] = field(default_factory=dict)
     settings_errors: dict[str, list[str]] = field(default_factory=dict)
     layers: dict[str, str] = field(default_factory=dict)
+    shielded: tuple[str, ...] = ()
+    """Files in plugin folders that no worker sees, as far as somebody asked."""
+
+    def without(self, broken: Mapping[str, str]) -> Declarations:
+        """The same, where these destinations cannot be loaded any more."""
+        kept = {
+            name: declaration
+            for name, declaration in self.by_destination.items()
+            if name not in broken
+        }
+        return replace(self, by_destination=kept, broken={**self.broken, **broken})
 
 
 #: Hears of the end of a declaring worker; the text is its stacks, "" where there are none.
@@ -76,8 +90,11 @@ async def declare(
     """Ask what the destinations of `pool_spec` are, and whether the settings suit them.
 
     Takes as many workers as there are destinations and settings that end one,
-    and one more; `on_exit` hears of each of them.
+    and one more; `on_exit` hears of each of them. One that does not start says nothing of any
+    destination, and another is tried; and the first one that lets a step's time pass is replaced
+    before a destination is suspected: it may have been stopped, or the machine have stood still.
     """
+    forgiven, not_started = False, 0
     declarations = Declarations()
     to_import = list(pool_spec.destinations)
     to_check = list(checks)
@@ -95,15 +112,28 @@ async def declare(
             declaring,
         )
         end = await declaring.ended
-        if not declaring.layers and not to_import:
+        if end.reason is ExitReason.TIMEOUT:
+            fleet.unanswered.tell(f"{pool_spec.name}#declare", end.detail)
+        if not end.was_ready:
+            not_started += 1
+            if not_started < START_TRIES:
+                await asyncio.sleep(START_AGAIN_S * 2.0 ** (not_started - 1))
+                continue
             reason = f"no worker has started: {end.reason}: {end.detail}"
-            declarations.layers = dict.fromkeys(LAYERS, reason)
+            declarations.layers = declarations.layers or dict.fromkeys(LAYERS, reason)
+            declarations.broken |= {
+                name: reason for name, _ in to_import if name not in declarations.by_destination
+            }
+            return declarations
         declarations.layers = declaring.layers or declarations.layers
         for declared in declaring.declared.values():
             _add(declarations, declared)
         declarations.settings_errors.update(declaring.validated)
         if declaring.is_complete:
             return declarations
+        if end.reason is ExitReason.TIMEOUT and not forgiven:
+            forgiven = True
+            continue
         reason = f"{end.reason}: {end.detail}" if end.detail else str(end.reason)
         if (suspected := declaring.undeclared) is not None:
             declarations.broken[suspected] = f"importing it ended the worker ({reason})"
@@ -144,7 +174,7 @@ class _DeclaringWorker:
         self.layers: dict[str, str] = {}
         self.ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._worker: WorkerHandle | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Patience | None = None
         #: Checks of destinations that are declared, as of so many declarations
         self._possible_checks: tuple[int, list[SettingsCheck]] | None = None
 
@@ -181,6 +211,7 @@ class _DeclaringWorker:
     def ready(self, worker: WorkerHandle, credits: int, layers: dict[str, str]) -> None:
         """Its jail is up, and the first import begins."""
         self._worker, self.layers = worker, layers
+        worker.come_forward()  # a start or a reload waits for it
         self._restart_timer()
         if self.undeclared is None:  # there was nothing to declare: it came for its layers
             self._next_check(worker)
@@ -253,8 +284,8 @@ class _DeclaringWorker:
     def _restart_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(STEP_TIMEOUT_S, self._too_slow)
+        if (worker := self._worker) is not None:
+            self._timer = Patience(STEP_TIMEOUT_S, lambda: worker.cpu_times, self._too_slow)
 
     def _too_slow(self) -> None:
         if self._worker is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from sandbox.protocol import printable
 from supervisor.commands.client import AdminClient
 from supervisor.commands.context import (
     admin_client,
@@ -15,10 +16,10 @@ from supervisor.commands.context import (
     json_option,
     load_config,
     print_json,
-    printable,
     table,
 )
 from supervisor.commands.endpoint import CommandError, Endpoint, EndpointType
+from supervisor.commands.terminal import say
 from supervisor.queue import Books, QueueUnavailable
 
 
@@ -120,7 +121,7 @@ def _print(found: Audit) -> None:
     shown.add_row("all", *_counts(found.books), style="bold")
     console().print(shown)
     if found.balanced:
-        click.echo("the books balance")
+        say("the books balance")
 
 
 def _counts(books: Books) -> list[str]:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import click
 
+from sandbox.protocol import printable
 from supervisor.commands.context import (
     config_option,
     console,
     json_option,
     load_config,
     print_json,
-    printable,
 )
 from supervisor.commands.endpoint import CommandError, ConfigFailed
 from supervisor.config import Config, ConfigError
@@ -60,6 +60,8 @@ def check(config_path: Path, as_json: bool, tries_jail: bool) -> None:
     redact = log.configure(config.secrets, level=logging.WARNING)
     try:
         said = uvloop.run(check_destinations(config))
+    except ConfigError as error:
+        raise ConfigFailed("\n".join(error.errors)) from error
     except OSError as error:
         raise CommandError(f"no worker can be started here: {error.strerror or error}") from error
     planned = check_report(
@@ -69,6 +71,7 @@ def check(config_path: Path, as_json: bool, tries_jail: bool) -> None:
         settings_errors=said.settings_errors,
         layers=said.layers,
         queued=_queued(config.service.state_dir),
+        shielded=said.shielded,
     )
     if as_json:
         print_json(planned)
@@ -111,11 +114,11 @@ def _try_jail(config: Config, as_json: bool) -> None:
 
 def _queued(state_dir: Path) -> Mapping[str, int] | None:
     """Pending deliveries by connection; None where no service has run with this directory yet."""
-    if not state_dir.is_dir():
-        return None
     # Imported here, as above.
     from supervisor.queue import engines
 
+    if not engines.is_present(state_dir):
+        return None
     try:
         return {name: books.pending for name, books in engines.audit(state_dir).items()}
     except QueueUnavailable as error:

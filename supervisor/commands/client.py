@@ -6,12 +6,14 @@ Owns the way from an answer, or none, to a value or a `CommandError`.
 from __future__ import annotations
 
 import http.client
+import time
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import click
 import msgspec
 
 from supervisor.commands.endpoint import CommandError, Endpoint
@@ -20,6 +22,9 @@ from supervisor.commands.endpoint import CommandError, Endpoint
 TIMEOUT_S = 60.0
 #: The same for a heap snapshot, which is taken before the first byte of it is sent.
 DOWNLOAD_TIMEOUT_S = 330.0
+#: Seconds for which a service that is busy with another's evidence is asked again, and between two
+#: times.
+BUSY_S, _AGAIN_S = 60.0, 0.5
 _PIECE_BYTES = 256 * 1024
 
 
@@ -34,6 +39,12 @@ class AdminClient:
     """Speaks to one service."""
 
     def __init__(self, endpoint: Endpoint, token: str | None) -> None:
+        """Raises click.BadParameter for a token that no header can hold."""
+        if token is not None and not token.isprintable():
+            raise click.BadParameter(
+                "the admin token holds a character that no HTTP header can; look at --token, "
+                "BULKHEAD_ADMIN_TOKEN or admin.token"
+            )
         self._endpoint = endpoint
         self._token = token
 
@@ -56,14 +67,21 @@ class AdminClient:
         """
         connection = self._endpoint.connect(DOWNLOAD_TIMEOUT_S)
         try:
-            connection.request(
-                "GET",
-                f"{self._endpoint.base}{path}?{urllib.parse.urlencode(query)}",
-                headers=self._headers(),
-            )
-            answer = connection.getresponse()
-            if answer.status != http.client.OK:
-                raise CommandError(self._refusal(answer.status, answer.read()))
+            until = time.monotonic() + BUSY_S
+            while True:
+                connection.request(
+                    "GET",
+                    f"{self._endpoint.base}{path}?{urllib.parse.urlencode(query)}",
+                    headers=self._headers(),
+                )
+                answer = connection.getresponse()
+                if answer.status == http.client.OK:
+                    break
+                content = answer.read()
+                # Another is being taken, or has just been: the turn comes by itself.
+                if not _is_busy(content) or time.monotonic() > until:
+                    raise CommandError(self._refusal(answer.status, content))
+                time.sleep(_AGAIN_S)
             name = answer.headers.get_filename("") or path.rpartition("/")[2]
             yield name, answer.length, iter(partial(answer.read, _PIECE_BYTES), b"")
             if answer.length:
@@ -73,11 +91,12 @@ class AdminClient:
         finally:
             connection.close()
 
-    def _headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._token}"} if self._token else {}
+    def _headers(self) -> dict[str, str | bytes]:
+        # As bytes: the service compares UTF-8, and the standard library would send Latin-1.
+        return {"Authorization": f"Bearer {self._token}".encode()} if self._token else {}
 
     def _request(self, method: str, path: str, body: bytes | None = None) -> bytes:
-        headers = {"Accept": "application/json", **self._headers()}
+        headers: dict[str, str | bytes] = {"Accept": "application/json", **self._headers()}
         if body is not None:
             headers["Content-Type"] = "application/json"
         connection = self._endpoint.connect(TIMEOUT_S)
@@ -104,6 +123,13 @@ class AdminClient:
                 "or BULKHEAD_ADMIN_TOKEN"
             )
         return message
+
+
+def _is_busy(content: bytes) -> bool:
+    try:
+        return msgspec.json.decode(content, type=_Error).error == "busy"
+    except msgspec.DecodeError:
+        return False
 
 
 def quoted(name: str) -> str:

@@ -6,6 +6,7 @@ import click
 
 from supervisor.commands.client import AdminClient, quoted
 from supervisor.commands.context import admin_options
+from supervisor.commands.terminal import say
 
 
 @click.command()
@@ -19,7 +20,7 @@ def pause(client: AdminClient, connection: str) -> None:
       bulkhead pause website-mixpanel
     """
     client.post(f"/connections/{quoted(connection)}/pause")
-    click.echo(f"{connection} is paused; `bulkhead resume {connection}` lets it go on")
+    say(f"{connection} is paused; `bulkhead resume {connection}` lets it go on")
 
 
 @click.command()
@@ -28,7 +29,7 @@ def pause(client: AdminClient, connection: str) -> None:
 def resume(client: AdminClient, connection: str) -> None:
     """Let CONNECTION send again after a pause or a trip."""
     client.post(f"/connections/{quoted(connection)}/resume")
-    click.echo(f"{connection} sends again")
+    say(f"{connection} sends again")
 
 
 @click.command()
@@ -37,4 +38,4 @@ def resume(client: AdminClient, connection: str) -> None:
 def probe(client: AdminClient, connection: str) -> None:
     """Let one batch of CONNECTION through now, to see whether its destination is back."""
     client.post(f"/connections/{quoted(connection)}/probe")
-    click.echo(f"one batch of {connection} may go now; `bulkhead status` shows what came of it")
+    say(f"one batch of {connection} may go now; `bulkhead status` shows what came of it")

@@ -9,18 +9,21 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import click
 import msgspec
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 
+from sandbox.protocol import printable, printable_json, printable_lines
 from supervisor.commands.client import AdminClient
 from supervisor.commands.endpoint import ConfigFailed, Endpoint, EndpointType, parse_endpoint
+from supervisor.commands.terminal import say_lines
 from supervisor.config import Config, ConfigError, load
 
 #: Where a service listens that was not told otherwise.
@@ -44,11 +47,11 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 @contextmanager
 def waiting(text: str) -> Iterator[None]:
     """Show on a terminal that something is under way, and nothing elsewhere."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    shown = SafeConsole(stderr=True)
+    if not shown.is_terminal:
         yield
         return
-    with console.status(text):
+    with shown.status(printable(text)):
         yield
 
 
@@ -103,12 +106,25 @@ def admin_options(command: Callable[..., R]) -> Callable[..., R]:
     return with_client
 
 
-def console() -> Console:
-    """Standard output. No markup: what is printed may come from a destination's server."""
-    is_terminal = sys.stdout.isatty()
-    return Console(
-        markup=False, highlight=False, emoji=False, width=None if is_terminal else _FILE_WIDTH
-    )
+class SafeConsole(Console):
+    """A rich console that obeys its own styles, and nothing that stands in what it prints."""
+
+    def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
+        # No markup: what is printed may come from a destination's server.
+        super().__init__(stderr=stderr, width=width, markup=False, highlight=False, emoji=False)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """As rich does, with each segment's text made harmless."""
+        for text, style, control in super().render(renderable, options):
+            # A control segment is rich's own: a cursor that moves, a screen that is cleared.
+            yield Segment(text if control else printable_lines(text), style, control)
+
+
+def console() -> SafeConsole:
+    """Standard output; as wide as a terminal, or as a file likes."""
+    return SafeConsole(width=None if sys.stdout.isatty() else _FILE_WIDTH)
 
 
 def table(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Table:
@@ -125,12 +141,7 @@ def table(title: str, *columns: str, numbers: tuple[str, ...] = ()) -> Table:
 def print_json(body: bytes | object) -> None:
     """A service's JSON answer, or a value, indented."""
     encoded = body if isinstance(body, bytes) else msgspec.json.encode(body)
-    click.echo(msgspec.json.format(encoded, indent=2))
-
-
-def printable(text: object) -> str:
-    """Text for a terminal, on one line: no control character of a foreign text reaches it."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+    say_lines(printable_json(msgspec.json.format(encoded, indent=2).decode("utf-8", "replace")))
 
 
 def duration(seconds: float | None) -> str:
@@ -150,12 +161,3 @@ def duration(seconds: float | None) -> str:
         if whole >= size:
             return f"{whole // size} {name} {whole % size // part_size} {part}"
     return f"{whole} s"
-
-
-def size(count: float) -> str:
-    """Bytes as `512 B`, `1.5 KiB`, `20.0 MiB`."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"

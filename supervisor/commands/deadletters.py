@@ -12,17 +12,18 @@ from typing import NamedTuple, TypeVar
 import click
 import msgspec
 
-from supervisor.admin.dead_letters import DEFAULT_PAGE, MAX_PAGE
+from sandbox.protocol import printable
+from supervisor.admin.parameters import DEFAULT_PAGE, MAX_PAGE
 from supervisor.commands.client import AdminClient, quoted
 from supervisor.commands.context import (
     admin_options,
     console,
     json_option,
     print_json,
-    printable,
     table,
 )
 from supervisor.commands.endpoint import CommandError
+from supervisor.commands.terminal import say
 from supervisor.queue import DEAD, Selection
 from supervisor.runtime.rfc3339 import parse_rfc3339, rfc3339
 
@@ -59,6 +60,7 @@ class Chosen(NamedTuple):
     connection: str | None
     outcome: str | None
     error: str | None
+    cause: str | None
     since: str | None
     until: str | None
 
@@ -92,6 +94,11 @@ def _filters(command: Callable[..., R]) -> Callable[..., R]:
         help="Only those that ended so.",
     )
     @click.option("--error", metavar="TEXT", help="Only those with this text in the reason.")
+    @click.option(
+        "--cause",
+        metavar="TEXT",
+        help="Only those whose reason has this cause, whole, as `bulkhead issues` shows it.",
+    )
     @click.option("--since", type=_Moment(), help="Not older: RFC 3339, or 30m, 2h, 7d for ago.")
     @click.option("--until", type=_Moment(), help="Not newer, as --since.")
     @functools.wraps(command)
@@ -100,11 +107,12 @@ def _filters(command: Callable[..., R]) -> Callable[..., R]:
         connection: str | None,
         outcome: str | None,
         error: str | None,
+        cause: str | None,
         since: str | None,
         until: str | None,
         **others: object,
     ) -> R:
-        return command(chosen=Chosen(connection, outcome, error, since, until), **others)
+        return command(chosen=Chosen(connection, outcome, error, cause, since, until), **others)
 
     return with_filters
 
@@ -141,7 +149,7 @@ def list_(
         return
     page = msgspec.json.decode(body, type=Page)
     if not page.deadletters:
-        click.echo("no dead letters" if chosen.is_all else "no dead letters match")
+        say("no dead letters" if chosen.is_all else "no dead letters match")
         return
     shown = table(
         "",
@@ -160,7 +168,7 @@ def list_(
         )
     console().print(shown)
     if page.next is not None:
-        click.echo(f"there are more: --after {page.next}")
+        say(f"there are more: --after {page.next}")
 
 
 @deadletters.command()
@@ -185,9 +193,9 @@ def show(client: AdminClient, letter_id: str, as_json: bool) -> None:
         ("last attempt", letter.last_at),
         ("worker exit", letter.exit or "-"),
     ):
-        click.echo(f"{name:<14} {printable(value)}")
+        say(f"{name:<14} {printable(value)}")
     if bytes(letter.event):
-        click.echo("event")
+        say("event")
         print_json(bytes(letter.event))
 
 
@@ -257,8 +265,8 @@ def _report(selection: Selection, what: str, dry_run: bool, as_json: bool) -> No
     if as_json:
         print_json(selection)
     elif dry_run:
-        click.echo(f"{selection.matched} match; none was {what} (dry run)")
+        say(f"{selection.matched} match; none was {what} (dry run)")
     else:
-        click.echo(f"{selection.matched} matched, {selection.done} {what}")
+        say(f"{selection.matched} matched, {selection.done} {what}")
         if selection.done < selection.matched:
-            click.echo("the others belong to connections that the config does not have", err=True)
+            say("the others belong to connections that the config does not have", is_error=True)

@@ -84,6 +84,8 @@ class Endpoint:
 
 def parse_endpoint(text: str) -> Endpoint:
     """Read an address. Raises click.BadParameter for what is none."""
+    if not text.isprintable() or (" " in text and not text.startswith("unix:")):
+        raise click.BadParameter(f"{text!r} is no address: it holds a blank or a control character")
     if text.startswith("unix:"):
         path = text.removeprefix("unix:").removeprefix("//")
         if not path:
@@ -92,13 +94,19 @@ def parse_endpoint(text: str) -> Endpoint:
     try:
         url = urllib.parse.urlsplit(text)
         port = url.port
+        (url.hostname or "").encode("idna")
     except ValueError as error:
         raise click.BadParameter(f"{text!r} is no address: {error}") from error
     if url.scheme not in ("http", "https") or not url.hostname:
         raise click.BadParameter(
             f"{text!r} is no address; write http://HOST:PORT, https://HOST:PORT or unix:PATH"
         )
-    return Endpoint(text, url.scheme, url.hostname, port, url.path.rstrip("/"))
+    return Endpoint(text, url.scheme, url.hostname, port, _path(url.path))
+
+
+def _path(given: str) -> str:
+    """As it travels: letters beyond ASCII are escaped, escapes are left alone."""
+    return urllib.parse.quote(given.rstrip("/"), safe="/%:@!$&'()*+,;=~")
 
 
 class EndpointType(click.ParamType[Endpoint]):

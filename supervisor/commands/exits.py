@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-from supervisor.admin.dead_letters import MAX_PAGE
+from sandbox.protocol import printable
+from supervisor.admin.parameters import MAX_PAGE
 from supervisor.commands.client import AdminClient
-from supervisor.commands.context import console, duration, print_json, printable, size, table
-from supervisor.diagnostics.exits import Usage
+from supervisor.commands.context import console, duration, print_json, table
+from supervisor.diagnostics.usage import Usage
+from supervisor.runtime.units import size
 
 #: Exits that are shown where `--all` is not given.
 _MOST = 20

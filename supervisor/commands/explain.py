@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 import click
 import msgspec
 
+from sandbox.protocol import printable
 from supervisor.commands.client import AdminClient, quoted
-from supervisor.commands.context import admin_options, json_option, print_json, printable
+from supervisor.commands.context import admin_options, json_option, print_json
+from supervisor.commands.terminal import say
 from supervisor.queue import Outcome, described
 
 
@@ -53,7 +55,7 @@ def explain(client: AdminClient, message_id: str, as_json: bool) -> None:
     event = msgspec.json.decode(body, type=Event)
     for told in (event, *event.others):
         for line in story(told):
-            click.echo(line)
+            say(line)
 
 
 def story(event: Event) -> Iterator[str]:

@@ -13,20 +13,22 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 import click
 
 from supervisor.commands.client import AdminClient, quoted
-from supervisor.commands.context import admin_options, json_option, printable, waiting
+from supervisor.commands.context import admin_options, json_option, waiting
 from supervisor.commands.endpoint import CommandError
+from supervisor.commands.terminal import say, say_lines, write_evidence
 from supervisor.diagnostics.reports import ReportFormat, report_command, report_environment
+from supervisor.runtime.files import open_file
 
 #: The process ends itself earlier; this is for the case that it cannot, in seconds.
 _TIMEOUT_S = 900.0
 _FILE_WIDTH = 120
 
-_snapshot = click.Path(path_type=Path, exists=True, dir_okay=False, readable=True)
+_snapshot = click.Path(path_type=Path, exists=True, dir_okay=False)
 _page = click.option(
     "--html",
     "page",
@@ -101,11 +103,11 @@ def take(client: AdminClient, worker: str, kind: str, strings: str, output: str 
     ):
         if output == "-":
             for piece in pieces:
-                click.echo(piece, nl=False)
+                write_evidence(piece)
             return
         file = Path(output or Path(name).name)
         save(file, pieces)
-    click.echo(f"{file}: {file.stat().st_size} bytes")
+    say(f"{file}: {file.stat().st_size} bytes")
 
 
 def save(file: Path, pieces: Iterable[bytes]) -> None:
@@ -138,7 +140,7 @@ def report(file: Path, page: Path | None, as_json: bool) -> None:
       bulkhead heap report default-1.heapsnapshot
       bulkhead heap report default-1.heapsnapshot --html heap.html
     """
-    with file.open("rb") as snapshot:
+    with _opened(file) as snapshot:
         told = _run(_format(page, as_json), snapshot, file, file.name)
     _tell(told, page)
 
@@ -155,9 +157,16 @@ def diff(old: Path, new: Path, page: Path | None, as_json: bool) -> None:
     Example:
       bulkhead heap diff baseline.heapsnapshot default-1.heapsnapshot
     """
-    with old.open("rb") as before, new.open("rb") as now:
+    with _opened(old) as before, _opened(new) as now:
         told = _run(_format(page, as_json), now, new, f"{old.name} → {new.name}", before)
     _tell(told, page)
+
+
+def _opened(file: Path) -> BinaryIO:
+    try:
+        return open_file(file)
+    except OSError as error:
+        raise CommandError(f"{file}: cannot be read: {error.strerror}") from error
 
 
 def _format(page: Path | None, as_json: bool) -> ReportFormat:
@@ -168,7 +177,7 @@ def _format(page: Path | None, as_json: bool) -> ReportFormat:
 
 def _tell(told: bytes, page: Path | None) -> None:
     if page is None:
-        click.echo(_safe(told), nl=False)
+        say_lines(told.decode("utf-8", "replace").removesuffix("\n"))
         return
     try:
         # Names may be customers', where the snapshot has them: for its owner only, as that is.
@@ -177,7 +186,7 @@ def _tell(told: bytes, page: Path | None) -> None:
             out.write(told)
     except OSError as error:
         raise CommandError(f"{page}: cannot be written: {error.strerror}") from error
-    click.echo(f"written to {page}")
+    say(f"written to {page}")
 
 
 def _run(
@@ -214,10 +223,4 @@ def _run(
         errors.seek(0)
         said = errors.read(4096).decode("utf-8", "replace").strip().splitlines()
     reason = said[-1] if said else f"the process that reads it ended with {done.returncode}"
-    raise CommandError(f"{path}: {printable(reason)}")
-
-
-def _safe(text: bytes) -> str:
-    """Text for a terminal, whatever the process was made to print."""
-    lines = text.decode("utf-8", "replace").split("\n")
-    return "\n".join(map(printable, lines))
+    raise CommandError(f"{path}: {reason}")

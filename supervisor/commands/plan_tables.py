@@ -11,9 +11,11 @@ from collections.abc import Iterable, Iterator
 from rich.console import RenderableType
 from rich.text import Text
 
-from supervisor.commands.context import duration, printable, size, table
+from sandbox.protocol import printable
+from supervisor.commands.context import duration, table
 from supervisor.dryrun.check_report import CheckReport, PlannedConnection, orphan_text
 from supervisor.dryrun.jail_selftest import Attempt
+from supervisor.runtime.units import size
 
 _NOT_ASKED = "-"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import click
 import msgspec
 
-from supervisor.commands.context import printable
 from supervisor.commands.endpoint import CommandError
 from supervisor.commands.subject import Subject, events_of, subject
+from supervisor.commands.terminal import say
 from supervisor.commands.try_ import run_of, subject_options
 from supervisor.dryrun.dry_run import DryRun
 from supervisor.queue import NewEvent
@@ -60,7 +60,12 @@ def record(
     run = run_of(chosen, events, is_live=True)
     for sent, result in zip(events, run.outcomes, strict=True):
         outcome = outcome_line(result.outcome, result.detail, result.after_s)
-        click.echo(printable(f"{sent.type} {sent.message_id}: {outcome}"))
+        say(f"{sent.type} {sent.message_id}: {outcome}")
+    for number, exchange in enumerate(run.kept.exchanges, 1):
+        if flaw := exchange.answer.flaw:
+            say(
+                f"answer {number}: its body is {flaw}; the tape plays what came as if it were whole"
+            )
     if not run.kept.exchanges:
         raise CommandError("no request was answered, so that there is nothing to keep")
     try:
@@ -68,7 +73,7 @@ def record(
     except Leak as error:
         raise CommandError(f"{path} was not written: {error}") from error
     _write(path, dumps(tape))
-    click.echo(f"{len(tape.exchanges)} requests with their answers are on {path}")
+    say(f"{len(tape.exchanges)} requests with their answers are on {path}")
 
 
 def _tape(chosen: Subject, events: Sequence[NewEvent], run: DryRun, started: datetime) -> Tape:

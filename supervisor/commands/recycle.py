@@ -6,6 +6,7 @@ import click
 
 from supervisor.commands.client import AdminClient, quoted
 from supervisor.commands.context import admin_options
+from supervisor.commands.terminal import say
 
 
 @click.command()
@@ -19,4 +20,4 @@ def recycle(client: AdminClient, worker: str) -> None:
       bulkhead recycle default-1
     """
     client.post(f"/workers/{quoted(worker)}/recycle")
-    click.echo(f"{worker} drains and is replaced")
+    say(f"{worker} drains and is replaced")

@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 
 import click
 
-from supervisor.commands.context import printable
+from sandbox.protocol import printable
 from supervisor.commands.endpoint import CommandError
+from supervisor.commands.terminal import say
 from supervisor.config import values
 from supervisor.config.types import Address
 from supervisor.config.values import Invalid
@@ -191,8 +192,9 @@ async def _serve(
         async def answer(self, call: Call) -> Answer:
             said = await super().answer(call)
             parts = urlsplit(call.url)
-            click.echo(
-                printable(f"{said.status} {call.method} {parts.hostname}{parts.path}"), err=True
+            say(
+                printable(f"{said.status} {call.method} {parts.hostname}{parts.path}"),
+                is_error=True,
             )
             return said
 
@@ -215,9 +217,9 @@ async def _serve(
             )
             known = ", ".join(f"{host} ({n})" for host, n in sorted(hosts.items(), key=str))
             where = Address(host=listen.host, port=server.port)
-            click.echo(f"serving      {printable(known)}")
-            click.echo(f"on           http://{where} and https://{where}")
-            click.echo(f'as a proxy   [sandbox] proxy = "http://{where}"')
-            click.echo(f'trusted by   [sandbox] ca_file = "{ca_file.absolute()}"')
+            say(f"serving      {known}")
+            say(f"on           http://{where} and https://{where}")
+            say(f'as a proxy   [sandbox] proxy = "http://{where}"')
+            say(f'trusted by   [sandbox] ca_file = "{ca_file.absolute()}"')
             await stop.wait()
-    click.echo(f"{player.played} answered from tapes, {player.unknown} that no tape has")
+    say(f"{player.played} answered from tapes, {player.unknown} that no tape has")

@@ -16,11 +16,11 @@ from types import TracebackType
 from typing import BinaryIO
 
 import click
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from supervisor.commands.context import json_option, print_json, printable
+from supervisor.commands.context import SafeConsole, json_option, print_json
 from supervisor.commands.endpoint import CommandError, Endpoint, EndpointType
+from supervisor.commands.event_files import NOT_GZIP, EventFileError
 from supervisor.commands.sender import (
     Counts,
     Rejected,
@@ -29,6 +29,7 @@ from supervisor.commands.sender import (
     batches,
     events_per_batch,
 )
+from supervisor.commands.terminal import say
 
 #: Where the tracking API listens that was not told otherwise.
 DEFAULT_URL = "http://127.0.0.1:8190"
@@ -73,6 +74,8 @@ def send(
 ) -> None:
     """Send the events in FILE, one JSON object a line (- for standard input).
 
+    An array of events is taken, too, and either may be gzipped.
+
     Events go in batches of up to 100. Where the service is full, draining or
     away they are sent again; events without a messageId are given one, so that
     none is taken twice. Lines that are no event are listed, and the exit code
@@ -81,7 +84,7 @@ def send(
     \b
     Examples:
       bulkhead send events.jsonl --write-key demo-write-key
-      zcat archive.jsonl.gz | bulkhead send - --write-key KEY --rate 500
+      bulkhead send archive.jsonl.gz --write-key KEY --rate 500
     """
     counts = Counts()
     name = "standard input" if str(file) == "-" else str(file)
@@ -104,12 +107,16 @@ def send(
                 progress.update()
     except Undelivered as error:
         raise CommandError(f"{error} ({_summary(counts)})") from error
+    except EventFileError as error:
+        raise CommandError(f"{name}: {error}") from error
+    except NOT_GZIP as error:
+        raise CommandError(f"{name}: cannot be unpacked: {error} ({_summary(counts)})") from error
     except OSError as error:
         raise CommandError(f"{name}: {error.strerror or error}") from error
     if as_json:
         print_json(asdict(counts))
     else:
-        click.echo(_summary(counts))
+        say(_summary(counts))
     ctx.exit(1 if counts.rejected else 0)
 
 
@@ -157,7 +164,7 @@ class _Progress:
                 MofNCompleteColumn(),
                 TextColumn("accepted, {task.fields[rejected]} rejected"),
                 TimeElapsedColumn(),
-                console=Console(stderr=True, markup=False, highlight=False, emoji=False),
+                console=SafeConsole(stderr=True),
             )
             self._task = self._bar.add_task("", total=None, rejected=0)
 
@@ -188,6 +195,6 @@ class _Progress:
     def say(self, text: str) -> None:
         """One line that stays."""
         if self._bar is not None:
-            self._bar.console.print(printable(text), soft_wrap=True)
+            self._bar.console.print(text, soft_wrap=True)
         else:
-            click.echo(printable(text), err=True)
+            say(text, is_error=True)

@@ -20,6 +20,8 @@ from typing import BinaryIO
 import msgspec
 
 from supervisor.commands.endpoint import Endpoint
+from supervisor.commands.event_files import NOT_JSON, lines_of, unpacked
+from supervisor.ingest.validation import mend_surrogates
 
 #: Most events in a batch.
 BATCH_EVENTS = 100
@@ -93,10 +95,13 @@ def batches(
     on_rejected: Callable[[Rejected], None],
     most: int = BATCH_EVENTS,
 ) -> Iterator[list[Line]]:
-    """Cut a stream of JSON lines into batches; lines that are no event go to `on_rejected`."""
+    """Cut a stream of events (see `event_files`) into batches; what is none goes to `on_rejected`.
+
+    Raises OSError, and EventFileError for an array or a gzip stream that is broken.
+    """
     batch: list[Line] = []
     size = ENVELOPE_BYTES
-    for number, text in _lines(stream):
+    for number, text in lines_of(unpacked(stream), BATCH_BYTES):
         counts.lines += 1
         line = _read(number, text)
         if isinstance(line, Rejected):
@@ -115,27 +120,14 @@ def batches(
         yield batch
 
 
-def _lines(stream: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
-    """Lines with their numbers, blank ones left out; None for one that is too long to hold."""
-    number = 0
-    while text := stream.readline(BATCH_BYTES + 1):
-        number += 1
-        is_whole = len(text) <= BATCH_BYTES
-        while len(text) > BATCH_BYTES and not text.endswith(b"\n"):
-            text = stream.readline(BATCH_BYTES + 1)
-        if not is_whole:
-            yield number, None
-        elif text.strip():
-            yield number, text
-
-
 def _read(number: int, text: bytes | None) -> Line | Rejected:
     if text is None:
         return Rejected(number, "too_large", f"longer than {BATCH_BYTES} bytes")
     try:
-        event = msgspec.json.decode(text.removeprefix(b"\xef\xbb\xbf"), type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return Rejected(number, "invalid_json", f"not a JSON object: {error}")
+        event = msgspec.json.decode(mend_surrogates(text), type=dict[str, msgspec.Raw])
+    except NOT_JSON as error:
+        hint = "; one event stands on one line, as `jq -c .` writes it" if text[:1] == b"{" else ""
+        return Rejected(number, "invalid_json", f"not a JSON object: {error}{hint}")
     if bytes(event.get("messageId", b"null")) in (b"null", b'""'):
         event["messageId"] = msgspec.Raw(f'"{uuid.uuid4()}"'.encode())
     body = msgspec.json.encode(event)

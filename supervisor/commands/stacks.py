@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from supervisor.commands.client import AdminClient, quoted
-from supervisor.commands.context import admin_options, printable
+from supervisor.commands.context import admin_options
+from supervisor.commands.terminal import say_lines
 
 
 @click.command()
@@ -20,4 +21,4 @@ def stacks(client: AdminClient, worker: str) -> None:
     """
     text = client.get(f"/debug/workers/{quoted(worker)}/stacks").decode("utf-8", "replace")
     # Names in it are a destination's own.
-    click.echo("\n".join(map(printable, text.splitlines())))
+    say_lines(text.rstrip("\n"))

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from sandbox.protocol import printable
 from supervisor.commands.client import AdminClient
 from supervisor.commands.context import (
     admin_options,
@@ -20,12 +21,11 @@ from supervisor.commands.context import (
     duration,
     json_option,
     print_json,
-    printable,
-    size,
     table,
 )
 from supervisor.commands.exits import show_exits
 from supervisor.queue import Books
+from supervisor.runtime.units import size
 from supervisor.telemetry.status import (
     LastExit,
     PoolState,
@@ -124,6 +124,11 @@ def _headline(status: Status) -> Text:
     )
     if status.store.intake != "open":
         line.append(f"\nintake stopped: {printable(status.store.intake)}", "bold red")
+    if status.store.log_held:
+        line.append(f"\n{printable(status.store.log_held)}", "yellow")
+    if status.unanswered:
+        last = status.unanswered[-1]
+        line.append(f"\n{printable(f'no answer from {last.who}, {last.at}: {last.why}')}", "yellow")
     return line
 
 
@@ -171,9 +176,12 @@ def _pools(status: Status) -> Iterator[RenderableType]:
         for group in pool.leaks_together:
             names = ", ".join(group.connections[:_MOST_NAMES])
             more = len(group.connections) - _MOST_NAMES
+            whose = "unknown which"
+            if group.held_by is not None:
+                whose = f"held by {printable(group.held_by)} and nobody's in particular"
             yield Text(
                 f"  some of {printable(names)}{f' and {more} more' if more > 0 else ''} leak"
-                f" {size(round(group.bytes_per_event))} an event, unknown which",
+                f" {size(round(group.bytes_per_event))} an event, {whose}",
                 "yellow",
             )
     yield shown
@@ -248,6 +256,9 @@ def _foot(status: Status) -> Iterator[RenderableType]:
     for layer, why in status.sandbox.items():
         if why != "on":
             yield Text.assemble("         ", (f"{layer} is off: {printable(why)}", "yellow"))
+    yield Text.assemble(("scratch  ", "bold"), printable(status.limits.scratch))
+    for what in status.limits.unheld:
+        yield Text.assemble("         ", (f"not limited: {printable(what)}", "yellow"))
 
 
 def _state(state: str) -> Text:

@@ -6,6 +6,7 @@ settings file, or a config, becomes a connection. Sends nothing.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -20,6 +21,7 @@ import msgspec
 
 from supervisor.commands.context import load_config
 from supervisor.commands.endpoint import CommandError, ConfigFailed
+from supervisor.commands.event_files import NOT_GZIP, EventFileError, items_of, unpacked
 from supervisor.config import (
     Admin,
     Api,
@@ -39,6 +41,7 @@ from supervisor.config.types import MIB
 from supervisor.config.values import Invalid, did_you_mean
 from supervisor.ingest.validation import BadBody, EventReader, read_batch
 from supervisor.queue import NewEvent, Route
+from supervisor.runtime.files import read_file
 
 #: Largest file of events, and of settings, in bytes.
 MAX_FILE = 4 * MIB
@@ -90,17 +93,15 @@ def subject(name: str, settings: Path | None, config_path: Path | None) -> Subje
 
 
 def events_of(file: Path) -> list[NewEvent]:
-    """The events in a file: one, an array, or one a line; as the tracking API would store them.
+    """The events in a file, as the tracking API would store them: what `event_files` reads.
 
     Raises CommandError with all that is wrong.
     """
-    content = _read(file)
     try:
-        found = json.loads(content)
-        items = found if isinstance(found, list) else [found]
-    except ValueError:
-        items = _lines(file, content)
-    body = json.dumps({"batch": items}).encode()
+        items = items_of(_unpacked(file))
+    except EventFileError as error:
+        raise CommandError(f"{file}: {error}") from error
+    body = msgspec.json.encode({"batch": items})
     try:
         envelope = read_batch(body)
     except BadBody as error:
@@ -118,18 +119,6 @@ def events_of(file: Path) -> list[NewEvent]:
         lines = [f"{file}: event {one.index + 1}: {one.message}" for one in reader.rejected]
         raise CommandError("\n".join(lines))
     return reader.events
-
-
-def _lines(file: Path, content: bytes) -> list[Any]:  # Any: JSON
-    items = []
-    for number, line in enumerate(content.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            items.append(json.loads(line))
-        except ValueError as error:
-            raise CommandError(f"{file}:{number}: is not JSON: {error}") from error
-    return items
 
 
 def _settings(file: Path) -> tuple[dict[str, Any], dict[str, str]]:  # Any: the schema decides
@@ -158,16 +147,26 @@ def _settings(file: Path) -> tuple[dict[str, Any], dict[str, str]]:  # Any: the 
     return values, {key_path(at): value for at, value in secrets.places.items()}
 
 
+def _unpacked(file: Path) -> bytes:
+    content = _read(file)
+    try:
+        with unpacked(io.BytesIO(content)) as stream:
+            found = stream.read(MAX_FILE + 1)
+    except NOT_GZIP as error:
+        raise EventFileError(f"cannot be unpacked: {error}") from error
+    if len(found) > MAX_FILE:
+        raise EventFileError(f"is larger than {MAX_FILE} bytes when it is unpacked")
+    return found
+
+
 def _read(file: Path) -> bytes:
     try:
         if str(file) == "-":
             content = sys.stdin.buffer.read(MAX_FILE + 1)
         else:
-            with file.open("rb") as opened:
-                content = opened.read(MAX_FILE + 1)
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
-        why = error.strerror if isinstance(error, OSError) else str(error)
-        raise CommandError(f"{file}: cannot be read: {why}") from error
+            content = read_file(file, most_bytes=MAX_FILE, may_be_pipe=True)
+    except OSError as error:
+        raise CommandError(f"{file}: cannot be read: {error.strerror}") from error
     if len(content) > MAX_FILE:
         raise CommandError(f"{file}: is larger than {MAX_FILE} bytes")
     return content

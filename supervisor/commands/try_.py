@@ -12,6 +12,8 @@ import click
 from supervisor.commands.context import json_option, print_json
 from supervisor.commands.endpoint import CommandError, ConfigFailed
 from supervisor.commands.subject import Subject, events_of, subject
+from supervisor.commands.terminal import say
+from supervisor.config import ConfigError
 from supervisor.dryrun.dry_run import DryRun, DryRunFailed
 from supervisor.queue import OUTCOMES, NewEvent
 from supervisor.tapes.scrub import Mask
@@ -61,8 +63,8 @@ def try_(
 ) -> None:
     """Show the HTTP requests that EVENT becomes at DESTINATION, and its outcome.
 
-    EVENT is a file with an event, an array of events, or one a line (`-` for
-    standard input). They run in a jailed worker as in production. Nothing is
+    EVENT is a file with an event, an array or batch of events, or one a line (`-`
+    for standard input), gzipped or not. They run in a jailed worker as in production. Nothing is
     sent unless --live says so: answers are then assumed to be what the
     destination says of its server, and outcomes hold where they are. Secrets
     are not shown. Exits with 1 where an event was not delivered.
@@ -80,7 +82,7 @@ def try_(
         print_json(_as_json(chosen, events, run, mask, is_live=live))
     else:
         for line in _page(chosen, events, run, mask, is_live=live):
-            click.echo(_printable(line))
+            say(line)
     ctx.exit(0 if all(result.outcome in _FINE for result in run.outcomes) else 1)
 
 
@@ -102,6 +104,8 @@ def run_of(chosen: Subject, events: Sequence[NewEvent], *, is_live: bool) -> Dry
         raise ConfigFailed(
             "\n".join(f"{name}: {redact(line)}" for line in str(error).splitlines())
         ) from error
+    except ConfigError as error:
+        raise ConfigFailed("\n".join(error.errors)) from error
     except OSError as error:
         raise CommandError(f"no worker can be started here: {error.strerror or error}") from error
 
@@ -110,7 +114,8 @@ def _page(
     chosen: Subject, events: Sequence[NewEvent], run: DryRun, mask: Mask, *, is_live: bool
 ) -> list[str]:
     how = "sent" if is_live else "dry run, nothing was sent; answers are assumed"
-    lines = [f"{chosen.connection.destination}: {len(events)} events, {how}"]
+    count = "1 event" if len(events) == 1 else f"{len(events)} events"
+    lines = [f"{chosen.connection.destination}: {count}, {how}"]
     for call, answer in run.kept.calls:
         lines += ["", *_call_lines(mask.call(call))]
         match answer:
@@ -139,7 +144,9 @@ def _call_lines(call: Call) -> list[str]:
 def _answer_lines(answer: Answer, *, is_live: bool) -> list[str]:
     word = "answer" if is_live else "assumed"
     headers = [f"  {name}: {value}" for name, value in answer.headers]
-    return [f"{word}: {answer.status} {answer.reason}", *headers, *_body_lines(answer.body)]
+    flaw = f" (its body is {answer.flaw})" if answer.flaw else ""
+    first = f"{word}: {answer.status} {answer.reason}".rstrip() + flaw
+    return [first, *headers, *_body_lines(answer.body)]
 
 
 def _body_lines(body: bytes) -> list[str]:
@@ -151,11 +158,6 @@ def _body_lines(body: bytes) -> list[str]:
 
 def _indented(text: str) -> list[str]:
     return [f"    {line}" for line in text.rstrip("\n").splitlines()]
-
-
-def _printable(line: str) -> str:
-    """No control character of a destination or its server reaches the terminal."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
 def _as_json(
@@ -197,4 +199,5 @@ def _answer_json(answer: Answer) -> object:
         "status": answer.status,
         "headers": [list(pair) for pair in answer.headers],
         "body": text_of(answer.body),
+        "flaw": answer.flaw,
     }

@@ -9,6 +9,7 @@ or know what a destination's settings mean.
     secrets   references to the environment and to files
     sections  the keys of each section and their ranges
     checks    what must hold between sections
+    places    where paths lead, and that none leads workers to what is not theirs
     loader    the steps from file to Config
 """
 
@@ -20,6 +21,7 @@ from supervisor.config.types import (
     Config,
     ConfigError,
     Connection,
+    Console,
     DestinationClass,
     Pool,
     QueueConfig,
@@ -37,6 +39,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "Connection",
+    "Console",
     "DestinationClass",
     "Pool",
     "QueueConfig",

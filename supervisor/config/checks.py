@@ -28,6 +28,10 @@ from supervisor.config.values import did_you_mean
 Note = Callable[[str, str], None]
 
 
+#: Least length of a token, in characters, where there are two.
+LEAST_TOKEN = 16
+
+
 class Draft(NamedTuple):
     """The sections as far as they could be read; None is one with errors of its own."""
 
@@ -81,6 +85,28 @@ def _admin(draft: Draft, note: Note) -> None:
         )
     if admin and draft.api and admin.listen == draft.api.listen:
         note("admin.listen", "is the address of api.listen; choose another port")
+    if admin and admin.view_token is not None:
+        _view_token(admin, admin.view_token, note)
+
+
+def _view_token(admin: Admin, view_token: str, note: Note) -> None:
+    """A viewer must not be able to become an operator, by guessing or by leaving the token out."""
+    if admin.token is None:
+        note(
+            "admin.view_token",
+            "is set without admin.token, so that a caller without any token would be an operator; "
+            "set both",
+        )
+        return
+    if view_token == admin.token:
+        note("admin.view_token", "is admin.token too, so that viewers would be operators; make two")
+    for key, token in (("admin.token", admin.token), ("admin.view_token", view_token)):
+        if len(token) < LEAST_TOKEN:
+            note(
+                key,
+                f"is shorter than {LEAST_TOKEN} characters, and whoever has one of two tokens may "
+                "try to guess the other; make one with: openssl rand -hex 16",
+            )
 
 
 def _retry(draft: Draft, note: Note) -> None:

@@ -14,12 +14,13 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from supervisor.config import values
+from supervisor.config import places, values
 from supervisor.config.checks import Draft, check
 from supervisor.config.secrets import KeyPath, key_path
 from supervisor.config.sections import Reader
 from supervisor.config.types import Config, ConfigError, DestinationClass
 from supervisor.config.values import Invalid
+from supervisor.runtime.files import read_file
 
 #: Largest config file, in bytes: room for 10 000 connections and more.
 MAX_FILE = 16 * 1024 * 1024
@@ -48,6 +49,7 @@ def load(
     reader = Reader(tree, path.absolute().parent, environ)
     service = reader.service()
     sandbox = reader.sandbox()
+    console = reader.console()
     draft = Draft(
         api=reader.api(),
         admin=reader.admin(),
@@ -72,10 +74,25 @@ def load(
             reader.error(at, text)
 
     check(draft, names, note)
+    if service is not None:
+        for at, text in places.faults(
+            config_file=path.absolute(),
+            service=service,
+            pools=draft.pools,
+            ca_file=None if sandbox is None else sandbox.ca_file,
+            listens={
+                name: section.listen
+                for name, section in (("api.listen", draft.api), ("admin.listen", draft.admin))
+                if section is not None
+            },
+            secret_files={path.absolute(), *reader.secrets.files},
+        ):
+            note(at, text)
     if (
         reader.errors
         or service is None
         or sandbox is None
+        or console is None
         or draft.api is None
         or draft.admin is None
         or draft.queue is None
@@ -93,9 +110,11 @@ def load(
         sources=_read(draft.sources),
         connections=_read(draft.connections),
         sandbox=sandbox,
+        console=console,
         destinations=_read(draft.destinations),
         secrets=frozenset(reader.secrets.places.values()),
         secret_settings=_secret_settings(reader.secrets.places),
+        secret_files=frozenset({path, *reader.secrets.files}),
     )
 
 
@@ -131,12 +150,10 @@ def installed_plugins() -> dict[str, str]:
 def _parse(path: Path) -> Mapping[str, object]:
     """The file as TOML's tree of values. Raises ConfigError with the line at fault."""
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE + 1)
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
-        why = error.strerror if isinstance(error, OSError) else str(error)
+        content = read_file(path, most_bytes=MAX_FILE)
+    except OSError as error:
         raise ConfigError(
-            [f"{path}: cannot be read: {why}; name a config file with --config"]
+            [f"{path}: cannot be read: {error.strerror}; name a config file with --config"]
         ) from error
     if len(content) > MAX_FILE:
         raise ConfigError([f"{path}: is larger than {MAX_FILE} bytes, which is no config file"])

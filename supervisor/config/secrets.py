@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.config.values import Invalid, Secret, shown
+from supervisor.runtime.files import read_file
 
 #: Largest secret file, in bytes; a private key fits, a disk image does not.
 MAX_SECRET = 64 * 1024
@@ -44,6 +45,8 @@ class Secrets:
         self._on_error = on_error
         self.places: dict[KeyPath, str] = {}
         """Where each secret stands, and its value."""
+        self.files: set[Path] = set()
+        """Files that secrets were read from."""
 
     def resolve(self, value: Any, at: KeyPath) -> Any:  # Any: TOML's own tree of values
         """The same value with strings in place of references; what fails goes to `on_error`.
@@ -92,13 +95,12 @@ class Secrets:
     def _from_file(self, name: str) -> str:
         where = self._base / name
         try:
-            if not where.is_file():  # a pipe or device could block for ever
-                raise Invalid(("", f"names no file: {where}"))
-            with where.open("rb") as file:
-                content = file.read(MAX_SECRET + 1)
-        except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-            why = error.strerror if isinstance(error, OSError) else str(error)
-            raise Invalid(("", f"cannot be read: {why}")) from error
+            content = read_file(where, most_bytes=MAX_SECRET)
+            self.files.add(where)
+        except FileNotFoundError as error:
+            raise Invalid(("", f"names no file: {where}")) from error
+        except OSError as error:
+            raise Invalid(("", f"cannot be read: {error.strerror}")) from error
         if len(content) > MAX_SECRET:
             raise Invalid(("", f"is larger than {MAX_SECRET} bytes, which is no secret"))
         # Editors and `echo` end a file with a newline that is no part of the secret.

@@ -20,9 +20,11 @@ from supervisor.config.types import (
     ENGINES,
     NETWORKS,
     ORDERINGS,
+    PAYLOADS,
     Admin,
     Api,
     Connection,
+    Console,
     DestinationClass,
     Pool,
     QueueConfig,
@@ -58,6 +60,7 @@ SECTIONS = (
     "sources",
     "connections",
     "sandbox",
+    "console",
     "destinations",
 )
 #: Sections of tables that have names of their own, such as `[pools.NAME]`.
@@ -103,7 +106,19 @@ def _admin_keys(base: Path) -> Keys:
     return {
         "listen": Key("listen", values.address(base)),
         "token": Key("token", values.text),
+        "view_token": Key("view_token", values.text),
+        "hosts": Key("hosts", values.list_of(values.host_name)),
+        "user_header": Key("user_header", values.header_name),
     }
+
+
+_CONSOLE_KEYS: Keys = {
+    "enabled": Key("enabled", values.boolean),
+    "payloads": Key("payloads", values.one_of(*PAYLOADS)),
+    "mask": Key("mask", values.list_of(values.event_path)),
+    "trends": Key("trends", values.size("1MiB", "100GiB")),
+    "tap": Key("tap", values.size("64KiB", "1GiB")),
+}
 
 
 _QUEUE_KEYS: Keys = {
@@ -213,6 +228,7 @@ def known_keys() -> Mapping[str, Collection[str]]:
         "sources": _SOURCE_KEYS.keys(),
         "connections": _CONNECTION_KEYS.keys(),
         "sandbox": _sandbox_keys(nowhere).keys(),
+        "console": _CONSOLE_KEYS.keys(),
         "destinations": _DESTINATION_KEYS.keys(),
     }
 
@@ -248,6 +264,9 @@ class Reader:
 
     def sandbox(self) -> Sandbox | None:
         return self._build(Sandbox, self._section("sandbox", _sandbox_keys(self._base)))
+
+    def console(self) -> Console | None:
+        return self._build(Console, self._section("console", _CONSOLE_KEYS))
 
     def pools(self) -> Mapping[str, Pool | None]:
         """Every pool that the file names; a pool `default` with "*" where it names none."""

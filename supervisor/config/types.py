@@ -21,6 +21,8 @@ MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 NETWORKS = ("declared", "public", "any")
 #: In which order deliveries of one connection go out.
 ORDERINGS = ("none", "user")
+#: What the console shows of events: their values masked, all of them, or none.
+PAYLOADS = ("masked", "full", "none")
 #: Engines behind the queue.
 ENGINES = ("sqlite",)
 #: The pool that runs every destination which no other pool names has this among its destinations.
@@ -74,6 +76,8 @@ class Service(Struct, frozen=True, kw_only=True):
 
     state_dir: Path = Path("/var/lib/bulkhead")
     plugin_paths: tuple[Path, ...] = ()
+    plugin_origins: tuple[Path, ...] = ()
+    """What `plugin_paths` are copies of, where they are; no key of a file."""
     drain_timeout_s: float = 30.0
     snapshots: int = GIB
 
@@ -87,12 +91,35 @@ class Api(Struct, frozen=True, kw_only=True):
 
 
 class Admin(Struct, frozen=True, kw_only=True):
-    """Metrics, status and debug; `token` is always set where `listen` is not local."""
+    """Metrics, status and debug; `token` is always set where `listen` is not local.
 
-    hidden = ("token",)
+    `hosts`: further names that requests may call it by, such as a proxy's, in lower case.
+    `user_header`: in which header a proxy says who calls; believed on a UNIX socket alone.
+    """
+
+    hidden = ("token", "view_token")
 
     listen: Address = Address(host="127.0.0.1", port=9190)
     token: str | None = None
+    """Of operators."""
+    view_token: str | None = None
+    """Of viewers, who see shapes and counts and change nothing."""
+    hosts: tuple[str, ...] = ()
+    user_header: str | None = None
+
+
+class Console(Struct, frozen=True, kw_only=True):
+    """The web console and what it keeps. `trends` are bytes of disk, `tap` bytes of memory.
+
+    `payloads`: what of events, requests and answers an operator sees there and what is kept of
+    them; `mask` are paths in events that are masked beside the built-in ones.
+    """
+
+    enabled: bool = True
+    payloads: str = "masked"
+    mask: tuple[str, ...] = ()
+    trends: int = 64 * MIB
+    tap: int = 8 * MIB
 
 
 class QueueConfig(Struct, frozen=True, kw_only=True):
@@ -203,10 +230,13 @@ class Config(Struct, frozen=True, kw_only=True):
     connections: Mapping[str, Connection]
     sandbox: Sandbox
     destinations: Mapping[str, DestinationClass]
+    console: Console = Console()
     secrets: frozenset[str] = frozenset()
     """Every resolved secret, so that logs and listings can keep them out."""
     secret_settings: frozenset[tuple[str, str]] = frozenset()
     """Which settings came from secrets: (connection, dotted path below `settings`)."""
+    secret_files: frozenset[Path] = frozenset()
+    """Files with secrets in them, the config's own included: no worker may see them."""
 
     hidden = ("secrets",)
 

@@ -42,6 +42,9 @@ _DURATION_PART = re.compile(rf"({_NUMBER})(ms|s|m|h|d)", re.ASCII)
 _RATE = re.compile(rf"({_NUMBER})\s?/\s?([a-z]+)", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?", re.ASCII)
+#: A token of RFC 9110.
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}", re.ASCII)
+_EVENT_PATH = re.compile(r"[^\s.\[\]]{1,200}(?:\.[^\s.\[\]]{1,200}){0,15}")
 _CLASS_PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 #: `sun_path` holds 108 bytes, one of them the closing zero (unix(7)).
 _LONGEST_SOCKET_PATH = 107
@@ -295,6 +298,32 @@ def allowed(value: object) -> str:
     if parts is None or parts[1] == 0:
         raise wrong(value, '"host:port" or a CIDR block, such as "10.0.0.5:8080" or "10.1.0.0/16"')
     return str(Address(host=parts[0].lower(), port=parts[1]))
+
+
+def host_name(value: object) -> str:
+    """A name or address that a request's Host may be, with a port where only that one is meant."""
+    word = text(value).lower()
+    parts = _host_and_port(word)
+    if parts is not None and parts[1] != 0:
+        return word
+    is_v6 = word.startswith("[") and _host_and_port(f"{word}:1") is not None
+    if not is_v6 and not _HOST.fullmatch(word):
+        raise wrong(value, 'a host, such as "bulkhead.example.com" or "bulkhead.example.com:8443"')
+    return word.strip("[]")
+
+
+def header_name(value: object) -> str:
+    """The name of an HTTP header."""
+    if not isinstance(value, str) or _HEADER.fullmatch(value) is None:
+        raise wrong(value, 'the name of a header, such as "X-Forwarded-User"')
+    return str(value)
+
+
+def event_path(value: object) -> str:
+    """A place in events: names with dots between them, at most 16."""
+    if not isinstance(value, str) or _EVENT_PATH.fullmatch(value) is None:
+        raise wrong(value, 'a path in events, such as "traits.email" or "context.ip"')
+    return str(value)
 
 
 def _host_and_port(word: str) -> tuple[str, int] | None:

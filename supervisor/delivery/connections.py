@@ -6,16 +6,15 @@ force. Must not start anything.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 from sandbox.protocol import Declaration
 from supervisor.config import Config
 from supervisor.core.scheduling.retry import RetryPolicy
 from supervisor.core.scheduling.scheduler import BlockReason, Terms
 from supervisor.delivery.records import PoolConnection
-from supervisor.egress.policy import EgressPolicy, allowances, host_patterns
+from supervisor.egress.policy import DeclaredHosts, EgressPolicy, allowances, host_patterns
+from supervisor.queue import ConnectionSpec
 
 #: Most bytes of events in one batch, whatever a destination declares: a worker that does not read
 #: has as many batches as it has credits in the supervisor's memory.
@@ -60,8 +59,8 @@ def pool_connections_of(
                     destination=connection.destination,
                     pool=pool,
                     network=section.network,
-                    declared=() if said is None else said.hosts,
-                    hosts=()
+                    declared=0 if said is None else len(said.hosts),
+                    hosts=DeclaredHosts()
                     if said is None
                     else host_patterns(said.hosts, connection.settings, said.settings_schema),
                     allowed=allowed,
@@ -78,14 +77,11 @@ def retry_of(config: Config) -> RetryPolicy:
     return RetryPolicy(retry.window_s, retry.first_delay_s, retry.max_delay_s)
 
 
-def code_of(plugin_paths: Iterable[Path]) -> str:
-    """A hash of all Python files below the plugin folders; unreadable ones count by name."""
-    digest = hashlib.sha256()
-    for folder in plugin_paths:
-        for file in sorted(folder.rglob("*.py")):
-            digest.update(str(file).encode("utf-8", "surrogateescape"))
-            try:
-                digest.update(file.read_bytes())
-            except OSError as error:
-                digest.update(str(error.errno).encode())
-    return digest.hexdigest()
+def queue_specs_of(config: Config) -> Mapping[str, ConnectionSpec]:
+    """What the queue has to know of each connection, by name."""
+    return {
+        connection.name: ConnectionSpec(
+            connection.source, connection.max_backlog, connection.ordering == "user"
+        )
+        for connection in config.connections.values()
+    }

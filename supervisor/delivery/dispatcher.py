@@ -144,9 +144,9 @@ class Dispatcher:
         """Have the scheduler know how many batches a worker may have now."""
         number = pool_worker.number
         is_unresponsive = self._responsiveness.is_unresponsive(number)
-        if is_unresponsive or self._state.is_left_to_unproven(pool_worker):
+        if is_unresponsive or self._state.is_left_alone(pool_worker):
             held = Counter(batch.connection for batch in pool_worker.batches.values())
-            mark = pool_worker.worker.marked() if is_unresponsive else None
+            mark = pool_worker.believed_mark() if is_unresponsive else None
             self._scheduler.worker_away(number, held, None if mark is None else mark.connection)
         else:
             self._scheduler.worker_granted(number, self.granted(pool_worker))
@@ -243,8 +243,9 @@ class Dispatcher:
                 worker.configure(name, connection.destination, dict(connection.settings))
             pool_worker.configured[name] = connection
         deliveries = batch.lease.deliveries
+        batch.label = worker.label
         self._state.handed_over(pool_worker, batch)
-        self._responsiveness.batch_given(name, len(deliveries))
+        self._responsiveness.batch_given(name, len(deliveries), batch.started)
         self._watchdog.batch_handed_over()
         bodies = [delivery.body for delivery in deliveries]
         worker.send_batch(Batch(batch.id, name, self.batch_timeout_s, bodies))
@@ -257,7 +258,7 @@ class Dispatcher:
             BatchResult(
                 delivered=batch.delivered,
                 failed=batch.failed,
-                retried=batch.retried,
+                retried=batch.retried - batch.refused,
                 congested=batch.congested,
                 spoiled=batch.spoiled,
                 retries=batch.retries,

@@ -12,17 +12,18 @@ from functools import partial
 
 import structlog
 
+from sandbox.protocol import Holdings
 from supervisor.core.effects import Assign, ExitReason, Fork, Isolate, Retire, Wake
 from supervisor.core.isolation.effects import IsolationEffect, RequestWorker, ReturnWorker
 from supervisor.core.isolation.facts import (
     IsolationFact,
-    ResourcesExhausted,
     Ticked,
     WorkerDedicated,
 )
 from supervisor.core.isolation.machine import Isolation
 from supervisor.core.lifecycle.pool_layout import Effect as LayoutEffect
 from supervisor.core.lifecycle.pool_layout import PoolLayout
+from supervisor.core.lifecycle.worker_state import ProcessState
 from supervisor.core.scheduling.scheduler import Scheduler
 from supervisor.delivery.agenda import Agenda
 from supervisor.delivery.dispatcher import Dispatcher
@@ -31,6 +32,7 @@ from supervisor.delivery.records import PoolWorker
 from supervisor.delivery.state import PoolRecords
 from supervisor.delivery.watchdog import Watchdog
 from supervisor.delivery.watchdog.effects import (
+    CountHoldings,
     EndIdleWorker,
     EndWorker,
     GrantBatches,
@@ -42,9 +44,12 @@ from supervisor.delivery.watchdog.effects import (
     TickIsolation,
     WatchdogEffect,
 )
+from supervisor.diagnostics.collector import CollectFailed, Collector
+from supervisor.diagnostics.holdings import count_holdings
 from supervisor.diagnostics.snapshots import Snapshot
 from supervisor.egress.broker import Broker, EgressSession
 from supervisor.egress.policy import EgressPolicy
+from supervisor.errors import Busy
 from supervisor.runtime.clock import Clock
 from supervisor.workers.fleet import WorkerFleet
 from supervisor.workers.handle import Listener, WorkerHandle
@@ -77,6 +82,7 @@ class Executor:
         listener: Listener,
         fleet: WorkerFleet,
         broker: Broker,
+        collector: Collector,
         begin_snapshot: BeginSnapshot,
         clock: Clock,
     ) -> None:
@@ -92,14 +98,18 @@ class Executor:
         self._listener = listener
         self._fleet = fleet
         self._broker = broker
+        self._collector = collector
         self._begin_snapshot = begin_snapshot
         self._clock = clock
         self._wake: asyncio.TimerHandle | None = None
+        self._counting: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
         """No worker is forked any more."""
         if self._wake is not None:
             self._wake.cancel()
+        if self._counting is not None:
+            self._counting.cancel()
 
     def decide(self, fact: IsolationFact) -> Iterable[PoolEffect]:
         """What follows from a fact."""
@@ -129,6 +139,7 @@ class Executor:
                 | ReplaceWorker()
                 | RecycleWorker()
                 | TakeSnapshot()
+                | CountHoldings()
                 | GrantBatches()
             ):
                 pool_worker = self._state.worker(effect.worker)
@@ -188,7 +199,6 @@ class Executor:
 
     def _dedicate(self, child: int, connection: str) -> None:
         pool_worker = self._serves(child, f"{self.pool_spec.name}:{connection}")
-        pool_worker.worker.give_way()
         _log.info(
             "worker_serves_apart",
             pool=self.pool_spec.name,
@@ -219,7 +229,7 @@ class Executor:
 
     def _let_go(self, pool_worker: PoolWorker, reason: ExitReason) -> None:
         if not pool_worker.batches:
-            pool_worker.idle_since = self._clock()
+            pool_worker.rests(self._clock())
         pool_worker.worker.retire(reason)
 
     def _plan_wake(self, at: float) -> None:
@@ -241,29 +251,48 @@ class Executor:
         | ReplaceWorker
         | RecycleWorker
         | TakeSnapshot
+        | CountHoldings
         | GrantBatches,
     ) -> None:
         worker = pool_worker.worker
         match effect:
-            case EndWorker(reason=reason, detail=detail):
+            case EndWorker(reason=reason, detail=detail, connection=connection):
+                if effect.is_anybodys or connection is not None:
+                    worker.blame(detail, connection)
+                    pool_worker.ended, pool_worker.hint = effect.ended, effect.hint
                 worker.kill(reason, detail)
             case EndIdleWorker(detail=detail):
                 worker.kill_late(detail)
             case RecycleWorker(worker=number):
                 self._agenda.do(self._layout.recycled(number, self._clock()))
             case TakeSnapshot(reason=reason, connection=connection):
-                if pool_worker.evidence is None and not self._dispatcher.is_stopped:
+                is_gone = worker.state is ProcessState.KILLED or self._dispatcher.is_stopped
+                if pool_worker.evidence is None and not is_gone:
                     pool_worker.evidence = self._begin_snapshot(
                         self.pool_spec.name, worker, reason, connection
                     )
+            case CountHoldings():
+                self._counting = asyncio.get_running_loop().create_task(self._count(worker))
             case GrantBatches():
                 self._dispatcher.grant(pool_worker)
             case ReplaceWorker():
                 self._replace(pool_worker, effect)
 
+    async def _count(self, worker: WorkerHandle) -> None:
+        found: Holdings | None = None
+        try:
+            found = await count_holdings(self._collector, worker)
+        except Busy:
+            return self._watchdog.leaks.put_off(worker.number)
+        except CollectFailed as error:
+            _log.info("holdings_not_counted", pool=self.pool_spec.name, error=str(error))
+        return self._watchdog.leaks.counted(worker.number, found)
+
     def _replace(self, pool_worker: PoolWorker, wanted: ReplaceWorker) -> None:
         worker = pool_worker.worker
         worker.blame(wanted.detail, wanted.connection)
+        if wanted.reason is ExitReason.LIMIT:
+            worker.below.end()
         effects: list[LayoutEffect] = []
         if wanted.is_urgent or self._has_room_to_replace(pool_worker):
             effects = self._layout.recycled(worker.number, self._clock(), wanted.reason)
@@ -271,7 +300,7 @@ class Executor:
             self._watchdog.limits.replaced(worker.number)
             self._agenda.do(effects)
             if wanted.charged is not None:
-                self._agenda.tell(ResourcesExhausted(wanted.charged, wanted.reason, wanted.detail))
+                self._agenda.tell(wanted.charged)
         elif wanted.ends_instead:
             worker.kill(wanted.reason, wanted.detail)
 

@@ -7,11 +7,13 @@ becomes of an event.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import msgspec
 
-from supervisor.delivery.records import InflightBatch, PoolWorker
+from supervisor.core.effects import ExitReason
+from supervisor.delivery.records import InflightBatch, PoolWorker, ago
 from supervisor.diagnostics.exit_record import worker_exit
 from supervisor.diagnostics.exits import MAX_EVENTS, ExitRecord
 from supervisor.workers.handle import Exit
@@ -24,17 +26,31 @@ class _Named(msgspec.Struct, frozen=True):
     messageId: str = ""
 
 
-def exit_record(pool: str, pool_worker: PoolWorker, owner: str | None, end: Exit) -> ExitRecord:
+def exit_record(
+    pool: str,
+    pool_worker: PoolWorker,
+    owner: str | None,
+    end: Exit,
+    *,
+    is_outsiders: bool = False,
+) -> ExitRecord:
     """The record of a worker; it may have reported on some of the batches that it had.
 
-    `owner` is the connection that it was dedicated to.
+    `owner` is the connection that it was dedicated to. `is_outsiders`: it was killed from outside,
+    and what ran then has nothing to do with it.
     """
     worker, batches = pool_worker.worker, list(pool_worker.batches.values())
     connections = sorted({batch.connection for batch in batches})
     marked = marked_event(end, batches)
-    blamed = end.connection
+    # Any code in it may have broken the protocol, long after its batch: who runs shows nothing.
+    is_breach = end.reason is ExitReason.PROTOCOL
+    blamed = None if is_breach else end.connection
     if blamed is None:
-        blamed = connections[0] if len(connections) == 1 else owner
+        # Who has a batch at the end may have come when it was done: who ever had one there.
+        may_be = sorted(pool_worker.configured) if end.is_anybodys or is_breach else connections
+        blamed = may_be[0] if len(may_be) == 1 else owner
+    if is_outsiders:
+        blamed = None
     pool_connection = None if blamed is None else pool_worker.configured.get(blamed)
     event = None if marked is None else _message_id(*marked)
     events = [] if event is None else [event]
@@ -53,6 +69,8 @@ def exit_record(pool: str, pool_worker: PoolWorker, owner: str | None, end: Exit
         events=tuple(events),
         unreported=sum(batch.unreported for batch in batches),
         snapshot=pool_worker.snapshot,
+        open_connections=pool_worker.seen.open_now,
+        open_curve=ago(pool_worker.seen.open, time.monotonic()),
     )
 
 

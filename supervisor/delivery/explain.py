@@ -25,6 +25,7 @@ _STATES = {
     BlockReason.RATE: QueueState.THROTTLED,
     BlockReason.GOVERNOR: QueueState.THROTTLED,
     BlockReason.BACKOFF: QueueState.BACKING_OFF,
+    BlockReason.CREDENTIALS: QueueState.BACKING_OFF,
     BlockReason.TRIPPED: QueueState.TRIPPED,
     BlockReason.PROBES: QueueState.TRIPPED,
     BlockReason.PAUSED: QueueState.PAUSED,
@@ -39,6 +40,8 @@ def queue_state(status: ScheduleStatus, depth: Depth) -> tuple[QueueState, str]:
     """A connection's state, and the reason for it ("" where it is open)."""
     blocked = status.blocked
     state = _STATES[blocked.rule]
+    if status.credentials and state not in (QueueState.PAUSED, QueueState.DISABLED):
+        return QueueState.BACKING_OFF, f"credentials: {status.credentials}"
     if not status.is_breaker_closed and (
         state is QueueState.OPEN or blocked.rule in (BlockReason.PROBATION, BlockReason.APART)
     ):

@@ -41,6 +41,7 @@ from supervisor.core.isolation.facts import (
     WorkerDied,
 )
 from supervisor.core.lifecycle.worker_state import ProcessState
+from supervisor.core.placement import Dedicated, Placement, Shared, Waiting
 from supervisor.core.scheduling.scheduler import Scheduler
 from supervisor.delivery.dispatcher import Dispatcher
 from supervisor.delivery.records import InflightBatch, PoolWorker
@@ -49,7 +50,7 @@ from supervisor.delivery.state import PoolRecords
 from supervisor.queue import LeaseExpired, Queue, QueueUnavailable
 from supervisor.runtime.clock import Clock
 from supervisor.telemetry.metrics import Metrics
-from supervisor.workers.handle import Exit
+from supervisor.workers.handle import Exit, Mark
 
 _log = structlog.get_logger(__name__)
 
@@ -72,25 +73,32 @@ CarriedOut = (
 )
 
 
-def worker_died(pool_worker: PoolWorker, end: Exit, exit_id: str, *, is_ours: bool) -> WorkerDied:
-    """The fact for the machine; `is_ours`: for reasons that charge nobody."""
-    mark = end.mark
-    running = mark if mark is not None and mark.is_running else None
+def worker_died(pool_worker: PoolWorker, end: Exit, *, is_ours: bool) -> WorkerDied:
+    """The fact for the machine, of no record yet; `is_ours`: for reasons that charge nobody."""
     return WorkerDied(
         worker=pool_worker.number,
         reason=end.reason,
         detail=end.detail,
         batches=tuple(_lost(batch) for batch in pool_worker.batches.values()),
-        mark=None
-        if running is None
-        else RunningMark(running.connection, running.batch, running.event),
+        mark=_running(pool_worker, pool_worker.hint if end.is_anybodys else end.mark),
         overdue=frozenset(pool_worker.overdue),
+        ended=pool_worker.ended if end.is_anybodys else frozenset(),
         configured=frozenset(pool_worker.configured),
         is_ours=is_ours,
         is_leaving=pool_worker.is_leaving,
         has_finished=pool_worker.finished > 0,
-        exit_id=exit_id,
     )
+
+
+def _running(pool_worker: PoolWorker, mark: Mark | None) -> RunningMark | None:
+    """What it was at, or who is tried first; of whom that is another batch may be there by now."""
+    if mark is None or not mark.is_running:
+        return None
+    if pool_worker.hint is mark and mark.batch not in pool_worker.batches:
+        for batch in pool_worker.batches.values():
+            if batch.connection == mark.connection:
+                return RunningMark(mark.connection, batch.id)
+    return RunningMark(mark.connection, mark.batch, mark.event)
 
 
 def _lost(batch: InflightBatch) -> LostBatch:
@@ -142,6 +150,7 @@ class SuspectedBatches:
         match effect:
             case PlaceConnection(connection=connection, placement=placement):
                 self._scheduler.place(connection, placement)
+                self._prioritize(placement)
                 self._dispatcher.pump_soon()
             case HoldLease(batch=batch):
                 self._held[batch] = self._lost[batch]
@@ -163,6 +172,20 @@ class SuspectedBatches:
                 self._count(connection, kind)
             case ReportProbation() | ReportDecided() | ReportTrust() | ReportNoisyNeighbour():
                 _report(effect)
+
+    def _prioritize(self, placement: Placement) -> None:
+        """A connection that is unproven gives way; what a probe shows is waited for."""
+        match placement:
+            case Dedicated(worker=number, is_probed=is_probed):
+                pool_worker = self._state.worker(number)
+                if pool_worker is None:
+                    return
+                if is_probed:
+                    pool_worker.worker.come_forward()
+                else:
+                    pool_worker.worker.give_way()
+            case Shared() | Waiting():
+                pass
 
     def _batch(self, batch: int) -> InflightBatch:
         held = self._held.get(batch)

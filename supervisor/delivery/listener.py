@@ -7,23 +7,30 @@ Must not decide anything: what follows goes to the agenda.
 
 from __future__ import annotations
 
+import math
 import time
+from dataclasses import replace
 
 import structlog
 
 from sandbox.protocol import (
     MAX_DETAIL,
+    AskToken,
     BatchDone,
     Collected,
     CollectionStarted,
     FromWorker,
     FromWorkerChannel,
+    GiveUpToken,
+    KeepToken,
     Log,
     Outcomes,
     OutOfMemory,
     ProtocolError,
+    Sampled,
     Stats,
     UnhandledException,
+    WantSamples,
 )
 from supervisor.core.effects import ExitReason
 from supervisor.core.isolation.facts import BatchFinished
@@ -36,8 +43,9 @@ from supervisor.delivery.executor import PoolAgenda
 from supervisor.delivery.exit_record import exit_record
 from supervisor.delivery.isolation import SuspectedBatches, worker_died
 from supervisor.delivery.records import PoolWorker
-from supervisor.delivery.settlement import Settlement
+from supervisor.delivery.settlement import DeliveryWatch, Settlement
 from supervisor.delivery.state import PoolRecords
+from supervisor.delivery.tokens import TokenBroker
 from supervisor.delivery.watchdog import Watchdog
 from supervisor.diagnostics.collector import Collector
 from supervisor.diagnostics.exits import ExitStore
@@ -51,7 +59,10 @@ from supervisor.workers.output import Printed
 _log = structlog.get_logger(__name__)
 
 #: A worker that dies within so many seconds of a zygote died of the same cause: of nobody's batch.
-TOGETHER_S = 1.0
+#: Of time that counts: what it was without a CPU is added, so many seconds at most.
+TOGETHER_S, STARVED_MOST_S = 1.0, 30.0
+#: Samples that are held of a batch until its outcomes come.
+SAMPLES_A_BATCH = 16
 
 
 class WorkerListener:
@@ -74,7 +85,9 @@ class WorkerListener:
         collector: Collector,
         fleet: WorkerFleet,
         exits: ExitStore,
+        tokens: TokenBroker,
         metrics: Metrics,
+        watch: DeliveryWatch,
         clock: Clock,
     ) -> None:
         self.layers: dict[str, str] = {}
@@ -95,7 +108,10 @@ class WorkerListener:
         self._collector = collector
         self._fleet = fleet
         self._exits = exits
+        self._tokens = tokens
         self._metrics = metrics
+        self._watch = watch
+        self._wants_samples = watch.wants_samples
         self._clock = clock
 
     def ready(self, worker: WorkerHandle, credits: int, layers: dict[str, str]) -> None:
@@ -105,6 +121,8 @@ class WorkerListener:
             return
         self._of(worker).credits = credits
         self.layers = layers
+        if self._wants_samples:
+            worker.send(WantSamples(is_wanted=True))
         self._metrics.worker_start_seconds(self._pool, time.monotonic() - worker.asked_at)
         self._agenda.do(self._layout.child_ready(worker.number, self._clock()))
 
@@ -129,15 +147,15 @@ class WorkerListener:
                     raise ProtocolError("out of memory in a connection that it does not have")
                 self._agenda.do(self._watchdog.limits.ran_out(worker, message))
             case UnhandledException():
-                if len(message.text) > MAX_DETAIL or message.connection not in (
-                    "",
-                    *pool_worker.configured,
-                ):
+                if len(message.text) > MAX_DETAIL or not pool_worker.may_name(message.connection):
                     raise ProtocolError("a stray exception of a connection that it does not have")
-                log_unhandled(self._pool, worker, message, self._metrics)
+                is_logged = pool_worker.stray_lines.takes(self._clock())
+                log_unhandled(self._pool, worker, message, self._metrics, is_logged=is_logged)
             case Stats():
-                if message.connection not in ("", *pool_worker.configured):
+                if not pool_worker.may_name(message.connection):
                     raise ProtocolError("open files of a connection that it does not have")
+                if not 0.0 <= message.loop_lag_s < math.inf:
+                    raise ProtocolError("figures that are none")
                 pool_worker.loop_lag_s = message.loop_lag_s
                 pool_worker.running_batches = message.tasks
                 self._agenda.do(
@@ -149,11 +167,37 @@ class WorkerListener:
             case Log():
                 if len(message.text) > MAX_DETAIL or len(message.connection) > MAX_DETAIL:
                     raise ProtocolError("a log line longer than any honest one")
-                log_line(self._pool, worker, message, pool_worker.configured, self._metrics)
+                is_logged = pool_worker.lines.takes(self._clock())
+                known = pool_worker.configured
+                log_line(self._pool, worker, message, known, self._metrics, is_logged=is_logged)
+            case Sampled():
+                self._sampled(pool_worker, message)
             case CollectionStarted() | Collected():
                 self._collector.said(worker, message)
+            case AskToken() | KeepToken() | GiveUpToken():
+                if message.connection not in pool_worker.configured:
+                    raise ProtocolError("the token of a connection that it does not have")
+                connection = self._state.connections.get(message.connection)
+                settings = None if connection is None else connection.settings
+                self._tokens.said(worker, settings, message)
             case _:
                 raise ProtocolError(f"{type(message).__name__} from a worker that serves")
+
+    def _sampled(self, pool_worker: PoolWorker, message: Sampled) -> None:
+        """What was sent in an attempt that failed. Raises ProtocolError where it has none such."""
+        batch = pool_worker.batches.get(message.batch)
+        if batch is None or not 0 <= message.index < len(batch.reported):
+            raise ProtocolError("a sample of an event that it does not have")
+        is_heard = pool_worker.samples.takes(self._clock()) and self._watch.wants_samples
+        if is_heard and len(batch.samples) < SAMPLES_A_BATCH:
+            batch.samples[message.index] = message
+
+    def want_samples(self) -> None:
+        """Tell all workers whether samples are wanted, where that has changed."""
+        if self._watch.wants_samples is not self._wants_samples:
+            self._wants_samples = self._watch.wants_samples
+            for pool_worker in self._state.workers:
+                pool_worker.worker.send(WantSamples(self._wants_samples))
 
     def _batch_done(self, pool_worker: PoolWorker, batch_id: int) -> None:
         """A batch has ended. Raises ProtocolError where it is not the worker's, or not all told."""
@@ -174,7 +218,7 @@ class WorkerListener:
                 batch=batch_id,
                 connection=batch.connection,
                 delivered=batch.delivered,
-                retried=batch.retried,
+                retried=batch.retried - batch.refused,
                 seconds=seconds,
                 limit_s=self._dispatcher.batch_timeout_s,
             )
@@ -212,10 +256,17 @@ class WorkerListener:
         assert not self._agenda.is_running, "a worker is reaped in a turn of the loop of its own"
         pool_worker = self._state.gone(worker.number)
         self._collector.gone(worker)
+        self._tokens.gone(worker.number)
         self._watchdog.limits.gone(worker.number)
         self._responsiveness.forget_worker(worker.number)
         owner = self._isolation.dedicated_to(worker.number)
-        record = self._exits.add(exit_record(self._pool, pool_worker, owner, end), end.stacks)
+        together_s = TOGETHER_S + min(pool_worker.lost_s, STARVED_MOST_S)
+        is_ours = self._dispatcher.is_stopped or self._fleet.zygote.died_within(together_s)
+        death = worker_died(pool_worker, end, is_ours=is_ours)
+        is_outsiders = self._isolation.is_outsiders(death)
+        record = self._exits.add(
+            exit_record(self._pool, pool_worker, owner, end, is_outsiders=is_outsiders), end.stacks
+        )
         _log.log(
             20 if end.reason in (ExitReason.DRAIN, ExitReason.RECYCLE) else 30,
             "worker_exited",
@@ -230,7 +281,6 @@ class WorkerListener:
             exit=record.id,
         )
         self._metrics.worker_exit(self._pool, end.reason)
-        is_ours = self._dispatcher.is_stopped or self._fleet.zygote.died_within(TOGETHER_S)
         self._state.exited(pool_worker, record)
         if not end.was_ready:
             self.failure = f"a worker did not start: {end.reason} ({end.detail})"
@@ -238,7 +288,7 @@ class WorkerListener:
             self.failure = f"a worker died: {end.reason} ({end.detail})"
         batches = list(pool_worker.batches.values())
         self._suspected.lost(batches)
-        self._agenda.tell(worker_died(pool_worker, end, record.id, is_ours=is_ours))
+        self._agenda.tell(replace(death, exit_id=record.id))
         self._suspected.lost(())
         now = self._clock()
         for batch in batches:

@@ -7,7 +7,7 @@ not decide anything itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,17 +15,20 @@ from supervisor.core.isolation.facts import ConnectionOpened, ConnectionRemoved,
 from supervisor.core.isolation.machine import Isolation
 from supervisor.core.isolation.responsiveness import Responsiveness
 from supervisor.core.lifecycle.pool_layout import PoolLayout
+from supervisor.core.scheduling.connection import Blocked
 from supervisor.core.scheduling.retry import RetryPolicy
 from supervisor.core.scheduling.scheduler import Scheduler
 from supervisor.delivery.activity import Activity
 from supervisor.delivery.agenda import Agenda
+from supervisor.delivery.credentials import CredentialFaults
 from supervisor.delivery.dispatcher import Dispatcher, ready_in
 from supervisor.delivery.executor import BeginSnapshot, Executor, PoolAgenda
 from supervisor.delivery.isolation import SuspectedBatches
 from supervisor.delivery.listener import WorkerListener
 from supervisor.delivery.records import PoolConnection, PoolWorker
-from supervisor.delivery.settlement import Settlement
+from supervisor.delivery.settlement import DeliveryWatch, Settlement
 from supervisor.delivery.state import PoolRecords
+from supervisor.delivery.tokens import TokenBroker
 from supervisor.delivery.watchdog import Watchdog
 from supervisor.diagnostics.collector import Collector
 from supervisor.diagnostics.exits import ExitStore
@@ -33,6 +36,7 @@ from supervisor.egress.broker import Broker
 from supervisor.queue import Queue
 from supervisor.runtime.clock import Clock
 from supervisor.state.backoff import BackoffStore
+from supervisor.state.credentials import CredentialStore
 from supervisor.telemetry.metrics import Metrics
 from supervisor.workers.fleet import WorkerFleet
 from supervisor.workers.spawn import PoolSpec
@@ -45,8 +49,8 @@ class _RetryAfter:
     scheduler: Scheduler
     backoff_store: BackoffStore
 
-    def __call__(self, connection: str, until: float) -> None:
-        self.scheduler.retry_after(connection, until)
+    def __call__(self, connection: str, until: float, why: str) -> None:
+        self.scheduler.retry_after(connection, until, why)
         self.backoff_store.asked(connection, until)
 
 
@@ -60,12 +64,16 @@ class PoolRunner:
         queue: Queue,
         fleet: WorkerFleet,
         metrics: Metrics,
+        watch: DeliveryWatch,
         exits: ExitStore,
         clock: Clock,
         retry: RetryPolicy,
         broker: Broker,
         backoff_store: BackoffStore,
+        credential_store: CredentialStore,
+        tokens: TokenBroker,
         begin_snapshot: BeginSnapshot,
+        redact: Callable[[str], str],
     ) -> None:
         self.name = pool_spec.name
         self.state = PoolRecords()
@@ -85,15 +93,20 @@ class PoolRunner:
             responsiveness=self._responsiveness,
             collector=self.collector,
             clock=clock,
+            others_wait=self.scheduler.others_wait,
             do=self._agenda.do,
         )
+        self._credentials = CredentialFaults(self.scheduler, credential_store, metrics, clock)
         self._settlement = Settlement(
             queue=queue,
             metrics=metrics,
+            watch=watch,
             clock=clock,
             retry=retry,
             retry_after=_RetryAfter(self.scheduler, backoff_store),
+            credentials=self._credentials,
             activity=self._activity,
+            redact=redact,
         )
         self._dispatcher = Dispatcher(
             self.state,
@@ -133,7 +146,9 @@ class PoolRunner:
             collector=self.collector,
             fleet=fleet,
             exits=exits,
+            tokens=tokens,
             metrics=metrics,
+            watch=watch,
             clock=clock,
         )
         self._executor = Executor(
@@ -149,6 +164,7 @@ class PoolRunner:
             listener=self._listener,
             fleet=fleet,
             broker=broker,
+            collector=self.collector,
             begin_snapshot=begin_snapshot,
             clock=clock,
         )
@@ -181,9 +197,11 @@ class PoolRunner:
         # Destinations are imported, and limits taken on, once in a worker's life.
         before = self.pool_spec
         renew |= (pool_spec.destinations, pool_spec.limits) != (before.destinations, before.limits)
-        self._executor.pool_spec, self._settlement.retry = pool_spec, retry
+        self._executor.pool_spec = pool_spec
+        self._settlement.follow(retry)
         self._dispatcher.batch_timeout_s = pool_spec.batch_timeout_s
         self.watchdog.follow(pool_spec)
+        self._listener.want_samples()
         now = self._clock()
         self._agenda.do(self.layout.resized(pool_spec.workers, pool_spec.spares, now))
         if renew:
@@ -193,15 +211,22 @@ class PoolRunner:
 
     def set_connections(self, connections: Iterable[PoolConnection]) -> None:
         """Follow the config's connections of this pool."""
+        before = dict(self.state.connections)
         for name in self.state.follow(connections):
             self.scheduler.removed(name)
             self._responsiveness.forget_connection(name)
             self._agenda.tell(ConnectionRemoved(name))
+        self.watchdog.leaks.destination_of = {
+            name: connection.destination for name, connection in self.state.connections.items()
+        }
         for connection in self.state.connections.values():
             name, closed = connection.name, connection.closed
             self.scheduler.opened(name, connection.terms, closed)
             # What a destination asked for before a restart still holds.
             self.scheduler.retry_after(name, self._backoff_store.until(name))
+            self._credentials.opened(name)
+            if name in before and before[name].settings != connection.settings:
+                self._credentials.changed(name)
             self._agenda.tell(ConnectionOpened(name, is_closed=closed is not None))
         self._dispatcher.pump_soon()
 
@@ -290,9 +315,14 @@ class PoolRunner:
 
     def resume(self, connection: str) -> None:
         """Let a connection go on, whatever has held it back."""
+        self._credentials.released(connection)
         self.scheduler.resumed(connection)
         self._backoff_store.forget(connection)
         self._dispatcher.pump_soon()
+
+    def send_by_hand(self, connection: str) -> Blocked | None:
+        """One event of it goes past the queue, or what forbids that now."""
+        return self.scheduler.schedules[connection].send_by_hand(self._clock())
 
     def probe(self, connection: str) -> None:
         """Let one batch of a connection through now."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType
 
+from supervisor.core.isolation.grants import BatchTimes
 from supervisor.delivery.activity import Activity
 from supervisor.delivery.records import InflightBatch, PoolConnection, PoolWorker, SlotRecord
 from supervisor.diagnostics.exits import ExitRecord
@@ -25,7 +26,9 @@ class PoolRecords:
         self._connections: dict[str, PoolConnection] = {}
         self._batches: dict[int, InflightBatch] = {}
         self._slots: dict[int, SlotRecord] = {}
-        self._left_to_unproven: frozenset[int] = frozenset()
+        self._left_alone: frozenset[int] = frozenset()
+        self.batch_times = BatchTimes()
+        """How long those of each connection usually take."""
         self.serial: int | None = None
         """The worker that has one batch at a time, so that it shows what each leaves behind."""
         self.connections: Mapping[str, PoolConnection] = MappingProxyType(self._connections)
@@ -67,18 +70,18 @@ class PoolRecords:
         if pool_worker.slot is not None:
             self._slots[pool_worker.slot].last_exit = record
 
-    def leave_to_unproven(self, numbers: frozenset[int]) -> frozenset[int]:
-        """These get nothing more, since they have batches of unproven connections.
+    def leave_alone(self, numbers: frozenset[int]) -> frozenset[int]:
+        """These get nothing more, since they have batches of unproven connections, or late ones.
 
         The numbers of those for which that is new, or over.
         """
-        changed = self._left_to_unproven ^ numbers
-        self._left_to_unproven = numbers
+        changed = self._left_alone ^ numbers
+        self._left_alone = numbers
         return changed & self._workers.keys()
 
-    def is_left_to_unproven(self, pool_worker: PoolWorker) -> bool:
+    def is_left_alone(self, pool_worker: PoolWorker) -> bool:
         """Whether it is one of those."""
-        return pool_worker.number in self._left_to_unproven
+        return pool_worker.number in self._left_alone
 
     def make_serial(self, number: int | None) -> list[PoolWorker]:
         """This worker has one batch at a time from now on; those whose limit has changed."""
@@ -96,6 +99,8 @@ class PoolRecords:
         """These are the pool's connections from now on; names of those that are no more."""
         wanted = {connection.name: connection for connection in connections}
         removed = [name for name in self._connections if name not in wanted]
+        for name in removed:
+            self.batch_times.forget(name)
         self._connections.clear()
         self._connections.update(wanted)
         return removed
@@ -110,6 +115,7 @@ class PoolRecords:
     def handed_over(self, pool_worker: PoolWorker, batch: InflightBatch) -> None:
         """A worker has one more."""
         events = len(batch.reported)
+        batch.lost_before_s = pool_worker.lost_s
         self._batches[batch.id] = pool_worker.batches[batch.id] = batch
         pool_worker.worker.running[batch.connection] += events
         if pool_worker.slot is not None:
@@ -122,11 +128,12 @@ class PoolRecords:
         """A worker is done with one. Raises KeyError for one that it does not have."""
         batch = pool_worker.batches.pop(batch_id)
         events = len(batch.reported)
+        self.batch_times.ended(batch.connection, now - batch.started)
         pool_worker.finished += 1
         pool_worker.worker.worked[batch.connection] += events
         pool_worker.worker.running[batch.connection] -= events
         if not pool_worker.batches:
-            pool_worker.idle_since = now
+            pool_worker.rests(now)
         self._forget(batch_id)
         return batch
 

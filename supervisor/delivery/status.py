@@ -60,7 +60,7 @@ def pool_status(runner: PoolRunner) -> PoolStatus:
         [_apart(connection, one) for connection, one in runner.dedicated().items()],
         loosened=runner.pool_spec.loosenings,
         leaks_together=[
-            LeakingGroup(group.connections, round(group.per_event_bytes, 1))
+            LeakingGroup(group.connections, round(group.per_event_bytes, 1), group.held_by)
             for group in runner.watchdog.leaks.together
         ],
     )
@@ -101,11 +101,12 @@ def queue_status(
         concurrency=schedule.concurrency,
         batch_events=schedule.batch_events,
         trips=schedule.trips,
+        credentials_refused=bool(schedule.credentials),
         proven_per_s=schedule.proven_per_s,
         retries_per_s=round(schedule.retries_per_s, 1),
         egress_refused=0 if refusals is None else refusals.count,
         last_egress_refusal=None if refusals is None else refusals.last,
-        blame=_blame(runner.isolation.status(name)),
+        blame=blame_status(runner.isolation.status(name)),
         held_users=depth.held_users,
         held_deliveries=depth.parked,
         held_s=None if depth.held_since is None else max(0.0, now - depth.held_since),
@@ -132,7 +133,8 @@ def not_loaded(connection: PoolConnection, broken: Mapping[str, str]) -> str:
     return f"destination {connection.destination} could not be loaded: {why}"
 
 
-def _blame(status: IsolationStatus | None) -> BlameStatus:
+def blame_status(status: IsolationStatus | None) -> BlameStatus:
+    """What a connection has cost."""
     if status is None:
         return _BLAMELESS
     blame = status.blame
@@ -155,7 +157,7 @@ def _worker(id: str, pool_worker: PoolWorker | None, record: SlotRecord) -> Work
     return WorkerStatus(
         id=id,
         pid=None if worker is None else worker.pid,
-        state=_state(pool_worker),
+        state=worker_state(pool_worker),
         rss_bytes=0 if worker is None else worker.rss_bytes,
         inflight_batches=0 if pool_worker is None else len(pool_worker.batches),
         batches=record.batches,
@@ -163,10 +165,12 @@ def _worker(id: str, pool_worker: PoolWorker | None, record: SlotRecord) -> Work
         restarts=max(0, record.processes - 1),
         uptime_s=0.0 if worker is None else worker.uptime_s,
         last_exit=None if record.last_exit is None else _exit(record.last_exit),
+        open_connections=0 if pool_worker is None else sum(pool_worker.seen.open_now.values()),
     )
 
 
-def _state(pool_worker: PoolWorker | None) -> WorkerState:
+def worker_state(pool_worker: PoolWorker | None) -> WorkerState:
+    """Where a worker stands; a slot without one waits for its next."""
     if pool_worker is None:
         return WorkerState.STARTING
     match pool_worker.worker.state:
@@ -182,13 +186,13 @@ def _state(pool_worker: PoolWorker | None) -> WorkerState:
 
 def _spare(pool_worker: PoolWorker) -> SpareStatus:
     worker = pool_worker.worker
-    return SpareStatus(worker.pid, _state(pool_worker), worker.rss_bytes, worker.uptime_s)
+    return SpareStatus(worker.pid, worker_state(pool_worker), worker.rss_bytes, worker.uptime_s)
 
 
 def _apart(connection: str, pool_worker: PoolWorker) -> ApartStatus:
     worker = pool_worker.worker
     return ApartStatus(
-        connection, worker.pid, _state(pool_worker), worker.rss_bytes, worker.uptime_s
+        connection, worker.pid, worker_state(pool_worker), worker.rss_bytes, worker.uptime_s
     )
 
 

@@ -18,8 +18,9 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from sandbox.protocol import (
     Collect,
@@ -29,17 +30,27 @@ from sandbox.protocol import (
     ProtocolError,
 )
 from supervisor.core.lifecycle.worker_state import ProcessState
+from supervisor.diagnostics.snapshots import RESERVE_BYTES
+from supervisor.errors import Busy
+from supervisor.runtime.threads import in_thread
 from supervisor.workers.handle import WorkerHandle
+from supervisor.workers.marker_page import free_tables
+from supervisor.workers.patience import Patience
+from supervisor.workers.resources.stillness import STILL_S, Stillness
 
-Kind = Literal["heapsnapshot", "summary", "hpy", "tasks", "speedscope", "collapsed"]
+Kind = Literal["heapsnapshot", "summary", "hpy", "holdings", "tasks", "speedscope", "collapsed"]
 
 #: Seconds that a worker may take to begin, or for what takes no time, to end. Past them its loop is
 #: blocked.
 BEGIN_S, AT_ONCE_S = 5.0, 1.0
 #: Seconds that a copy may take; its own limit is shorter, and says more.
 END_S = 300.0
+#: Seconds that our own reading may take to end, once the worker says that it has failed.
+READ_S = 2.0
 #: What a copy is niced to: the worker that goes on comes first.
 _NICE = 10
+#: Kinds that a copy of the worker writes.
+_COPIED = frozenset({"heapsnapshot", "summary", "hpy", "holdings"})
 #: Bytes that are moved before it is looked whether somebody still waits.
 _PIECE_BYTES = 1024 * 1024
 _LOOK_MS = 200
@@ -49,8 +60,8 @@ class CollectFailed(Exception):
     """There is no evidence to be had; the text says why."""
 
 
-class Busy(Exception):
-    """The pool gives evidence already; the text says what to do."""
+class NoAnswer(CollectFailed):
+    """A worker, or its copy, let its time pass."""
 
 
 @dataclass(slots=True)
@@ -107,13 +118,28 @@ class Collector:
         loop = asyncio.get_running_loop()
         self._last_id += 1
         pending = _Pending(self._last_id, worker, kind, loop.create_future(), loop.create_future())
-        readable, writable = os.pipe()
+        try:
+            readable, writable = os.pipe()
+        except OSError as error:
+            raise CollectFailed(f"no pipe for what it writes: {error.strerror}") from error
+        tables: int | None = None
+        try:
+            tables = worker.tables() if kind in _COPIED else None
+            until = time.monotonic() + seconds + END_S
+            reading = in_thread(
+                "evidence", partial(_move, readable, sink, max_bytes, until, pending, tables)
+            )
+        except (OSError, RuntimeError) as error:  # the thread would have closed its end
+            os.close(readable)
+            os.close(writable)
+            if tables is not None:
+                os.close(tables)
+            raise CollectFailed(f"nobody to read what it writes: {error}") from error
         self._pending = pending
         self._free.clear()
-        reading = loop.run_in_executor(
-            None, _move, readable, sink, max_bytes, time.monotonic() + seconds + END_S, pending
-        )
         try:
+            if kind in _COPIED:
+                worker.below.expect(pending.id)
             worker.channel.send(
                 Collect(pending.id, kind, full_strings, seconds), io.FileIO(writable, "wb")
             )
@@ -124,6 +150,7 @@ class Collector:
                 _end(pending.copy, worker)
             with contextlib.suppress(CollectFailed):  # told by _outcome already, or nobody asks
                 await asyncio.shield(reading)
+            worker.below.freed(pending.id)
             self._pending = None
             self._free.set()
 
@@ -133,27 +160,39 @@ class Collector:
         label = pending.worker.label
         begin_s = AT_ONCE_S if pending.kind == "tasks" else BEGIN_S
         try:
-            async with asyncio.timeout(begin_s):
-                await pending.begun
+            await _begun(pending, begin_s)
         except TimeoutError:
-            raise CollectFailed(
+            raise NoAnswer(
                 f"{label} has not begun within {begin_s:g} s: its event loop is blocked; "
                 "its stacks can still be had"
             ) from None
         try:
             async with asyncio.timeout(seconds + END_S):
+                # Whichever fails first: the thread sees a copy that stands still.
+                either: set[asyncio.Future[Any]] = {pending.ended, reading}  # Any: only which is
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+                if not pending.ended.done():
+                    await asyncio.shield(reading)
                 said = await pending.ended
                 if said.error:
+                    # Where it is we who read no further, it knows only that the pipe is broken.
+                    await asyncio.wait({reading}, timeout=READ_S)
+                    if reading.done():
+                        await reading
                     raise CollectFailed(f"{label}: {said.error}")
                 await asyncio.shield(reading)
         except TimeoutError:
-            raise CollectFailed(f"{label} has not ended within {seconds + END_S:g} s") from None
+            raise NoAnswer(f"{label} has not ended within {seconds + END_S:g} s") from None
         return said
 
     # --- what workers say ---
 
     def said(self, worker: WorkerHandle, message: CollectionStarted | Collected) -> None:
         """Take a frame. Raises ProtocolError where it is out of turn."""
+        if isinstance(message, Collected):
+            worker.below.ended(message.id)
+        elif message.pid is not None and _is_child(message.pid, worker):
+            worker.below.started(message.id, message.pid)
         pending = self._pending
         if pending is None or pending.worker is not worker or pending.id != message.id:
             if message.id > self._last_id:
@@ -186,13 +225,34 @@ class Collector:
                 )
 
 
+async def _begun(pending: _Pending, within_s: float) -> None:
+    """Wait for that, by time that counts. Raises TimeoutError."""
+
+    def give_up() -> None:
+        if not pending.begun.done():
+            pending.begun.set_exception(TimeoutError())
+
+    patience = Patience(within_s, lambda: pending.worker.cpu_times, give_up)
+    try:
+        await pending.begun
+    finally:
+        patience.cancel()
+
+
 def _resolve(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
 
 
-def _move(readable: int, sink: int, max_bytes: int, until: float, pending: _Pending) -> None:
-    """Move what comes through a pipe into a file, in a thread; closes the pipe.
+def _move(
+    readable: int,
+    sink: int,
+    max_bytes: int,
+    until: float,
+    pending: _Pending,
+    tables: int | None,
+) -> None:
+    """Move what comes through a pipe into a file, in a thread; closes the pipe, frees `tables`.
 
     Raises CollectFailed, also where nobody waits for it any more.
     """
@@ -201,23 +261,38 @@ def _move(readable: int, sink: int, max_bytes: int, until: float, pending: _Pend
             max_bytes -= size
             if max_bytes < 0:
                 raise CollectFailed("it is larger than any honest one")
+            disk = os.fstatvfs(sink)
+            if disk.f_blocks and disk.f_bavail * disk.f_frsize < RESERVE_BYTES:
+                raise CollectFailed(
+                    f"the disk has less than {RESERVE_BYTES >> 20} MiB left, which the queue needs"
+                )
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise CollectFailed("the disk is full") from error
         raise CollectFailed(f"it cannot be kept: {error.strerror}") from error
     finally:
         os.close(readable)
+        if tables is not None:
+            with contextlib.suppress(OSError):  # what is left there counts as the worker's
+                free_tables(tables)
 
 
 def _pieces(readable: int, sink: int, until: float, pending: _Pending) -> Iterator[int]:
     poll = select.poll()
     poll.register(readable, select.POLLIN)
+    stillness: Stillness | None = None
     while time.monotonic() < until and not pending.stopped.is_set():
         if not poll.poll(_LOOK_MS):
+            if stillness is None and pending.copy is not None:
+                stillness = Stillness(pending.copy)
+            if stillness is not None and stillness.is_still:
+                raise NoAnswer(f"its copy has stood still for {STILL_S:g} s, and is ended")
             continue
         size = os.splice(readable, sink, _PIECE_BYTES)
         if size == 0:
             return
+        if stillness is not None:
+            stillness.moved()
         yield size
     raise CollectFailed("it did not come to its end")
 

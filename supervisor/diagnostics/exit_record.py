@@ -6,9 +6,11 @@ blame is said by those that gave the worker its work.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from supervisor.diagnostics.exits import ExitRecord, Usage
+from supervisor.diagnostics.exits import ExitRecord
+from supervisor.diagnostics.usage import Usage
 from supervisor.workers.handle import Exit, WorkerHandle
 
 
@@ -24,6 +26,8 @@ def worker_exit(
     events: tuple[str, ...] = (),
     unreported: int = 0,
     snapshot: str | None = None,
+    open_connections: Mapping[str, int] | None = None,
+    open_curve: tuple[tuple[float, int], ...] = (),
 ) -> ExitRecord:
     """The record, see `ExitRecord` for the fields; a worker that only declares had no events."""
     return ExitRecord(
@@ -43,6 +47,8 @@ def worker_exit(
         uptime_s=round(worker.uptime_s, 3),
         usage=None if end.usage is None else Usage.of(end.usage),
         snapshot=snapshot,
+        open_connections=open_connections or {},
+        open_curve=open_curve,
     )
 
 

@@ -4,56 +4,34 @@ Owns `state_dir/exits`: a JSON file an exit, and beside it the stacks where
 there are some. The listing is answered from memory; files are written by a
 thread of their own, in order, since a disk may be slow when things go wrong.
 What is kept is bounded by count and bytes: the oldest goes first, but never the
-last of its reason. Must not know pools, queues or HTTP.
+last of its reason. Of a disk that has no more than the queue's reserve it takes next to
+nothing: no stacks, and few records. Must not know pools, queues or HTTP.
 """
 
 from __future__ import annotations
 
 import os
-import resource
+import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
 import structlog
 
+from supervisor.diagnostics.snapshots import RESERVE_BYTES
+from supervisor.diagnostics.usage import Usage
+
 _log = structlog.get_logger(__name__)
 
 #: Most exits that are kept, and most bytes of them on disk.
 MAX_EXITS, MAX_BYTES = 2_000, 64 * 1024 * 1024
+#: Most bytes of them on a disk that has less than `RESERVE_BYTES` left.
+SHORT_BYTES = 2 * 1024 * 1024
 #: Most message ids in one record.
 MAX_EVENTS = 100
 _RECORD, _STACKS = ".json", ".stacks"
-
-
-class Usage(msgspec.Struct, frozen=True):
-    """What a worker used in its life, from the kernel: seconds of CPU, bytes, counts.
-
-    `max_rss_bytes` includes what it inherited from the zygote.
-    """
-
-    user_s: float
-    system_s: float
-    max_rss_bytes: int
-    major_faults: int
-    blocks_in: int
-    blocks_out: int
-    preempted: int
-
-    @classmethod
-    def of(cls, usage: resource.struct_rusage) -> Usage:
-        """From wait4(2), which counts memory in KiB."""
-        return cls(
-            usage.ru_utime,
-            usage.ru_stime,
-            usage.ru_maxrss * 1024,
-            usage.ru_majflt,
-            usage.ru_inblock,
-            usage.ru_oublock,
-            usage.ru_nivcsw,
-        )
 
 
 class ExitRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +62,10 @@ class ExitRecord(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage | None
     stacks: str | None = None
     snapshot: str | None = None
+    open_connections: Mapping[str, int] = msgspec.field(default_factory=dict)
+    """Sockets that it still had open when it was looked at last, by connection."""
+    open_curve: tuple[tuple[float, int], ...] = ()
+    """All of them over its last minute: seconds before its end, and how many."""
 
 
 class ExitFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,9 +101,13 @@ class ExitStore:
         self._folder = state_dir / "exits"
         self._most, self._most_bytes = most, most_bytes
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="exits")
+        # Its thread is there from now on: when a worker dies, the kernel may have none for us.
+        self._writer.submit(int)
         self._records: dict[str, ExitRecord] = {}
         self._sizes: dict[str, int] = {}
         self._reasons: Counter[str] = Counter()
+        #: whether the disk had less than the reserve at the last write
+        self._is_short = False
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._load()
 
@@ -184,8 +170,9 @@ class ExitStore:
     def _surplus(self) -> Iterator[ExitRecord]:
         """Forget what is too much, oldest first; the last of a reason stays."""
         size = sum(self._sizes.values())
+        most_bytes = min(self._most_bytes, SHORT_BYTES) if self._is_short else self._most_bytes
         for record in list(self._records.values()):
-            if len(self._records) <= self._most and size <= self._most_bytes:
+            if len(self._records) <= self._most and size <= most_bytes:
                 return
             if self._reasons[record.reason] > 1:
                 self._reasons[record.reason] -= 1
@@ -196,11 +183,17 @@ class ExitStore:
     def _load(self) -> None:
         found = []
         for path in self._folder.glob(f"*{_RECORD}"):
+            if not path.is_file():
+                continue  # no record of ours: a FIFO would hold up the start
             try:
                 record = msgspec.json.decode(path.read_bytes(), type=ExitRecord)
                 size = path.stat().st_size
                 if record.stacks is not None:
-                    size += (self._folder / record.stacks).stat().st_size
+                    stacks = self._folder / record.stacks
+                    if stacks.exists():
+                        size += stacks.stat().st_size
+                    else:  # the disk had no room for them
+                        record = msgspec.structs.replace(record, stacks=None)
             except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
                 # Half written when the machine went down, or of another version: no evidence.
                 _log.warning("exit_record_unreadable", path=str(path), error=str(error))
@@ -215,7 +208,8 @@ class ExitStore:
 
     def _write(self, record: ExitRecord, body: bytes, stacks: str) -> None:
         try:
-            if stacks:
+            self._is_short = shutil.disk_usage(self._folder).free < RESERVE_BYTES
+            if stacks and not self._is_short:
                 self._write_file(record.id + _STACKS, stacks.encode())
             self._write_file(record.id + _RECORD, body)
         except OSError as error:
@@ -225,9 +219,13 @@ class ExitStore:
     def _write_file(self, name: str, body: bytes) -> None:
         path = self._folder / name
         fresh = path.with_suffix(path.suffix + ".new")
-        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(body)
-        fresh.replace(path)
+        try:
+            with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(body)
+            fresh.replace(path)
+        except OSError:
+            fresh.unlink(missing_ok=True)  # half of it is no evidence, and takes room
+            raise
 
     def _read_stacks(self, name: str) -> str:
         try:

@@ -169,10 +169,14 @@ class SnapshotStore:
 
     def _read(self) -> None:
         for path in self._directory.iterdir():
-            if path.suffix == _PARTIAL:
-                path.unlink()
-            elif path.suffix == _ABOUT:
-                self._read_one(path)
+            try:
+                if path.suffix == _PARTIAL:
+                    path.unlink()
+                elif path.suffix == _ABOUT and path.is_file():  # a FIFO would hold up the start
+                    self._read_one(path)
+            except OSError as error:
+                # What cannot be removed takes room, and is no reason not to start.
+                _log.warning("snapshot_leftover", file=path.name, reason=error.strerror)
 
     def _read_one(self, about: Path) -> None:
         try:

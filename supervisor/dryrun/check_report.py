@@ -97,13 +97,15 @@ def check_report(
     settings_errors: Mapping[str, Sequence[str]] | None = None,
     layers: Mapping[str, str] | None = None,
     queued: Mapping[str, int] | None = None,
+    shielded: Sequence[str] = (),
 ) -> CheckReport:
     """Work out what `config` would do.
 
     `declarations` by destination, None where no worker was asked; `broken` are the
     destinations that could not be loaded, with the reason; `settings_errors` by
     connection; `queued` are the pending deliveries of each connection in the
-    state directory, None where it was not read.
+    state directory, None where it was not read; `shielded` are files in plugin
+    folders that no worker sees.
     """
     declarations = declarations or {}
     redact = Redactor(config.secrets)  # errors of destinations may quote settings
@@ -148,7 +150,7 @@ def check_report(
             for name, pending in sorted((queued or {}).items())
             if pending and name not in config.connections
         ),
-        notes=tuple(_notes(config, declarations)),
+        notes=(*_notes(config, declarations), *_shielded(shielded)),
         layers=dict(layers or {}),
     )
 
@@ -246,3 +248,10 @@ def _notes(config: Config, declarations: Mapping[str, Declaration]) -> list[str]
                 f"{connection.destination} takes; {declared.batch_bytes} is used"
             )
     return notes
+
+
+def _shielded(paths: Sequence[str]) -> list[str]:
+    return [
+        f"service.plugin_paths: {path} lies in a plugin folder, and no worker sees it"
+        for path in paths
+    ]

@@ -13,10 +13,10 @@ import itertools
 import os
 import socket
 import ssl
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import certifi
@@ -25,6 +25,7 @@ import msgspec
 from sandbox.protocol import (
     MAX_DETAIL,
     MAX_TRACEBACK,
+    AskToken,
     BatchDone,
     Collected,
     CollectionStarted,
@@ -33,13 +34,17 @@ from sandbox.protocol import (
     DryRunBatch,
     FromWorker,
     FromWorkerChannel,
+    GiveUpToken,
+    KeepToken,
     Log,
     OutcomeCode,
     Outcomes,
     OutOfMemory,
+    Pong,
     ProtocolError,
     Raised,
     Ready,
+    Sampled,
     SelftestRan,
     Stats,
     UnhandledException,
@@ -50,25 +55,32 @@ from supervisor.catalog.probe import declare
 from supervisor.config import Config, Connection
 from supervisor.core.effects import ExitReason
 from supervisor.delivery.connections import pool_connections_of
+from supervisor.delivery.tokens import TokenBroker
+from supervisor.dryrun.code import kept_for_command
 from supervisor.egress.broker import Broker, EgressRefused, EgressSession
-from supervisor.egress.names import Resolver
+from supervisor.egress.names import Overloaded, Resolver, Unresolved
 from supervisor.egress.policy import EgressPolicy, Target
 from supervisor.ingest.router import Router
 from supervisor.queue import NewEvent
+from supervisor.state.tokens import MemoryTokenStore
 from supervisor.tapes.authority import Authority
-from supervisor.tapes.server import Responder, Server
+from supervisor.tapes.server import Relay, Responder, Server
 from supervisor.tapes.upstream import Assumed, Keeping, Kept, Upstream
+from supervisor.workers.code import KeptCode
 from supervisor.workers.fleet import WorkerFleet
 from supervisor.workers.handle import Exit, WorkerHandle
 from supervisor.workers.output import Printed
+from supervisor.workers.patience import Patience
 from supervisor.workers.resources.provision import WorkerResources
+from supervisor.workers.resources.removal import temporary_folder
 from supervisor.workers.spawn import PoolSpec, pool_spec_of
 from supervisor.workers.zygote import become_subreaper
 
 #: Log lines, and tracebacks, that are kept of a destination that writes without end.
 MOST_KEPT = 200
-#: Seconds past the time of a batch, until its worker is ended.
-GRACE_S = 2.0
+#: Seconds past the time of a batch, until its worker is ended: of time that counts, and after so
+#: many times the batch's at most in all.
+GRACE_S, MOST_TIMES = 2.0, 10.0
 
 
 class DryRunFailed(Exception):
@@ -105,21 +117,26 @@ async def deliver_once(
     *,
     is_live: bool,
     responder: Responder | None = None,
+    code: KeptCode | None = None,
 ) -> DryRun:
     """Deliver `events` once, in batches as in production. With a `responder` that one answers.
+
+    `code` is what a service runs; without it, plugin folders are taken as they stand.
 
     Must run on an event loop in a process that has no other children. Raises
     DryRunFailed where the destination cannot be loaded or refuses its settings.
     """
     become_subreaper()
     async with AsyncExitStack() as stack:
-        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="bulkhead-try-"))
+        scratch = stack.enter_context(temporary_folder("bulkhead-try-"))
         # Users of its own: a service that runs with this config has its workers under theirs.
         resources = WorkerResources.of_command(config.service.state_dir / "try", Path(scratch))
         fleet = WorkerFleet(resources)
         fleet.start()
         stack.push_async_callback(fleet.stop, 5.0)
-        alone = _alone(config, connection)
+        if code is None:
+            code = stack.enter_context(kept_for_command(config))
+        alone = code.running(_alone(config, connection))
         pool = alone.pool_of(connection.destination)
         pool_spec = pool_spec_of(alone, pool, broken={})
         declarations = await declare(fleet, pool_spec, settings_checks(alone, pool))
@@ -133,7 +150,7 @@ async def deliver_once(
         declared = declarations.by_destination[connection.destination]
         (pool_connection,) = pool_connections_of(alone, pool, declarations.by_destination)
         authority = Authority()
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bulkhead-try-"))
+        folder = stack.enter_context(temporary_folder("bulkhead-try-"))
         os.chmod(folder, 0o755)  # noqa: S103 - a certificate; workers may run as another user
         ca_file = Path(folder, "ca.pem")
         authority.write_certificate(ca_file)
@@ -143,13 +160,13 @@ async def deliver_once(
         most = pool_connection.terms.batch_events
         batches = [pending[at : at + most] for at in range(0, len(pending), most)]
         upstream = None
+        answering: Responder | Relay
         if responder is None and is_live:
-            responder = upstream = await stack.enter_async_context(Upstream(_trust(config)))
-        elif responder is None:
-            responder = Assumed(declared.dry_answers)
-        server = await stack.enter_async_context(
-            Server(Keeping(responder, dry_run.kept), authority, host=None)
-        )
+            answering = upstream = Upstream(_trust(config), dry_run.kept)
+            await stack.enter_async_context(upstream)
+        else:
+            answering = Keeping(responder or Assumed(declared.dry_answers), dry_run.kept)
+        server = await stack.enter_async_context(Server(answering, authority, host=None))
         resolver = Resolver()
         stack.push_async_callback(resolver.close)
         broker = _StandIns(resolver, server, upstream)
@@ -221,12 +238,19 @@ class _StandIns(Broker):
     async def open(self, egress_policy: EgressPolicy, wanted: Target) -> socket.socket:
         if self._upstream is not None:
             real = await super().open(egress_policy, wanted)
-            self._upstream.hand(str(wanted.host), wanted.port, real)
+            another = partial(self._another, egress_policy, wanted)
+            self._upstream.hand(str(wanted.host), wanted.port, real, another)
         elif refusal := egress_policy.refusal(wanted):
             raise EgressRefused(refusal)
         ours, theirs = _pair()
         self._server.adopt(ours, str(wanted.host), wanted.port)
         return theirs
+
+    async def _another(self, egress_policy: EgressPolicy, wanted: Target) -> socket.socket:
+        try:
+            return await super().open(egress_policy, wanted)
+        except (EgressRefused, Unresolved, Overloaded) as error:
+            raise ConnectionError(str(error)) from error
 
 
 def _pair() -> tuple[socket.socket, socket.socket]:
@@ -264,8 +288,10 @@ class DryRunListener:
         self._pool_spec = pool_spec
         self._batches = batches
         self._at = -1
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Patience | None = None
         self._reported: set[int] = set()
+        # Nothing is kept: the service has tokens of its own, and a dry run none of them.
+        self._tokens = TokenBroker(MemoryTokenStore(), lambda owner, secrets: None)
 
     def ready(self, worker: WorkerHandle, credits: int, layers: dict[str, str]) -> None:
         """The worker is given one batch after the other."""
@@ -284,8 +310,11 @@ class DryRunListener:
         timeout_s = self._pool_spec.batch_timeout_s
         bodies = [body for _, body in self._batches[self._at]]
         worker.send_batch(DryRunBatch(self._at, self._connection.name, timeout_s, bodies))
-        self._timer = asyncio.get_running_loop().call_later(
-            timeout_s + GRACE_S, worker.kill, ExitReason.TIMEOUT, f"longer than {timeout_s:g} s"
+        self._timer = Patience(
+            timeout_s + GRACE_S,
+            lambda: worker.cpu_times,
+            partial(worker.kill, ExitReason.TIMEOUT, f"longer than {timeout_s:g} s"),
+            most_s=MOST_TIMES * timeout_s + GRACE_S,
         )
 
     def _has(self, batch: int) -> bool:
@@ -312,6 +341,10 @@ class DryRunListener:
                 self._next(worker)
             case Stats():
                 pass  # figures of a worker that ends with this run
+            case AskToken() | KeepToken() | GiveUpToken():
+                if message.connection != self._connection.name:
+                    raise ProtocolError("the token of a connection that it does not have")
+                self._tokens.said(worker, self._connection.settings, message)
             case (
                 Ready()
                 | Declared()
@@ -319,6 +352,8 @@ class DryRunListener:
                 | SelftestRan()
                 | CollectionStarted()
                 | Collected()
+                | Pong()
+                | Sampled()
             ):
                 raise ProtocolError(f"{type(message).__name__} from a worker of a dry run")
 
@@ -369,7 +404,8 @@ def _name(code: OutcomeCode) -> str:
     match code:
         case OutcomeCode.DELIVERED:
             return "delivered"
-        case OutcomeCode.FAILED:
+        # Nothing is queued here that could be held until the credentials are good.
+        case OutcomeCode.FAILED | OutcomeCode.UNAUTHORIZED | OutcomeCode.LOCKED_OUT:
             return "failed"
         case OutcomeCode.UNSUPPORTED:
             return "unsupported"
@@ -380,5 +416,6 @@ def _name(code: OutcomeCode) -> str:
             | OutcomeCode.TIMEOUT
             | OutcomeCode.CONNECT
             | OutcomeCode.SERVER
+            | OutcomeCode.SETUP
         ):
             return "retry"

@@ -10,7 +10,6 @@ import asyncio
 import errno
 import os
 import socket
-import tempfile
 from dataclasses import dataclass, field
 
 import msgspec
@@ -20,6 +19,7 @@ from supervisor.core.effects import ExitReason
 from supervisor.workers.fleet import WorkerFleet
 from supervisor.workers.handle import Exit, WorkerHandle
 from supervisor.workers.output import Printed
+from supervisor.workers.resources.removal import temporary_folder
 from supervisor.workers.spawn import PoolSpec
 
 #: Seconds that all attempts together may take.
@@ -49,7 +49,7 @@ class SelftestFailed(Exception):
 async def run_selftest(fleet: WorkerFleet, pool_spec: PoolSpec) -> list[Attempt]:
     """Have a worker of `pool_spec` attack its jail. Raises SelftestFailed."""
     with (
-        tempfile.TemporaryDirectory(prefix="bulkhead-jail-") as made,
+        temporary_folder("bulkhead-jail-") as made,
         socket.create_server(("127.0.0.1", 0)) as port,
     ):
         listener = _SelftestListener(RunSelftest(made, _victim(made), port.getsockname()[1]))

@@ -9,6 +9,8 @@ worker, and so does asking for more at once than it may.
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -46,6 +48,8 @@ ANSWER_S = 9.0
 MOST_REFUSALS, FORGIVEN_PER_S = 2000.0, 20.0
 #: Descriptors that may be on their way to one worker. The kernel counts them against our own.
 MOST_UNREAD = 16
+#: Sockets that are remembered of one worker: more than it may have open.
+MOST_GIVEN = 4096
 #: Seconds between two log lines about refusals of one connection; what comes between is counted.
 LOG_EVERY_S = 10.0
 
@@ -179,7 +183,9 @@ class Broker:
                 list(await self._addresses(proxy.target)), proxy.target.port
             )
         except Unresolved as error:
-            raise Unresolved(f"the proxy {proxy.target}: {error}") from error
+            raise Unresolved(
+                f"the proxy {proxy.target}: {error}", is_final=error.is_final
+            ) from error
         except Unreachable as error:
             raise Unreachable(error.errno, f"the proxy {proxy.target}: {error.strerror}") from error
         try:
@@ -229,7 +235,10 @@ class EgressSession:
         self._errands: dict[int, _Errand] = {}
         self._asked: dict[str, int] = {}
         self._last_id = -1
-        self._unread: set[int] = set()
+        self._unread: dict[int, tuple[int, str]] = {}
+        self.given: dict[int, str] = {}
+        """Sockets that the worker has taken, by inode, and for which connection. Who looks at what
+        it still has open takes out the others."""
         self._ready: list[tuple[int, socket.socket]] = []
         self._patience = MOST_REFUSALS
         self._refused_at = 0.0
@@ -243,7 +252,10 @@ class EgressSession:
             case Taken(id=number):
                 if number not in self._unread:
                     raise ProtocolError(f"took connection {number}, which was not sent")
-                self._unread.discard(number)
+                inode, connection = self._unread.pop(number)
+                if len(self.given) >= MOST_GIVEN:
+                    del self.given[next(iter(self.given))]
+                self.given[inode] = connection
                 self._forget(number)
                 self._hand_out()
             case Abandon(id=number):
@@ -289,6 +301,7 @@ class EgressSession:
                 text = f"egress refused: {text}"
         except Unresolved as error:
             result, kind, text = Result.UNRESOLVED, ConnectFailure.UNRESOLVED, str(error)
+            number = errno.ENOENT if error.is_final else 0
         except Unreachable as error:
             result, kind = Result.UNREACHABLE, ConnectFailure.UNREACHABLE
             number, text = error.errno or 0, error.strerror or ""
@@ -334,7 +347,7 @@ class EgressSession:
     def _hand_out(self) -> None:
         while self._ready and len(self._unread) < MOST_UNREAD:
             number, sock = self._ready.pop(0)
-            self._unread.add(number)
+            self._unread[number] = os.fstat(sock.fileno()).st_ino, self._errands[number].connection
             self._send(Connected(number), sock)
 
     def _forget(self, number: int) -> None:

@@ -11,6 +11,7 @@ import base64
 import errno
 import ipaddress
 import os
+import re
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 import aiohappyeyeballs
 from yarl import URL
 
+from sandbox.protocol import printable
 from supervisor.egress.policy import IpAddress, Target, target
 
 #: Seconds of head start for each address before the next is tried beside it (RFC 8305).
@@ -25,7 +27,12 @@ HEAD_START_S = 0.25
 #: As plain numbers: these are used for each connection.
 _STREAM, _TCP, _NONBLOCK = map(int, (socket.SOCK_STREAM, socket.IPPROTO_TCP, socket.SOCK_NONBLOCK))
 #: Most bytes of a proxy's answer to CONNECT.
-MOST_ANSWER_BYTES = 16 * 1024
+MOST_ANSWER_BYTES = 64 * 1024
+_WIRE = b"HTTP/"
+_STATUS = re.compile(
+    rb"HTTP/\d+(?:\.\d+)?[ \t]+([1-9]\d\d)(?![^ \t\r\n])[ \t]*([^\r\n]*)", re.IGNORECASE
+)
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -115,7 +122,8 @@ def _info(
 async def tunnel(sock: socket.socket, asked: Target, authorization: str | None) -> None:
     """Have the proxy at the other end of `sock` connect it to `asked` (RFC 9110, CONNECT).
 
-    Raises Unreachable with the proxy's answer where it does not.
+    As in the kit's client, the status counts where it was read, and headers decide nothing. Raises
+    Unreachable with the proxy's answer where it does not connect.
     """
     loop = asyncio.get_running_loop()
     lines = [f"CONNECT {asked} HTTP/1.1", f"Host: {asked}"]
@@ -123,24 +131,20 @@ async def tunnel(sock: socket.socket, asked: Target, authorization: str | None) 
         lines.append(f"Proxy-Authorization: {authorization}")
     await loop.sock_sendall(sock, "\r\n".join((*lines, "", "")).encode())
     answer = bytearray()
-    while b"\r\n\r\n" not in answer:
+    while (end := _END_OF_HEAD.search(answer)) is None and len(answer) <= MOST_ANSWER_BYTES:
         data = await loop.sock_recv(sock, MOST_ANSWER_BYTES)
         answer += data
-        if not data or len(answer) > MOST_ANSWER_BYTES:
-            raise Unreachable(errno.EPROTO, "the proxy's answer to CONNECT is not HTTP")
-    status = _status(bytes(answer))
-    if not 200 <= status[0] < 300:
-        hint = "; see user and password in sandbox.proxy" if status[0] == 407 else ""
-        raise Unreachable(errno.ECONNREFUSED, f"the proxy answered {status[0]} {status[1]}{hint}")
-    if not answer.endswith(b"\r\n\r\n"):
+        if not data or answer[: len(_WIRE)].upper() != _WIRE[: len(answer)]:
+            break
+    found = _STATUS.match(answer)
+    if found is None:
+        raise Unreachable(errno.EPROTO, "the proxy's answer to CONNECT is not HTTP")
+    status, reason = int(found[1]), printable(found[2][:100].decode("latin-1").strip())
+    if not 200 <= status < 300:
+        hint = "; see user and password in sandbox.proxy" if status == 407 else ""
+        raise Unreachable(errno.ECONNREFUSED, f"the proxy answered {status} {reason}{hint}")
+    if end is None:
+        raise Unreachable(errno.EPROTO, "the proxy's answer to CONNECT has no end")
+    if end.end() != len(answer):
         # TLS and HTTP let the client speak first. What came is lost, so the connection is too.
         raise Unreachable(errno.EPROTO, "the proxy sent more than its answer to CONNECT")
-
-
-def _status(answer: bytes) -> tuple[int, str]:
-    version, _, rest = answer.partition(b"\r\n")[0].partition(b" ")
-    code, _, reason = rest.partition(b" ")
-    if not version.startswith(b"HTTP/1.") or len(code) != 3 or not code.isdigit():
-        raise Unreachable(errno.EPROTO, "the proxy's answer to CONNECT is not HTTP")
-    text = reason[:100].decode("latin-1")
-    return int(code), "".join(c if c.isprintable() else " " for c in text).strip()

@@ -1,13 +1,17 @@
 """From names to addresses: one query for many askers, and a bounded memory of the answers.
 
-Owns the cache and what failures are called. Judges no address: that is
-`policy.py`'s, for every answer, cached or not.
+Owns the cache, what failures are called, and which name servers are asked: those that the system's
+file names now, however it came to say so. c-ares watches the folder, where a file that is mounted
+over it changes unseen; so its content is looked at. A mount shows the file that was there when it
+was made: one that takes its name outside later cannot be seen, and that is told. Judges no address:
+that is `policy.py`'s, for every answer, cached or not.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import socket
 import time
 from collections import OrderedDict
@@ -16,8 +20,11 @@ from dataclasses import dataclass, replace
 
 import aiodns
 import pycares
+import structlog
 
 from supervisor.egress.policy import IpAddress, unmapped
+
+_log = structlog.get_logger(__name__)
 
 #: Seconds that a name server is given for one try, and that a whole look-up may take.
 TRY_S, LOOKUP_S = 1.5, 6.0
@@ -28,6 +35,13 @@ LEAST_TTL_S, MOST_TTL_S = 1.0, 300.0
 NONE_TTL_S, FAILED_TTL_S = 5.0, 1.0
 #: Seconds past its end for which an answer is still used while name servers fail (RFC 8767).
 STALE_S = 600.0
+#: The system's name servers, seconds between two looks at them while names are asked for, and most
+#: bytes that are looked at.
+RESOLV_CONF = "/etc/resolv.conf"
+LOOK_EVERY_S = 2.0
+MOST_CONF_BYTES = 64 * 1024
+#: Name servers of the system that are asked.
+MOST_SERVERS = 8
 #: Names that are remembered, and names that are asked for at once.
 MOST_NAMES, MOST_LOOKUPS = 4096, 1024
 #: Addresses of one name that are tried.
@@ -45,7 +59,11 @@ _TEXTS = {
 
 
 class Unresolved(Exception):
-    """A name has no address now; the text says why."""
+    """A name has no address now; the text says why. `is_final`: a name server has said so."""
+
+    def __init__(self, why: str, *, is_final: bool = False) -> None:
+        super().__init__(why)
+        self.is_final = is_final
 
 
 class Overloaded(Exception):
@@ -67,16 +85,59 @@ class _Answer:
     """A name server has said so; otherwise none did."""
 
 
+class _NameServers:
+    """Those that were named at one time; closed once the last query to them has ended."""
+
+    def __init__(self, addresses: Sequence[str]) -> None:
+        try:
+            self._dns = aiodns.DNSResolver(addresses, timeout=TRY_S, tries=3)
+        except pycares.AresError:
+            # What the system's file says is no address: c-ares makes of it what it can.
+            self._dns = aiodns.DNSResolver(timeout=TRY_S, tries=3)
+        self._queries = 0
+        self._is_over = False
+
+    async def ask(self, name: str) -> pycares.AddrInfoResult:
+        """Addresses of a name, of both families."""
+        self._queries += 1
+        try:
+            return await self._dns.getaddrinfo(name, type=socket.SOCK_STREAM)
+        finally:
+            self._queries -= 1
+            if self._is_over and not self._queries:
+                await self._dns.close()
+
+    async def over(self) -> None:
+        """Nobody will ask again."""
+        self._is_over = True
+        if not self._queries:
+            await self._dns.close()
+
+    async def close(self) -> None:
+        """End at once."""
+        await self._dns.close()
+
+
 class Resolver:
     """Asks the system's name servers, or these `ADDRESS:PORT`, after `/etc/hosts`.
 
-    Must be made on a running event loop. `clock` is seconds that never go back.
+    Must be made on a running event loop. `clock` is seconds that never go back; `path` is the
+    system's file, which is followed where no name servers are given.
     """
 
     def __init__(
-        self, nameservers: Sequence[str] = (), clock: Callable[[], float] = time.monotonic
+        self,
+        nameservers: Sequence[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+        path: str = RESOLV_CONF,
     ) -> None:
-        self._dns = aiodns.DNSResolver(nameservers, timeout=TRY_S, tries=3)
+        self._path = path
+        self._follows = not nameservers
+        self._conf = _conf(path)
+        self._is_told = False
+        self._look_at = clock() + LOOK_EVERY_S
+        self._servers = _NameServers(nameservers or _named(self._conf))
+        self._leaving: set[asyncio.Task[None]] = set()
         self._clock = clock
         self._answers: OrderedDict[str, _Answer] = OrderedDict()
         self._asking: dict[str, asyncio.Task[_Answer]] = {}
@@ -86,30 +147,78 @@ class Resolver:
 
         Raises Unresolved, or Overloaded where too many names are being looked up.
         """
+        now = self._clock()
+        if now >= self._look_at:
+            self.follow()
         answer = self._answers.get(name)
-        if answer is None or answer.until <= self._clock():
+        if answer is None or answer.until <= now:
             # Shielded: one asker that gives up must not take the answer from the others.
             answer = await asyncio.shield(self._asking.get(name) or self._ask(name))
         if not answer.addresses:
-            raise Unresolved(answer.failure)
+            raise Unresolved(answer.failure, is_final=answer.is_final)
         return answer.addresses
+
+    def follow(self) -> None:
+        """Look which name servers the system names; where they are others, all is asked anew."""
+        now = self._clock()
+        self._look_at = now + LOOK_EVERY_S
+        if self._follows:
+            self._tell_if_replaced()
+        conf = _conf(self._path) if self._follows else self._conf
+        if conf is None or conf == self._conf:
+            return  # a file that is being replaced has nothing to say
+        self._conf = conf
+        leaving = asyncio.get_running_loop().create_task(self._servers.over())
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+        self._servers = _NameServers(_named(conf))
+        # Kept, for as long as the new ones do not answer.
+        self._answers = OrderedDict(
+            (name, replace(answer, until=now)) for name, answer in self._answers.items()
+        )
+        self._asking.clear()
+
+    def _tell_if_replaced(self) -> None:
+        """Say once of a file that it was replaced outside, under the mount that shows the old one.
+
+        Only a mount has a name lead to a file that has none any more.
+        """
+        try:
+            is_replaced = os.stat(self._path).st_nlink == 0
+        except OSError:
+            return  # it is being replaced here
+        if is_replaced and not self._is_told:
+            _log.warning(
+                "resolv_conf_replaced",
+                path=self._path,
+                consequence="the mount shows the old file, whose name servers are asked until the "
+                "new one is mounted",
+            )
+        self._is_told = is_replaced
 
     async def close(self) -> None:
         """Ask nothing any more."""
-        for task in self._asking.values():
+        for task in (*self._asking.values(), *self._leaving):
             task.cancel()
-        await self._dns.close()
+        await self._servers.close()
 
     def _ask(self, name: str) -> asyncio.Task[_Answer]:
         if len(self._asking) >= MOST_LOOKUPS:
             raise Overloaded(f"{MOST_LOOKUPS} host names are being looked up already")
         task = asyncio.get_running_loop().create_task(self._look_up(name))
         self._asking[name] = task
-        task.add_done_callback(lambda _: self._asking.pop(name, None))
+        task.add_done_callback(lambda _: self._asked(name, task))
         return task
 
+    def _asked(self, name: str, task: asyncio.Task[_Answer]) -> None:
+        if self._asking.get(name) is task:
+            del self._asking[name]
+
     async def _look_up(self, name: str) -> _Answer:
-        answer = await self._query(name)
+        servers = self._servers
+        answer = await self._query(servers, name)
+        if servers is not self._servers:
+            return answer  # of name servers that are no longer the system's: not remembered
         before = self._answers.pop(name, None)
         if before is not None and before.addresses and not answer.is_final:
             now = self._clock()
@@ -120,10 +229,10 @@ class Resolver:
             self._answers.popitem(last=False)
         return answer
 
-    async def _query(self, name: str) -> _Answer:
+    async def _query(self, servers: _NameServers, name: str) -> _Answer:
         try:
             async with asyncio.timeout(LOOKUP_S):
-                found = await self._dns.getaddrinfo(name, type=socket.SOCK_STREAM)
+                found = await servers.ask(name)
         except TimeoutError:
             return self._failed(pycares.errno.ARES_ETIMEOUT, "")
         except aiodns.error.DNSError as error:
@@ -142,3 +251,21 @@ class Resolver:
         is_final = code in _NO_SUCH_NAME
         until = self._clock() + (NONE_TTL_S if is_final else FAILED_TTL_S)
         return _Answer((), _TEXTS.get(code, f"the look-up failed: {text}"), until, until, is_final)
+
+
+def _named(conf: bytes | None) -> list[str]:
+    """The name servers that a file names; said to c-ares, which reads the file at its own times."""
+    words = (line.split() for line in (conf or b"").decode("ascii", "replace").splitlines())
+    return [word[1] for word in words if len(word) > 1 and word[0] == "nameserver"][:MOST_SERVERS]
+
+
+def _conf(path: str) -> bytes | None:
+    """What the file says; None where it says nothing, or cannot be read now."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            return os.read(file, MOST_CONF_BYTES) or None
+        finally:
+            os.close(file)
+    except OSError:
+        return None

@@ -11,7 +11,7 @@ import functools
 import ipaddress
 import re
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,21 +79,39 @@ class HostPattern:
     is_wildcard: bool
     ports: frozenset[int]
 
-    def covers(self, target: Target) -> bool:
-        """Whether a target is one of these."""
-        if target.port not in self.ports:
+
+class DeclaredHosts:
+    """Patterns, looked up by name: however many a worker declares, a request costs the same."""
+
+    __slots__ = ("_below", "_exact")
+
+    def __init__(self, patterns: Iterable[HostPattern] = ()) -> None:
+        self._exact: dict[str | IpAddress, frozenset[int]] = {}
+        self._below: dict[str | IpAddress, frozenset[int]] = {}
+        for pattern in patterns:
+            where = self._below if pattern.is_wildcard else self._exact
+            where[pattern.host] = where.get(pattern.host, frozenset()) | pattern.ports
+
+    def cover(self, asked: Target) -> bool:
+        """Whether one of them has this host and port."""
+        if asked.port in self._exact.get(asked.host, ()):
+            return True
+        if not self._below or not isinstance(asked.host, str):
             return False
-        if self.is_wildcard:
-            return isinstance(target.host, str) and target.host.endswith(f".{self.host}")
-        return target.host == self.host
+        _, dot, rest = asked.host.partition(".")
+        while dot:
+            if asked.port in self._below.get(rest, ()):
+                return True
+            _, dot, rest = rest.partition(".")
+        return False
 
 
 @dataclass(frozen=True, slots=True)
 class EgressPolicy:
     """What one connection may connect to.
 
-    `declared` are its destination's hosts in the destination's own words, for
-    refusals, and `hosts` what they mean. `network` is the pool's: "declared",
+    `declared` is how many hosts its destination declares, for refusals: a worker
+    is never told its own words. `hosts` is what they mean. `network` is the pool's: "declared",
     "public" or "any"; `allowed` and `blocks` are its `allow`.
     """
 
@@ -101,8 +119,8 @@ class EgressPolicy:
     destination: str
     pool: str
     network: str
-    declared: tuple[str, ...]
-    hosts: tuple[HostPattern, ...]
+    declared: int
+    hosts: DeclaredHosts
     allowed: frozenset[Target]
     blocks: tuple[IpNetwork, ...]
 
@@ -112,12 +130,12 @@ class EgressPolicy:
             return None
         if not isinstance(asked.host, str) and self._is_in_block(asked.host):
             return None
-        if any(host.covers(asked) for host in self.hosts):
+        if self.hosts.cover(asked):
             return None
-        declares = f"declares {', '.join(self.declared)}" if self.declared else "declares no hosts"
+        others = f"{self.declared} others (see `bulkhead check`)" if self.declared else "no hosts"
         return (
-            f"egress refused: {asked} is not declared by {self.destination}, which {declares}; "
-            f"{self._remedy(asked)}"
+            f"egress refused: {asked} is not declared by {self.destination}, which declares "
+            f"{others}; {self._remedy(asked)}"
         )
 
     def address_refusal(self, asked: Target, address: IpAddress, *, is_own: bool) -> str | None:
@@ -230,7 +248,7 @@ def host_patterns(
     declared: Sequence[str],
     settings: Mapping[str, Any],  # Any: the destination's schema decides
     schema: Mapping[str, Any],  # Any: JSON Schema, said by a worker
-) -> tuple[HostPattern, ...]:
+) -> DeclaredHosts:
     """What declared hosts mean for a connection with these settings.
 
     A setting that is missing has the schema's default; one that holds no host
@@ -245,7 +263,7 @@ def host_patterns(
             pattern = _of_declared(host)
         if pattern is not None:
             found.append(pattern)
-    return tuple(found)
+    return DeclaredHosts(found)
 
 
 def _of_declared(host: str) -> HostPattern | None:

@@ -17,7 +17,7 @@ import math
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -26,7 +26,8 @@ from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from supervisor.config import Api, Source
-from supervisor.ingest.bodies import Body, BodyError, BytesInFlight
+from supervisor.ingest.bodies import Body, BodyError
+from supervisor.ingest.held import BytesInFlight, sender_of
 from supervisor.ingest.router import Router
 from supervisor.ingest.validation import (
     BadBody,
@@ -37,6 +38,7 @@ from supervisor.ingest.validation import (
     read_single,
 )
 from supervisor.queue import NewEvent, QueueFull, QueueStats, QueueUnavailable
+from supervisor.runtime.clock import Clock
 
 _log = structlog.get_logger(__name__)
 
@@ -55,10 +57,10 @@ _NAMES = {
     **{short: name for name, short in _SHORT.items()},
     **dict.fromkeys(("batch", "b", "import"), _BATCH),
 }
-_PATHS = {f"/v1/{name}{end}": taken for name, taken in _NAMES.items() for end in ("", "/")}
+_PATHS = {f"/v1/{name}": taken for name, taken in _NAMES.items()}
+_SLASHES = re.compile(r"/{2,}")
 _HEADER_LIST = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]{1,1024}")
 _JSON = "application/json"
-_CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "Retry-After"}
 _OK = b'{"success": true}'
 
 
@@ -87,6 +89,25 @@ class IngestMetrics(Protocol):
         """`n` events were repeats."""
 
 
+class IntakeWatch(Protocol):
+    """Hears of what came in and what became of it, once a request, see `insight`."""
+
+    def took(
+        self, source: str, events: Sequence[NewEvent], accepted: Sequence[bool], repeats: int
+    ) -> None:
+        """Events are on disk; `repeats` of them were not `accepted`."""
+
+    def rejected(
+        self, source: str, rejected: Sequence[Rejected], items: Sequence[msgspec.Raw]
+    ) -> None:
+        """Some events were not taken; `items` are all that the request held."""
+
+    def refused(
+        self, source: str, code: str, reason: str, n: int, text: msgspec.Raw | bytes = b""
+    ) -> None:
+        """Nothing of a request of `n` events was taken; `text` is one of them, or its body."""
+
+
 class _Taken(msgspec.Struct, frozen=True):
     success: bool
     rejected: list[Rejected]
@@ -109,11 +130,15 @@ class TrackingApi:
         router: Router,
         queue: Intake,
         metrics: IngestMetrics,
-        wall: Callable[[], float] = time.time,
+        watch: IntakeWatch,
+        clock: Clock,
+        wall: Clock = time.time,
     ) -> None:
-        """`wall` gives the time of receipt, in seconds since 1970."""
+        """`wall` gives the time of receipt that events bear, `clock` the one that ages go by."""
         self._queue = queue
         self._metrics = metrics
+        self._watch = watch
+        self._clock = clock
         self._wall = wall
         self._held = BytesInFlight()
         self._is_draining = False
@@ -124,6 +149,7 @@ class TrackingApi:
         )
         # One route for all: what is not there is answered in JSON too, and it is the cheapest.
         self.app.router.add_route(hdrs.METH_ANY, "/{path:.*}", self._handle)
+        self.app.on_response_prepare.append(_share)
 
     def reconfigure(self, *, sources: Mapping[str, Source], limits: Api, router: Router) -> None:
         """Follow a config change: from the next request on; those that run finish as they began."""
@@ -141,15 +167,23 @@ class TrackingApi:
         """From now on nothing is taken: 503, and `/ready` says no."""
         self._is_draining = True
 
+    @staticmethod
+    def not_http(status: int, code: str, message: str) -> web.Response:
+        """The answer to what no handler is asked for, since it is no HTTP; any page may read it."""
+        answer = _refused(status, code, message)
+        answer.headers["Access-Control-Allow-Origin"] = "*"
+        return answer
+
     # --- requests --------------------------------------------------------------
 
     async def _handle(self, request: web.Request) -> web.Response:
         """Whatever goes wrong becomes a JSON answer; only what is a bug of ours is logged."""
         try:
-            path_type = _PATHS.get(request.path)
+            path = _path(request)
+            path_type = _PATHS.get(path)
             if path_type is not None and request.method == hdrs.METH_POST:
                 return await self._track(request, path_type)
-            return self._other(request)
+            return self._other(request, path)
         except BodyError as error:
             if error.status == web.HTTPServiceUnavailable.status_code:
                 return _later(request, 503, error.code, str(error), RETRY_DRAINING_S)
@@ -162,8 +196,7 @@ class TrackingApi:
             _log.exception("tracking_request_failed", method=request.method)
             return _refused(500, "internal_error", "a bug in the service; its log has the details")
 
-    def _other(self, request: web.Request) -> web.Response:
-        path = request.path.rstrip("/") or "/"
+    def _other(self, request: web.Request, path: str) -> web.Response:
         is_read = request.method in (hdrs.METH_GET, hdrs.METH_HEAD)
         if request.method == hdrs.METH_OPTIONS:
             return _preflight(request)
@@ -199,11 +232,24 @@ class TrackingApi:
             answer.force_close()
             return answer
         source = self._authorized(request)
-        with Body(request, self._held, self._limits.max_request) as body:
+        try:
+            return await self._received(request, path_type, source)
+        except BodyError as error:
+            if source is not None:
+                self._metrics.rejected(source, error.code, 1)
+                self._watch.refused(source, error.code, str(error), 1)
+            raise
+
+    async def _received(
+        self, request: web.Request, path_type: str, source: str | None
+    ) -> web.Response:
+        held = self._held.hold(source, sender_of(request.remote))
+        with Body(request, held, self._limits.max_request) as body:
             text = await body.read()
             if path_type != _BATCH and len(text) > self._limits.max_event:
                 return self._not_taken(
                     source,
+                    text,
                     413,
                     "too_large",
                     f"the event has {len(text)} bytes; at most {self._limits.max_event} are taken "
@@ -212,11 +258,12 @@ class TrackingApi:
             try:
                 envelope = read_single(text, path_type) if path_type else read_batch(text)
             except BadBody as error:
-                return self._not_taken(source, 400, error.code, str(error))
+                return self._not_taken(source, text, 400, error.code, str(error))
             if source is None:
                 source = self._by_key.get(envelope.write_key or "")
             if source is None:
                 return _unauthorized(has_key=envelope.write_key is not None)
+            body.belongs_to(source)
             return await self._take(request, source, envelope)
 
     async def _take(self, request: web.Request, source: str, envelope: Envelope) -> web.Response:
@@ -235,16 +282,20 @@ class TrackingApi:
             reader.read(start, start + SLICE)
         if reader.events:
             try:
-                accepted = await self._queue.append(source, reader.events, received_at)
+                accepted = await self._queue.append(source, reader.events, self._clock())
             except QueueFull as error:
-                self._metrics.rejected(source, "queue_full", len(reader.events))
+                self._not_stored(source, reader, "queue_full", str(error))
                 return _later(request, 429, "queue_full", str(error), error.retry_after_s)
             except QueueUnavailable as error:
-                self._metrics.rejected(source, "queue_unavailable", len(reader.events))
+                self._not_stored(source, reader, "queue_unavailable", str(error))
                 return _later(request, 503, "queue_unavailable", str(error), RETRY_UNAVAILABLE_S)
-            self._count(source, reader, accepted.count(False))
+            repeats = accepted.count(False)
+            self._watch.took(source, reader.events, accepted, repeats)
+            self._count(source, reader, repeats)
         elif reader.rejected:
             self._count(source, reader, 0)
+        if reader.rejected:
+            self._watch.rejected(source, reader.rejected, envelope.items)
         return _outcome(envelope, reader)
 
     def _count(self, source: str, reader: EventReader, repeats: int) -> None:
@@ -256,9 +307,17 @@ class TrackingApi:
         if repeats:
             self._metrics.duplicate(source, repeats)
 
-    def _not_taken(self, source: str | None, status: int, code: str, message: str) -> web.Response:
+    def _not_stored(self, source: str, reader: EventReader, code: str, message: str) -> None:
+        events = reader.events
+        self._metrics.rejected(source, code, len(events))
+        self._watch.refused(source, code, message, len(events), events[-1].body)
+
+    def _not_taken(
+        self, source: str | None, text: bytes, status: int, code: str, message: str
+    ) -> web.Response:
         if source is not None:
             self._metrics.rejected(source, code, 1)
+            self._watch.refused(source, code, message, 1, text)
         return _refused(status, code, message)
 
     # --- the sender ------------------------------------------------------------
@@ -279,11 +338,12 @@ class TrackingApi:
         if scheme.lower() != "basic":
             return None
         try:
-            user = base64.b64decode(credentials.strip(), validate=True).partition(b":")[0]
-            key = user.decode()
+            key = _basic_user(credentials)
         except (binascii.Error, ValueError) as error:
             raise BodyError(
-                401, "unauthorized", "the Authorization header is not Basic with base64"
+                401,
+                "unauthorized",
+                "the Authorization header is not Basic with the base64 of `WRITE_KEY:`",
             ) from error
         if not key:
             return None
@@ -291,6 +351,29 @@ class TrackingApi:
         if source is None:
             raise BodyError(401, "unauthorized", _UNKNOWN_KEY)
         return source
+
+
+def _path(request: web.Request) -> str:
+    """The path as it is looked up: hosts that were configured with a slash at their end, or with a
+    prefix of slashes, lead to the same place.
+    """
+    path = request.path
+    if path in _PATHS:
+        return path
+    # A target that opens with two slashes is an authority to a URL parser, and a path to us.
+    if request.raw_path.startswith("/"):
+        path = request.raw_path.partition("?")[0]
+    return _SLASHES.sub("/", f"/{path}").rstrip("/") or "/"
+
+
+def _basic_user(credentials: str) -> str:
+    """The user name, of base64 in either alphabet, with its padding or without.
+
+    Raises ValueError for what is none.
+    """
+    plain = credentials.strip().rstrip("=").replace("-", "+").replace("_", "/")
+    padded = plain + "=" * (-len(plain) % 4)
+    return base64.b64decode(padded, validate=True).partition(b":")[0].decode()
 
 
 _UNKNOWN_KEY = "no source has this write key; see [sources] in the service's config"
@@ -324,7 +407,24 @@ def _outcome(envelope: Envelope, reader: EventReader) -> web.Response:
 
 
 def _answer(status: int, body: bytes) -> web.Response:
-    return web.Response(status=status, body=body, headers=_CORS, content_type=_JSON)
+    return web.Response(status=status, body=body, content_type=_JSON)
+
+
+async def _share(request: web.Request, answer: web.StreamResponse) -> None:
+    """Let the page that asked read the answer, with cookies or without.
+
+    Beacons are always sent with credentials, for which `*` does not count. The API knows
+    nothing by cookies, so that no page gets more than it sent itself.
+    https://fetch.spec.whatwg.org/#cors-protocol-and-credentials
+    """
+    origin = request.headers.get(hdrs.ORIGIN)
+    if origin is None:
+        answer.headers["Access-Control-Allow-Origin"] = "*"
+    else:
+        answer.headers["Access-Control-Allow-Origin"] = origin
+        answer.headers["Access-Control-Allow-Credentials"] = "true"
+    answer.headers["Vary"] = "Origin"
+    answer.headers["Access-Control-Expose-Headers"] = "Retry-After"
 
 
 def _refused(
@@ -352,7 +452,7 @@ def _retry_count(request: web.Request) -> int:
 def _preflight(request: web.Request) -> web.Response:
     """What a browser asks before it sends JSON or a key to another origin: all of it is fine."""
     wanted = request.headers.get("Access-Control-Request-Headers", "")
-    answer = web.Response(status=204, headers=_CORS)
+    answer = web.Response(status=204)
     answer.headers["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
     answer.headers["Access-Control-Allow-Headers"] = (
         wanted
@@ -360,6 +460,9 @@ def _preflight(request: web.Request) -> web.Response:
         else "Authorization, Content-Encoding, Content-Type, X-Retry-Count"
     )
     answer.headers["Access-Control-Max-Age"] = "86400"
+    if request.headers.get("Access-Control-Request-Private-Network") == "true":
+        # A page of the internet that reports to a service in its user's own network.
+        answer.headers["Access-Control-Allow-Private-Network"] = "true"
     return answer
 
 

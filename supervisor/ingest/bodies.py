@@ -1,8 +1,8 @@
 """Request bodies: read within limits of size and time, and unpacked within a limit of size.
 
-Owns how many bytes of requests the service holds at once. Must not know what
-the bytes mean. A body that is not there in time, or too large, is refused as
-soon as that is known.
+Owns the reading; how many bytes of all requests are held at once is `held.py`'s. Must not know what
+the bytes mean. A body that is not there in time, too slow, or too large, is refused as soon as that
+is known.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ import zlib
 from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
+from supervisor.ingest.held import Held, NoRoom
+
 #: Seconds that a whole body may take.
 BODY_TIMEOUT_S = 30.0
-#: Bytes of bodies, unpacked, that all requests together may hold.
-MAX_HELD = 64 * 1024 * 1024
+#: Seconds in each of which so many bytes have to come, until the body is whole: a sender that stops
+#: in its middle holds room for no longer. The slowest mobile networks bring ten times as much.
+GRACE_S, LEAST_BYTES = 5.0, 2 * 1024
 #: Compressed streams in one body, one after the other; each costs time, however small it is.
 MAX_MEMBERS = 16
 
@@ -29,6 +32,17 @@ _ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 _AUTO = 32 + zlib.MAX_WBITS
 
 
+def _is_json(data: bytes) -> bool:
+    """Whether it opens as a JSON object does: a client that names an encoding may not have used it.
+
+    No deflate stream opens with a brace; after white space or a byte order mark it hardly does.
+    """
+    return data.lstrip(b" \t\r\n").removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")[:1] in (
+        b"{",
+        b"",
+    )
+
+
 class BodyError(Exception):
     """A body that cannot be had; `status` and `code` are those of the answer."""
 
@@ -38,48 +52,38 @@ class BodyError(Exception):
         self.code = code
 
 
-class BytesInFlight:
-    """How many bytes of bodies are in memory."""
-
-    def __init__(self, limit: int = MAX_HELD) -> None:
-        self.size = 0
-        self._limit = limit
-
-    def take(self, size: int) -> None:
-        """Count `size` bytes more. Raises BodyError with status 503 where that is too much."""
-        if self.size + size > self._limit:
-            raise BodyError(503, "overloaded", "too many requests are being read; try again")
-        self.size += size
-
-    def give(self, size: int) -> None:
-        """They are free again."""
-        self.size -= size
-
-
 class Body:
-    """The body of one request; a context manager that holds its bytes in `held`."""
+    """The body of one request; a context manager that holds its bytes."""
 
-    __slots__ = ("_held", "_limit", "_request", "_size", "_timeout_s")
+    __slots__ = ("_grace_s", "_held", "_limit", "_request", "_timeout_s")
 
     def __init__(
         self,
         request: web.Request,
-        held: BytesInFlight,
+        held: Held,
         limit: int,
         timeout_s: float = BODY_TIMEOUT_S,
+        grace_s: float = GRACE_S,
     ) -> None:
         """`limit`: bytes after unpacking."""
         self._request = request
         self._held = held
         self._limit = limit
         self._timeout_s = timeout_s
-        self._size = 0
+        self._grace_s = grace_s
 
     def __enter__(self) -> Body:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._held.give(self._size)
+        self._held.give()
+
+    def belongs_to(self, source: str) -> None:
+        """Its key is known now: it counts as that source's. Raises BodyError."""
+        try:
+            self._held.known(source)
+        except NoRoom as error:
+            raise _overloaded(error) from error
 
     async def read(self) -> bytes:
         """All of it, unpacked. Raises BodyError."""
@@ -87,7 +91,10 @@ class Body:
             data = await self._received()
         except TimeoutError:
             raise BodyError(
-                408, "timeout", f"the body did not come within {self._timeout_s:g} s"
+                408,
+                "timeout",
+                f"the body did not come within {self._timeout_s:g} s, or less of it than"
+                f" {LEAST_BYTES} bytes in {self._grace_s:g} s",
             ) from None
         except RequestPayloadError as error:
             raise BodyError(400, "invalid_body", "the body's framing is broken") from error
@@ -96,12 +103,15 @@ class Body:
         if data[:2] == _GZIP_MAGIC or data[:1] == _ZLIB_MAGIC:
             data = self._unpacked(data)
         else:
-            encoding = self._request.headers.get("Content-Encoding", "")
-            if encoding and encoding.strip().lower() not in _ENCODINGS:
+            encoding = self._request.headers.get("Content-Encoding", "").strip()
+            if encoding.lower() == "deflate" and not _is_json(data):
+                # Without zlib's frame, as some clients take the name to mean.
+                return self._inflated(data)
+            if encoding.lower() not in _ENCODINGS:
                 raise BodyError(
                     415,
                     "unsupported_encoding",
-                    f"Content-Encoding {encoding[:40]!r} is not known; send gzip or none",
+                    f"Content-Encoding {encoding[:40]!r} is not known; send gzip, deflate or none",
                 )
         return data
 
@@ -115,29 +125,38 @@ class Body:
             data = content.read_nowait()
             self._hold(len(data))
             return data
-        chunks = []
-        async with asyncio.timeout(self._timeout_s):
-            while chunk := await content.readany():
-                self._hold(len(chunk))
-                chunks.append(chunk)
-        return b"".join(chunks)
+        chunks: list[bytes] = []
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._timeout_s
+        while True:
+            before = self._held.size
+            try:
+                async with asyncio.timeout_at(min(until, loop.time() + self._grace_s)):
+                    while chunk := await content.readany():
+                        self._hold(len(chunk))
+                        chunks.append(chunk)
+                return b"".join(chunks)
+            except TimeoutError:
+                if loop.time() >= until or self._held.size - before < LEAST_BYTES:
+                    raise
 
     def _hold(self, size: int) -> None:
-        if self._size + size > self._limit:
+        if self._held.size + size > self._limit:
             raise self._too_large(f"more than {self._limit} bytes")
-        self._held.take(size)
-        self._size += size
+        try:
+            self._held.take(size)
+        except NoRoom as error:
+            raise _overloaded(error) from error
 
     def _unpacked(self, packed: bytes) -> bytes:
         """Unpack gzip, members one after the other included, or zlib; never past the limit."""
         # Packed and unpacked are there together for a moment; the limit counts what is unpacked.
-        self._held.give(self._size)
-        self._size = 0
+        self._held.give()
         parts = []
         try:
             while packed[:2] == _GZIP_MAGIC or packed[:1] == _ZLIB_MAGIC:
                 unpacker = zlib.decompressobj(_AUTO)
-                part = unpacker.decompress(packed, self._limit - self._size + 1)
+                part = unpacker.decompress(packed, self._limit - self._held.size + 1)
                 self._hold(len(part))
                 parts.append(part)
                 if not unpacker.eof:
@@ -153,6 +172,25 @@ class Body:
             raise BodyError(400, "invalid_gzip", "bytes follow the end of the compressed body")
         return b"".join(parts)
 
+    def _inflated(self, packed: bytes) -> bytes:
+        """Unpack a bare deflate stream; never past the limit."""
+        self._held.give()
+        unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+        try:
+            data = unpacker.decompress(packed, self._limit + 1)
+        except zlib.error as error:
+            raise BodyError(
+                400,
+                "invalid_deflate",
+                f"the body is neither JSON nor deflate, which Content-Encoding names: {error}",
+            ) from error
+        self._hold(len(data))
+        if not unpacker.eof:
+            raise BodyError(400, "invalid_deflate", "the compressed body is cut off")
+        if unpacker.unused_data:
+            raise BodyError(400, "invalid_deflate", "bytes follow the end of the compressed body")
+        return data
+
     def _too_large(self, size: str) -> BodyError:
         return BodyError(
             413,
@@ -160,3 +198,7 @@ class Body:
             f"the body has {size} after unpacking; at most {self._limit} are taken "
             "(api.max_request)",
         )
+
+
+def _overloaded(error: NoRoom) -> BodyError:
+    return BodyError(503, "overloaded", f"{error}; try again")

@@ -160,7 +160,12 @@ class _Candidate:
         own = wishes.get(self._connection_name)
         if own is not None and self._connection_name != _ALL:
             return own
-        said = [wishes[name] for name in self._destination_names - {_ALL} if name in wishes]
+        # By what is wished, of which there is little; a destination may declare many names.
+        said = [
+            wish
+            for name, wish in wishes.items()
+            if name in self._destination_names and name != _ALL
+        ]
         return all(said) if said else wishes.get(_ALL, True)
 
 

@@ -2,7 +2,9 @@
 
 Owns what an event has to be, in words, and what is stored of it: the batch's
 `context` and `integrations` merged in, times corrected (`timestamps.py`), an id
-where it had none, the write key left out. Fields it does not know are kept.
+where it had none, the write key left out. Whatever else a sender wrote is kept byte for
+byte: numbers are not read and written anew, which would make `1.10` another text and
+`-0` another number.
 Must not do I/O or know HTTP; cost is bounded by the size of the body.
 """
 
@@ -47,6 +49,8 @@ _SURROGATES = re.compile(
 )
 
 Json = dict[str, Any]  # Any: senders decide what is in an event
+#: The fields of an object, each as it was written.
+Fields = dict[str, msgspec.Raw]
 
 
 class Rejected(msgspec.Struct, frozen=True):
@@ -86,6 +90,7 @@ class _Batch(msgspec.Struct):
 _decode_keyed = msgspec.json.Decoder(_Keyed).decode
 _decode_batch = msgspec.json.Decoder(_Batch).decode
 _decode = msgspec.json.Decoder().decode
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -95,8 +100,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     items: list[msgspec.Raw]
     path_type: str | None
     write_key: str | None
-    context: Json | None = None
-    integrations: Json | None = None
+    context: Fields | None = None
+    integrations: Fields | None = None
     sent_at: object = None
     shared_bytes: int = 0
     """Size of what is merged into each event."""
@@ -199,7 +204,7 @@ def _text(raw: msgspec.Raw) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _shared(raw: msgspec.Raw, name: str) -> Json | None:
+def _shared(raw: msgspec.Raw, name: str) -> Fields | None:
     value = _value(raw, name)
     if value is None or value == []:
         return None
@@ -207,7 +212,7 @@ def _shared(raw: msgspec.Raw, name: str) -> Json | None:
         raise BadBody("wrong_type", f'the batch\'s "{name}" must be an object')
     if _is_deeper(value, MAX_DEPTH - 1):
         raise BadBody("too_deep", f'the batch\'s "{name}" is nested deeper than {MAX_DEPTH} levels')
-    return value or None
+    return _decode_fields(raw) or None
 
 
 class EventReader:
@@ -247,6 +252,7 @@ class EventReader:
 
     def _event(self, item: msgspec.Raw) -> NewEvent:
         event = self._decoded(item)
+        given = event.copy()
         envelope = self._envelope
         event_type = event.get("type")
         if envelope.path_type is not None:
@@ -280,17 +286,25 @@ class EventReader:
         message_id = _message_id(event)
         if "writeKey" in event:
             del event["writeKey"]
+        self._receipt.stamp(event)
+        fields = _decode_fields(item)
+        # What is as it was given is stored as it was written.
+        stored = {
+            name: fields[name] if name in given and value is given[name] else value
+            for name, value in event.items()
+        }
         if envelope.context is not None:
-            event["context"] = envelope.context | (event.get("context") or {})
+            stored["context"] = _merged(envelope.context, event.get("context"), fields, "context")
         integrations = event.get("integrations")
         if envelope.integrations is not None:
-            event["integrations"] = integrations = envelope.integrations | (integrations or {})
-        self._receipt.stamp(event)
+            merged = _merged(envelope.integrations, integrations, fields, "integrations")
+            stored["integrations"] = merged
+            integrations = _decode(_encode(merged))
         return NewEvent(
             message_id,
             event_type,
             user_key,
-            _encode(event),
+            _encode(stored),
             self._route(self._source, event_type, integrations),
         )
 
@@ -327,6 +341,11 @@ class EventReader:
             raise _Invalid("missing_event", "event (its name) is required for track")
         if type(name) is not str:
             raise _Invalid("wrong_type", f"event must be a string, not {_kind(name)}")
+
+
+def _merged(shared: Fields, own: object, fields: Fields, name: str) -> Fields:
+    """The batch's object with the event's own over it, which may be null or not there."""
+    return shared | _decode_fields(fields[name]) if own else shared
 
 
 def _message_id(event: Json) -> str:

@@ -175,6 +175,17 @@ class Books(msgspec.Struct, frozen=True):
         return ended + self.pending - self.accepted
 
 
+class Counted(msgspec.Struct, frozen=True, gc=False):
+    """The books of one connection, and what replays have taken out of them since the start.
+
+    A dead letter that is replayed is not counted as what it was any more.
+    """
+
+    books: Books
+    replayed_failed: int = 0
+    replayed_quarantined: int = 0
+
+
 class DeliveryRecord(msgspec.Struct, frozen=True):
     """What is known of one delivery. `state` is pending, finished or dead."""
 
@@ -221,7 +232,8 @@ class DeadLetter(msgspec.Struct, frozen=True):
 class DeadLetterFilter(msgspec.Struct, frozen=True):
     """Which dead letters; all given conditions must hold. Times are epoch seconds.
 
-    `error` is a case-insensitive substring of the reason.
+    `error` is a case-insensitive substring of the reason; `cause` is what
+    `core.causes.cause_of` makes of it, whole, and `public_cause` what of that anybody may read.
     """
 
     connection: str | None = None
@@ -230,6 +242,46 @@ class DeadLetterFilter(msgspec.Struct, frozen=True):
     since: float | None = None
     until: float | None = None
     ids: tuple[str, ...] | None = None
+    cause: str | None = None
+    public_cause: str | None = None
+
+
+class DeadLetterCause(msgspec.Struct, frozen=True):
+    """Dead letters of one connection that ended so for one cause. Times are epoch seconds."""
+
+    connection: str
+    outcome: Outcome
+    cause: str
+    count: int
+    first_at: float
+    last_at: float
+
+
+class DeadLetterCauses(msgspec.Struct, frozen=True):
+    """Dead letters by cause, the most first: `total` in all, of which `more` are in none listed.
+
+    Not `is_whole`: there was no time to look at the oldest ones, which are in no number.
+    """
+
+    causes: Sequence[DeadLetterCause]
+    total: int
+    more: int
+    is_whole: bool = True
+
+
+class DeadLettersSwept(msgspec.Struct, frozen=True):
+    """What one step over the dead letters has done; `after` is where the next one goes on.
+
+    `matched` of those that were looked at, `done` of those; `after` None: there are no more.
+    """
+
+    matched: int
+    done: int
+    after: str | None
+
+
+#: In the place of `after`: before the first dead letter.
+FIRST_DEAD_LETTER = "0"
 
 
 class Selection(msgspec.Struct, frozen=True):
@@ -259,6 +311,12 @@ class QueueStats(msgspec.Struct, frozen=True):
     dedupe: DedupeStats
     commits: int
     commit_seconds: float
+    files_missing: str = ""
+    """What was removed or replaced under the running service; "" while all is in its place."""
+    log_bytes: int = 0
+    """How long the store's log of what is not in its place yet is on disk."""
+    log_held: str = ""
+    """Who keeps that log from being emptied, and what to do; "" while nobody does."""
 
 
 class QueueFull(Exception):
@@ -354,6 +412,15 @@ class Queue(Protocol):
     def books_by_connection(self) -> Mapping[str, Books]:
         """The books, by connection; the sum is `books()`."""
 
+    def counted_connections(self) -> Sequence[str]:
+        """Names of all that the books count, also those that the config does not have any more."""
+
+    def counted(self, connection: str) -> Counted:
+        """The books of one of them; of one that is unknown, zeros."""
+
+    def counted_together(self) -> Counted:
+        """The books of all."""
+
     async def audit(self) -> Books:
         """The books with `pending` counted anew in the store itself."""
 
@@ -367,6 +434,22 @@ class Queue(Protocol):
 
     async def dead_letter(self, letter_id: str) -> DeadLetter | None:
         """One dead letter with its event."""
+
+    async def dead_letter_causes(self, where: DeadLetterFilter, *, limit: int) -> DeadLetterCauses:
+        """How many there are of each cause, in steps between which others read."""
+
+    def newest_dead_letter(self) -> str:
+        """A bound: what becomes a dead letter from here on, in this run, has a later id."""
+
+    async def replay_some(
+        self, where: DeadLetterFilter, *, after: str, upto: str, most: int
+    ) -> DeadLettersSwept:
+        """A step of `replay`, in one transaction: at most `most`, with ids in (after, upto]."""
+
+    async def drop_some(
+        self, where: DeadLetterFilter, *, after: str, upto: str, most: int
+    ) -> DeadLettersSwept:
+        """A step of `drop`, as above."""
 
     async def replay(self, where: DeadLetterFilter, *, dry_run: bool) -> Selection:
         """Dead letters back to pending with a new retry window, in one step each.

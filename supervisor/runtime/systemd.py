@@ -5,6 +5,10 @@ Owns the two protocols and nothing else: sd_notify(3) datagrams to
 Both are a few lines; PyPI's bindings need libsystemd's headers to build, or are
 untyped and no longer kept. Without systemd everything here does nothing.
 
+Nobody waits for systemd, and systemd asks for nothing again: a state that it had
+no room for (it restarts, or reads late) is told again until it is taken, else a
+service that runs would be ended for a start or a reload that never ended.
+
 The environment variables are removed once read, so that no child takes itself
 for the service.
 """
@@ -22,6 +26,8 @@ from dataclasses import dataclass
 FIRST_FD = 3
 #: Names by which `FileDescriptorName=` says which listener a socket is for, in order.
 LISTENERS = ("api", "admin")
+#: Seconds until a state that systemd has not taken is told again, where it expects no pings.
+AGAIN_S = 1.0
 
 
 class SocketsError(Exception):
@@ -36,6 +42,8 @@ class Notifier:
         self._address = None if not address else _notify_address(address)
         self._watchdog_s = watchdog_s
         self._socket: socket.socket | None = None
+        #: States that were not taken yet, by their first field: of each the last one counts.
+        self._owed: dict[str, tuple[str, ...]] = {}
         if self._address is not None:
             # Non-blocking: a manager that does not read must not stop the event loop.
             kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
@@ -61,16 +69,16 @@ class Notifier:
 
     def ready(self, status: str = "") -> None:
         """The service takes events; also the end of a reload."""
-        self._send("READY=1", f"STATUS={status}")
+        self._tell("READY=1", f"STATUS={status}")
 
     def stopping(self, status: str = "") -> None:
         """The service drains."""
-        self._send("STOPPING=1", f"STATUS={status}")
+        self._tell("STOPPING=1", f"STATUS={status}")
 
     def reloading(self, status: str = "") -> None:
         """The config is read anew; `ready` must follow. Type=notify-reload wants the time."""
         # CLOCK_MONOTONIC, which is what time.monotonic_ns reads on Linux.
-        self._send(
+        self._tell(
             "RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}", f"STATUS={status}"
         )
 
@@ -85,31 +93,50 @@ class Notifier:
     async def keep_alive(self) -> None:
         """Ping for ever, from the event loop: a loop that hangs is what the watchdog is for.
 
-        Returns at once where systemd expects no pings.
+        Until the process ends: a ping arms the watchdog, also of a service that stops. What is owed
+        is told again, pings or not. Returns at once where systemd does not listen.
         """
-        every_s = self.ping_every_s
-        if every_s is None:
+        if self._socket is None:
             return
+        every_s = self.ping_every_s
         while True:
-            self.ping()
-            await asyncio.sleep(every_s)
+            self._pay()
+            if every_s is not None:
+                self.ping()
+            await asyncio.sleep(AGAIN_S if every_s is None else every_s)
 
     def close(self) -> None:
         """Give the socket back; later notifications go nowhere."""
+        self._pay()
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
-    def _send(self, *fields: str) -> None:
+    def _tell(self, state: str, *fields: str) -> None:
+        """Tell a state, behind all that are owed."""
+        self._owed.pop(state, None)
+        self._owed[state] = (state, *fields)
+        self._pay()
+
+    def _pay(self) -> None:
+        while self._owed:
+            state = next(iter(self._owed))
+            if not self._send(*self._owed[state]):
+                return
+            del self._owed[state]
+
+    def _send(self, *fields: str) -> bool:
+        """Whether systemd has it, or does not listen at all."""
         if self._socket is None or self._address is None:
-            return
+            return True
         # A value ends at a line break: one in a status would begin another field.
         lines = (" ".join(field.splitlines()) for field in fields if not field.endswith("="))
         try:
             self._socket.sendto("\n".join(lines).encode(), self._address)
         except OSError:
-            # A manager that restarts or is slow to read: it asks again, and the service goes on.
-            return
+            # A manager that restarts or is slow to read: the service goes on meanwhile.
+            return False
+        return True
 
 
 def _notify_address(address: str) -> str:

@@ -6,10 +6,11 @@ send what somebody had reason to hold back.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
+
+from supervisor.runtime.durable import write_durably
 
 #: Its name in the state directory.
 FILE = "paused.json"
@@ -48,11 +49,5 @@ class Paused:
             self._write(self._names - {connection})
 
     def _write(self, names: set[str]) -> None:
-        draft = self._path.with_suffix(".new")
-        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(msgspec.json.encode(sorted(names)))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.rename(self._path)
+        write_durably(self._path, msgspec.json.encode(sorted(names)))
         self._names = names

@@ -10,5 +10,6 @@
     server     one port that speaks HTTP, HTTPS and proxy
     testing    a destination's real code against a tape, for tests
 
-Must not import destinations: they are asked in jailed workers.
+Must not import destinations: they are asked in jailed workers. `upstream` takes the kit's reader of
+answers, so that what is kept is what a destination reads.
 """

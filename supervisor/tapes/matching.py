@@ -151,14 +151,18 @@ def _url_parts(url: str) -> dict[str, Any]:
     parts = urlsplit(url)
     return {
         "server": f"{parts.scheme}://{parts.netloc}",
-        "path": unquote(parts.path) or "/",
+        # Step by step: one that holds an escaped slash is one step.
+        "path": "/".join(unquote(step).replace("/", "%2F") for step in parts.path.split("/"))
+        or "/",
         "query": sorted(parse_qsl(parts.query, keep_blank_values=True)),
     }
 
 
 def _path_likeness(one: str, other: str) -> float:
     """1 for equal paths, less for those that differ in segments that may be ids, else 0."""
-    mine, theirs = unquote(one).rstrip("/").split("/"), unquote(other).rstrip("/").split("/")
+    mine, theirs = (
+        [unquote(step) for step in path.rstrip("/").split("/")] for path in (one, other)
+    )
     if len(mine) != len(theirs):
         return 0.0
     different = [pair for pair in zip(mine, theirs, strict=True) if pair[0] != pair[1]]

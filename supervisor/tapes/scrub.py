@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, unquote_plus, urlencode, urlsplit
 
 import msgspec
 
@@ -207,7 +208,12 @@ def _answer(names: Pseudonyms, answer: Answer) -> Answer:
         for name, value in answer.headers
         if name.lower() in _PLAIN_HEADERS or _PLAIN_ANSWER_HEADERS.fullmatch(name)
     )
-    return Answer(answer.status, answer.reason, headers, _body(names, answer.body, is_form=False))
+    return msgspec.structs.replace(
+        answer,
+        reason=names.replace(answer.reason),
+        headers=headers,
+        body=_body(names, answer.body, is_form=False),
+    )
 
 
 def _header(names: Pseudonyms, name: str, value: str) -> str:
@@ -223,13 +229,28 @@ def _url(names: Pseudonyms, url: str) -> str:
     replaced = names.replace(url)
     if replaced != url and replaced.startswith(("http://", "https://")):
         url = replaced  # the whole address was a secret, or part of it
-    parts = urlsplit(url)
-    path = "/".join(
-        quote(names.replace(unquote(step)), safe=":@!$&'()*+,;=~") for step in parts.path.split("/")
-    )
-    pairs = parse_qsl(parts.query, keep_blank_values=True)
-    query = urlencode([(name, names.replace(value)) for name, value in pairs])
-    return urlunsplit((parts.scheme, parts.netloc, path, query, ""))
+    # Byte for byte as it was sent where nothing is replaced: escapes of a signed URL count.
+    base, mark, query = url.partition("?")
+    scheme, _, rest = base.partition("://")
+    server, *steps = rest.split("/")
+    path = [_replaced(names, step, unquote, _PATH_STEP) for step in steps]
+    pairs = [
+        f"{name}{equals}{_replaced(names, value, unquote_plus, quote_plus)}"
+        for name, equals, value in (pair.partition("=") for pair in query.split("&"))
+    ]
+    return f"{scheme}://{'/'.join((server, *path))}{mark}{'&'.join(pairs)}"
+
+
+#: How a step of a path is escaped that holds a stand-in.
+_PATH_STEP = partial(quote, safe=":@!$&'()*+,;=~")
+
+
+def _replaced(
+    names: Pseudonyms, text: str, plain: Callable[[str], str], escaped: Callable[[str], str]
+) -> str:
+    given = plain(text)
+    replaced = names.replace(given)
+    return text if replaced == given else escaped(replaced)
 
 
 def _body(names: Pseudonyms, body: bytes, *, is_form: bool) -> bytes:

@@ -4,7 +4,8 @@ Owns the listening socket and what a connection turns out to be: it looks at the
 first bytes without taking them. A TLS hello is answered with a certificate for
 the host that it names; `CONNECT` is granted for any host, and what comes through
 the tunnel is looked at again; everything else is HTTP. What a request is
-answered is the responder's business. For loopback and trusted networks: it
+answered is the responder's business; a relay gives the bytes of a real server's
+answer, which nothing here reads or mends. For loopback and trusted networks: it
 asks no client for credentials.
 """
 
@@ -12,9 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -28,6 +30,11 @@ _TLS_HELLO = b"\x16"
 _CONNECT = b"CONNECT "
 #: Longest head of a CONNECT request, in bytes.
 _MAX_HEAD = 8192
+#: Longest line of any other request's head, in bytes, and most of its headers.
+_MAX_LINE, _MAX_HEADERS = 256 * 1024, 1000
+#: What no header may hold, nor be called (RFC 9110, section 5).
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 #: Seconds that a connection may take to say what it is.
 _HELLO_S = 30.0
 
@@ -50,6 +57,36 @@ class Responder(Protocol):
         """Whether a tunnel to that place is granted: None, or the refusal."""
 
 
+class Client:
+    """Who has asked something, as a relay sees it."""
+
+    def __init__(self, transport: asyncio.WriteTransport | None, body: bytes) -> None:
+        self._transport = transport
+        self.body = body
+        """Of its request, as it travelled."""
+        self.stays = False
+        """Whether its connection may bear another request, once the relay has done its part."""
+
+    def pass_on(self, data: bytes) -> None:
+        """Give it bytes of an answer as they came."""
+        if self._transport is not None:
+            self._transport.write(data)
+
+
+@runtime_checkable
+class Relay(Protocol):
+    """Who passes requests on to where the answers are."""
+
+    async def relay(self, call: Call, client: Client) -> None:
+        """Give the client its answer. Raises HangUp.
+
+        A body that cannot be unpacked is in the call as it travelled.
+        """
+
+    async def connect(self, host: str, port: int) -> Answer | None:
+        """Whether a tunnel to that place is granted: None, or the refusal."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Origin:
     """Whom a connection speaks to; None where each request says so itself."""
@@ -64,7 +101,7 @@ class Server:
 
     def __init__(
         self,
-        responder: Responder,
+        responder: Responder | Relay,
         authority: Authority,
         host: str | None = "127.0.0.1",
         port: int = 0,
@@ -170,15 +207,23 @@ class Server:
                 handler_cancellation=True,  # a client that has gone is not waited for
                 access_log=None,
                 auto_decompress=False,  # `unpacked` bounds what a body unpacks to
+                # A long token or a signed URL is the partner's to refuse.
+                max_line_size=_MAX_LINE,
+                max_field_size=_MAX_LINE,
+                max_headers=_MAX_HEADERS,
             )
         return self._web[origin]
 
     async def _handle(self, origin: _Origin, request: web.BaseRequest) -> web.StreamResponse:
-        body = await request.content.read(MAX_BODY)
+        body = await _body(request)
+        if body is None:
+            return web.Response(status=413, text=f"the body is larger than {MAX_BODY} bytes\n")
         try:
             plain = unpacked(body, request.headers.get("Content-Encoding"))
         except ValueError as error:
-            return web.Response(status=400, text=f"the body {error}\n")
+            if not isinstance(self._responder, Relay):
+                return web.Response(status=400, text=f"the body {error}\n")
+            plain = body  # the partner's to judge
         call = Call(
             request.method,
             _url(origin, request),
@@ -187,19 +232,56 @@ class Server:
             plain,
         )
         try:
-            answer = await self._responder.answer(call)
+            if isinstance(self._responder, Relay):
+                client = Client(request.transport, body)
+                await self._responder.relay(call, client)
+                return _Relayed(stays=client.stays)
+            return _response(await self._responder.answer(call))
         except HangUp as cut:
             if request.transport is not None:
                 request.transport.write(cut.after)
                 request.transport.close()
             return web.Response()
-        response = web.Response(
-            status=answer.status, reason=answer.reason or None, body=answer.body or None
-        )
-        for name, value in answer.headers:
-            if name.lower() not in TRANSPORT_HEADERS:
-                response.headers.add(name, value)
-        return response
+
+
+class _Relayed(web.StreamResponse):
+    """Stands for an answer whose bytes the client has already."""
+
+    def __init__(self, *, stays: bool) -> None:
+        super().__init__()
+        self._stays = stays
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the connection is used again."""
+        return self._stays
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """There is no head to send."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """There is nothing to end."""
+
+
+async def _body(request: web.BaseRequest) -> bytes | None:
+    """All of a request's body, as it travelled; None where it is too large."""
+    body = bytearray()
+    while piece := await request.content.readany():
+        body += piece
+        if len(body) > MAX_BODY:
+            return None
+    return bytes(body)
+
+
+def _response(answer: Answer) -> web.Response:
+    """What HTTP can carry of an answer: tapes hold what careless servers said as well."""
+    response = web.Response(
+        status=answer.status, reason=answer.reason or None, body=answer.body or None
+    )
+    for name, value in answer.headers:
+        if name.lower() not in TRANSPORT_HEADERS and _TOKEN.fullmatch(name):
+            response.headers.add(name, _CONTROL.sub(" ", value))
+    return response
 
 
 class _NoTunnel(Exception):

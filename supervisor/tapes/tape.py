@@ -20,6 +20,8 @@ from typing import Any, Literal
 import msgspec
 import yaml
 
+from supervisor.runtime.files import read_file
+
 #: Stands on a tape for what differs from run to run or was scrubbed without a trace; matches all.
 ANYTHING = "(scrubbed)"
 #: Largest tape that is read, in bytes.
@@ -48,12 +50,17 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What was answered, its body unpacked."""
+    """What was answered, its body unpacked.
+
+    `flaw` says why `body` is not the whole body, and is empty where it is. Tapes have no place
+    for it: what is on them is played whole.
+    """
 
     status: int
     reason: str = ""
     headers: Headers = ()
     body: bytes = b""
+    flaw: str = ""
 
     def header(self, name: str) -> str | None:
         """The first header of that name, in any case."""
@@ -132,11 +139,9 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def read(path: Path) -> Tape:
     """The tape in a file. Raises TapeError."""
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_TAPE + 1)
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
-        why = error.strerror if isinstance(error, OSError) else str(error)
-        raise TapeError(f"{path}: cannot be read: {why}") from error
+        content = read_file(path, most_bytes=MAX_TAPE, may_be_pipe=True)
+    except OSError as error:
+        raise TapeError(f"{path}: cannot be read: {error.strerror}") from error
     if len(content) > MAX_TAPE:
         raise TapeError(f"{path}: is larger than {MAX_TAPE} bytes, which is no tape")
     try:

@@ -1,7 +1,10 @@
 """Answers of the real servers, and of those that do not exist: for events that are tried.
 
-Owns what is kept of the traffic. `Upstream` passes requests on over connections
-that were made for it, `Assumed` answers by itself, so that nothing is sent.
+Owns the traffic that is kept. `Upstream` passes requests on over connections that were made for
+it, and gives the destination the bytes of the answer as they come: what its client makes of them
+is what a delivery would have got. What is kept is what the kit's client reads in the same bytes,
+by its own reader, so that no second opinion on HTTP can differ. `Assumed` answers by itself, so
+that nothing is sent.
 """
 
 from __future__ import annotations
@@ -12,22 +15,28 @@ import json
 import socket
 import ssl
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from urllib.parse import parse_qsl, urlsplit
 
-import aiohttp
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.client_reqrep import ClientRequest
-from aiohttp.tracing import Trace
-from yarl import URL
-
-from supervisor.tapes.matching import TRANSPORT_HEADERS, for_all
-from supervisor.tapes.server import HangUp, Responder
-from supervisor.tapes.tape import MAX_BODY, Answer, Call, Exchange, packed
+from destinations.kit.client.addresses import InvalidUrl, origin_of, parted
+from destinations.kit.client.answers import AnswerReader, NotHttp, decoded
+from destinations.kit.client.bodies import CUT_OFF
+from destinations.kit.client.packed import unpacked
+from supervisor.tapes.matching import for_all
+from supervisor.tapes.server import Client, HangUp, Responder
+from supervisor.tapes.tape import MAX_BODY, Answer, Call, Exchange
 
 #: Seconds that a real server's answer may take; destinations give up before.
 _ANSWER_S = 60.0
+#: Most bytes of an answer that are passed on at a time.
+_PIECE = 64 * 1024
+#: Headers that are of the client's connection alone: a body is passed on whole, by its length.
+_OF_THE_WAY = frozenset({"transfer-encoding", "expect"})
 _JSON = (("Content-Type", "application/json"),)
+
+#: Makes another connection to a place that one was handed over for. Raises OSError.
+Another = Callable[[], Awaitable[socket.socket]]
 
 
 class Kept:
@@ -43,6 +52,18 @@ class Kept:
             Exchange(call, answer) for call, answer in self.calls if isinstance(answer, Answer)
         )
 
+    async def answered(self, call: Call, answering: Awaitable[Answer]) -> Answer:
+        """The answer, kept with its request. Raises what `answering` does."""
+        place = len(self.calls)
+        self.calls.append((call, "no answer was waited for"))
+        try:
+            answer = await answering
+        except HangUp as error:
+            self.calls[place] = call, str(error)
+            raise
+        self.calls[place] = call, answer
+        return answer
+
 
 class Keeping:
     """A responder that keeps what another answers. Implements `Responder`."""
@@ -57,15 +78,7 @@ class Keeping:
 
     async def answer(self, call: Call) -> Answer:
         """What the other answers."""
-        place = len(self._kept.calls)
-        self._kept.calls.append((call, "no answer was waited for"))
-        try:
-            answer = await self._inner.answer(call)
-        except HangUp as error:
-            self._kept.calls[place] = call, str(error)
-            raise
-        self._kept.calls[place] = call, answer
-        return answer
+        return await self._kept.answered(call, self._inner.answer(call))
 
 
 class Assumed:
@@ -105,107 +118,115 @@ class Assumed:
 
 
 class Upstream:
-    """Passes requests on. An async context manager; implements `Responder`.
+    """Passes requests on, and answers back. An async context manager; implements `Relay`.
 
-    `hand` gives it connections; it makes none by itself, since what may be
-    reached is not for it to decide. `tls` says which authorities it trusts.
+    `hand` gives it connections; it makes none by itself, since what may be reached is not for it
+    to decide. `tls` says which authorities it trusts, `kept` gets what passes.
     """
 
-    def __init__(self, tls: ssl.SSLContext) -> None:
-        self._connector = _Handed(tls)
-        self._http = aiohttp.ClientSession(
-            connector=self._connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=_ANSWER_S),
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-        )
+    def __init__(self, tls: ssl.SSLContext, kept: Kept) -> None:
+        self._tls = tls
+        self._kept = kept
+        self._handed: defaultdict[tuple[str, int], deque[socket.socket]] = defaultdict(deque)
+        self._another: dict[tuple[str, int], Another] = {}
 
     async def __aenter__(self) -> Upstream:
         """Nothing is opened before there is something to send."""
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        await self._http.close()
-        self._connector.drop()
+        for handed in self._handed.values():
+            for connection in handed:
+                connection.close()
+        self._handed.clear()
 
-    def hand(self, host: str, port: int, connection: socket.socket) -> None:
-        """Take a connection to `host`:`port`, to be used for the next requests there."""
-        self._connector.hand(host, port, connection)
+    def hand(self, host: str, port: int, connection: socket.socket, another: Another) -> None:
+        """Take a connection to `host`:`port` for one request there; `another` makes the next."""
+        self._handed[host, port].append(connection)
+        self._another[host, port] = another
 
     async def connect(self, host: str, port: int) -> Answer | None:
         """Connections are handed over, never asked for."""
         return Answer(403, "Forbidden", (), b"no tunnels here\n")
 
-    async def answer(self, call: Call) -> Answer:
-        """The real server's answer. Raises HangUp, with the reason, where there is none."""
-        headers = [
-            (name, value)
-            for name, value in call.headers
-            if name.lower() not in TRANSPORT_HEADERS or name.lower() in ("host", "user-agent")
-        ]
-        body = call.body
-        if call.header("Content-Encoding") is not None:
-            headers.append(("Content-Encoding", "gzip"))
-            body = packed(body)
+    async def relay(self, call: Call, client: Client) -> None:
+        """Pass a request on, and its answer back as it comes. Raises HangUp where there is none."""
+        await self._kept.answered(call, self._relayed(call, client))
+
+    async def _relayed(self, call: Call, client: Client) -> Answer:
+        """The answer; where the client leaves before its end, as much as came until then."""
+        reader = AnswerReader(call.method)
+        body = bytearray()
+        flaw = why = ""
         try:
-            async with self._http.request(
-                call.method,
-                URL(call.url, encoded=True),
-                data=body or None,
-                headers=headers,
-                allow_redirects=False,
-            ) as response:
-                said = await response.content.read(MAX_BODY)
-                while not response.content.at_eof():
-                    said += await response.content.read(MAX_BODY - len(said))
-                    if len(said) >= MAX_BODY:
-                        raise HangUp(f"its answer is larger than {MAX_BODY} bytes")
-                return Answer(
-                    response.status,
-                    response.reason or "",
-                    tuple((str(name), value) for name, value in response.headers.items()),
-                    said,
-                )
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise HangUp(f"{type(error).__name__}: {error}"[:500]) from error
+            async with asyncio.timeout(_ANSWER_S), self._connection(call.url) as (said, ask):
+                ask.write(_request(call, client.body))
+                while not reader.is_complete and (data := await said.read(_PIECE)):
+                    client.pass_on(data)
+                    body += reader.feed(data)
+                    if len(body) > MAX_BODY:
+                        flaw = f"larger than {MAX_BODY} bytes"
+                        break
+        except TimeoutError:
+            flaw = f"not finished within {_ANSWER_S:g} s"
+        except asyncio.CancelledError:
+            # The client has read enough, or waited long enough: what it was given is its answer.
+            flaw = "not read to its end"
+            if not reader.end(flaw):
+                raise
+        except NotHttp as error:
+            raise HangUp(f"its answer is not HTTP; it begins with {str(error)!r}") from error
+        except (OSError, InvalidUrl) as error:
+            flaw, why = CUT_OFF, f"{type(error).__name__}: {error}"[:500]
+        client.stays = reader.is_reusable and not flaw
+        if not reader.is_complete and not reader.end(flaw):
+            raise HangUp(why or flaw or "it closed the connection before it answered")
+        return _read(reader, bytes(body[:MAX_BODY]), reader.flaw or flaw)
 
-
-class _Handed(aiohttp.BaseConnector):
-    """Connects with what it was handed, as aiohttp's `UnixConnector` does with its socket."""
-
-    def __init__(self, tls: ssl.SSLContext) -> None:
-        super().__init__(limit=0)
-        self._tls = tls
-        self._ready: defaultdict[tuple[str, int], deque[socket.socket]] = defaultdict(deque)
-
-    def hand(self, host: str, port: int, connection: socket.socket) -> None:
-        self._ready[host, port].append(connection)
-
-    def drop(self) -> None:
-        """Close what was handed over and not used."""
-        for ready in self._ready.values():
-            for connection in ready:
-                connection.close()
-        self._ready.clear()
-
-    async def _create_connection(
-        self,
-        req: ClientRequest,
-        traces: list[Trace],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own signature
-    ) -> ResponseHandler:
-        place = req.url.raw_host or "", req.url.port or 0
-        if not self._ready[place]:
-            raise aiohttp.ClientConnectionError("the connection has ended, ask for another")
-        connection = self._ready[place].popleft()
+    @asynccontextmanager
+    async def _connection(
+        self, url: str
+    ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        host, port, is_tls = origin_of(parted(url)[0]).address
+        handed = self._handed[host, port]
+        another = self._another.get((host, port))
+        if handed:
+            connection = handed.popleft()
+        elif another is not None:
+            connection = await another()
+        else:
+            raise ConnectionError("nobody has asked for a connection to there")
         try:
-            _, made = await asyncio.get_running_loop().create_connection(
-                self._factory,
+            said, ask = await asyncio.open_connection(
                 sock=connection,
-                ssl=self._tls if req.is_ssl() else None,
-                server_hostname=req.url.raw_host if req.is_ssl() else None,
+                ssl=self._tls if is_tls else None,
+                # Certificates contain names without the dot at their end.
+                server_hostname=host.rstrip(".") if is_tls else None,
             )
         except BaseException:
             connection.close()
             raise
-        return made
+        try:
+            yield said, ask
+        finally:
+            ask.transport.abort()  # nothing is owed to the other side
+
+
+def _request(call: Call, body: bytes) -> bytes:
+    """The bytes of a request: as the client sent them, but for how its body is framed."""
+    _, target = parted(call.url)
+    fields = [f"{name}: {value}" for name, value in call.headers if name.lower() not in _OF_THE_WAY]
+    if (body or call.header("Transfer-Encoding")) and call.header("Content-Length") is None:
+        fields.append(f"Content-Length: {len(body)}")
+    head = "\r\n".join((f"{call.method} {target} HTTP/1.1", *fields, "", ""))
+    return head.encode("utf-8", "surrogateescape") + body  # as aiohttp decoded it
+
+
+def _read(reader: AnswerReader, body: bytes, flaw: str) -> Answer:
+    """What the kit's client gives of an answer."""
+    head = reader.head
+    assert head is not None
+    if head.encodings and (body or flaw):
+        body, flaw = unpacked(body, flaw, head.encodings, MAX_BODY)
+    headers = tuple((decoded(name), decoded(value)) for name, value in head.headers.pairs())
+    return Answer(head.status, head.reason, headers, body, flaw)

@@ -8,9 +8,8 @@ escaping: the config sees to that.
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import accumulate
 
 from supervisor.telemetry.families import head
@@ -48,21 +47,6 @@ class Histograms:
         child = self._child(connection)
         child.counts[bisect_left(self._bounds_s, seconds)] += 1
         child.sum_s += seconds
-
-    def observe_ages(self, connection: str, since: Iterable[float], now: float) -> None:
-        """The time from each of these (epoch seconds) to `now`."""
-        child = self._child(connection)
-        counts, bounds_s = child.counts, self._bounds_s
-        last_at, bucket, age_s, sum_s = math.nan, 0, 0.0, 0.0
-        for at in since:
-            # Events of one request share their time of receipt, so most need no search.
-            if at != last_at:
-                last_at = at
-                age_s = now - at if now > at else 0.0  # the wall clock may have been set back
-                bucket = bisect_left(bounds_s, age_s)
-            counts[bucket] += 1
-            sum_s += age_s
-        child.sum_s += sum_s
 
     def _child(self, connection: str) -> _Histogram:
         child = self._children.get(connection)

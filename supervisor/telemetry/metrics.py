@@ -10,7 +10,6 @@ from events.
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from typing import Literal
 
@@ -29,19 +28,16 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from supervisor.telemetry.families import Counts, by_connection, head
+from supervisor.telemetry import looked_at
+from supervisor.telemetry.families import Counts
 from supervisor.telemetry.histograms import Histograms
-from supervisor.telemetry.status import QueueState, Status
+from supervisor.telemetry.latencies import Latencies
+from supervisor.telemetry.status import Status
 
 #: What `Metrics.scrape` returns.
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 #: The supervisor's own name among the values of `process`.
 SUPERVISOR = "supervisor"
-#: Upper bounds in seconds, from a delivery that met no obstacle to one that used its window.
-DELIVERY_BUCKETS = (
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-    30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0,
-)  # fmt: skip
 #: Upper bounds in seconds, up to the longest batch timeouts in use.
 BATCH_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 #: Upper bounds in seconds: a spare is at hand in milliseconds, imports take seconds.
@@ -89,10 +85,11 @@ class Metrics(Collector):
         self.registry = registry = CollectorRegistry()
         self._snapshot: Callable[[], Awaitable[Status]] | None = None
         self._status: Status | None = None
-        self._delivery_seconds = Histograms(
-            "bulkhead_delivery_seconds", "From receipt to delivery.", DELIVERY_BUCKETS
-        )
+        self._lines_dropped: Callable[[], int] = int
+        self.latencies = Latencies("bulkhead_delivery_seconds", "From receipt to delivery.")
         self._loop_lag_s: dict[str, float] = {}
+        #: Whether the last reload went well, and when the config in force was followed.
+        self._config_followed = (1.0, 0.0)
         self._received = Counts(
             "bulkhead_events_received_total",
             "Events that sources sent and that were valid, repeats included.",
@@ -163,6 +160,11 @@ class Metrics(Collector):
             "How often a connection was found to keep the event loops of workers from others.",
             ("connection",),
         )
+        self._credentials_refused = Counts(
+            "bulkhead_credentials_refused_total",
+            "Attempts at a delivery that were refused for the connection's credentials.",
+            ("connection",),
+        )
         self._suspect_executions = Counts(
             "bulkhead_suspect_executions_total",
             "Deliveries that were sent again to find out which of them kills its worker.",
@@ -196,6 +198,7 @@ class Metrics(Collector):
             self._connection_deaths,
             self._connection_used_up,
             self._connection_hogged,
+            self._credentials_refused,
             self._suspect_executions,
         )
         registry.register(self)
@@ -204,6 +207,10 @@ class Metrics(Collector):
     def follow(self, snapshot: Callable[[], Awaitable[Status]]) -> None:
         """Read depths, ages and sizes from `snapshot` whenever metrics are asked for."""
         self._snapshot = snapshot
+
+    def follow_log(self, lines_dropped: Callable[[], int]) -> None:
+        """Read from `lines_dropped`, in whatever thread, how many lines of the log were lost."""
+        self._lines_dropped = lines_dropped
 
     def received(self, source: str, type: str, n: int) -> None:
         """`n` valid events of one type came in; repeats count."""
@@ -234,7 +241,7 @@ class Metrics(Collector):
 
     def delivery_seconds(self, connection: str, received_at: Iterable[float], now: float) -> None:
         """Deliveries that were received at these epoch seconds were delivered at `now`."""
-        self._delivery_seconds.observe_ages(connection, received_at, now)
+        self.latencies.observe_ages(connection, received_at, now)
 
     def batch_seconds(self, connection: str, seconds: float) -> None:
         """A batch took `seconds` in its worker."""
@@ -255,6 +262,10 @@ class Metrics(Collector):
     def connection_hogged(self, connection: str) -> None:
         """This connection keeps the event loops of its workers from others."""
         self._connection_hogged.add((connection,), 1)
+
+    def credentials_refused(self, connection: str) -> None:
+        """An attempt of this connection was refused for its credentials."""
+        self._credentials_refused.add((connection,), 1)
 
     def suspect_executions(self, connection: str, n: int) -> None:
         """`n` deliveries of a worker that died were sent again."""
@@ -289,6 +300,10 @@ class Metrics(Collector):
         """`process` (a worker's id, or `SUPERVISOR`) was late by `seconds` at worst of late."""
         self._loop_lag_s[process] = seconds
 
+    def config_followed(self, *, is_success: bool, at: float) -> None:
+        """A config was read, `at` epoch seconds; where it was refused, the older one stays."""
+        self._config_followed = (1.0, at) if is_success else (0.0, self._config_followed[1])
+
     def retain(
         self, *, sources: Collection[str], connections: Collection[str], pools: Collection[str]
     ) -> None:
@@ -302,11 +317,12 @@ class Metrics(Collector):
             self._connection_deaths,
             self._connection_used_up,
             self._connection_hogged,
+            self._credentials_refused,
             self._suspect_executions,
         ):
             of_connections.retain(connections)
         self._batch_seconds.retain(connections)
-        self._delivery_seconds.retain(connections)
+        self.latencies.retain(connections)
         self._worker_exits.retain(pools)
         self._worker_start_seconds.retain(pools)
 
@@ -323,9 +339,9 @@ class Metrics(Collector):
     def _page(self) -> bytes:
         status = self._status
         own = [family.text() for family in self._counts]
-        own += [self._delivery_seconds.text(), self._batch_seconds.text()]
+        own += [self.latencies.text(), self._batch_seconds.text()]
         if status is not None:
-            own += _queues(status)
+            own += looked_at.queues(status)
         # Family by family: a step that is one to the interpreter keeps everybody waiting.
         return b"".join((generate_latest(self.registry), *("".join(one).encode() for one in own)))
 
@@ -340,11 +356,27 @@ class Metrics(Collector):
         the event loop goes on counting meanwhile.
         """
         yield InfoMetricFamily("bulkhead", "Version of the service.", {"version": self._version})
+        yield CounterMetricFamily(
+            "bulkhead_log_lines_dropped",
+            "Lines of the service's own log that were lost, since standard error was not read.",
+            value=float(self._lines_dropped()),
+        )
+        is_success, followed_at = self._config_followed
+        yield GaugeMetricFamily(
+            "bulkhead_config_reload_success",
+            "Whether the last reload went well; 1 where there was none.",
+            value=is_success,
+        )
+        yield GaugeMetricFamily(
+            "bulkhead_config_reload_timestamp_seconds",
+            "When the config in force was followed.",
+            value=followed_at,
+        )
         status = self._status
         if status is not None:
-            yield from _workers(status)
-            yield from _store(status)
-            yield _sandbox(status)
+            yield from looked_at.workers(status)
+            yield from looked_at.store(status)
+            yield looked_at.sandbox(status)
             yield self._lags({w.id for pool in status.pools for w in pool.workers})
 
     def _lags(self, workers: Collection[str]) -> Metric:
@@ -358,122 +390,3 @@ class Metrics(Collector):
             else:
                 self._loop_lag_s.pop(process, None)
         return family
-
-
-def _sandbox(status: Status) -> Metric:
-    family = GaugeMetricFamily(
-        "bulkhead_sandbox_layer",
-        "1 where a layer of the workers' sandbox is in force; status says why not.",
-        labels=("layer",),
-    )
-    for layer, state in status.sandbox.items():
-        family.add_metric((layer,), float(state == "on"))
-    return family
-
-
-def _queues(status: Status) -> list[Iterator[str]]:
-    queues = status.queues
-    shut = (
-        f'bulkhead_queue_shut{{connection="{queue.connection}",state="{queue.state}"}} 1.0\n'
-        for queue in queues
-        if queue.state is not QueueState.OPEN
-    )
-    return [
-        by_connection(
-            "bulkhead_queue_depth",
-            "Deliveries that are pending.",
-            "gauge",
-            ((queue.connection, queue.depth) for queue in queues),
-        ),
-        by_connection(
-            "bulkhead_queue_oldest_seconds",
-            "Age of the oldest pending delivery, 0 where there is none.",
-            "gauge",
-            ((queue.connection, queue.oldest_s or 0.0) for queue in queues),
-        ),
-        by_connection(
-            "bulkhead_connection_leak_bytes_per_event",
-            "Bytes that each event leaves behind in its worker, 0 where no leak was found.",
-            "gauge",
-            ((queue.connection, queue.leak_bytes_per_event or 0.0) for queue in queues),
-        ),
-        by_connection(
-            "bulkhead_connection_leaks_together_bytes_per_event",
-            "Bytes that each event of a group of connections leaves behind, of which some leak and"
-            " nobody can tell yet which; its members are listed.",
-            "gauge",
-            (
-                (queue.connection, queue.leaks_together_bytes_per_event)
-                for queue in queues
-                if queue.leaks_together_bytes_per_event is not None
-            ),
-        ),
-        by_connection(
-            "bulkhead_queue_concurrency",
-            "Batches that may run at once now: the limit that was found out.",
-            "gauge",
-            ((queue.connection, queue.concurrency) for queue in queues),
-        ),
-        itertools.chain(
-            (
-                head(
-                    "bulkhead_queue_shut",
-                    "1 for a queue that may not send now, by its state; open ones are not listed.",
-                    "gauge",
-                ),
-            ),
-            shut,
-        ),
-        by_connection(
-            "bulkhead_queue_held_deliveries",
-            "Deliveries that wait behind another event of their user, where there are any.",
-            "gauge",
-            ((q.connection, q.held_deliveries) for q in queues if q.held_s is not None),
-        ),
-        by_connection(
-            "bulkhead_queue_held_seconds",
-            "For how long the user that is held back longest is, where there is one.",
-            "gauge",
-            ((q.connection, q.held_s) for q in queues if q.held_s is not None),
-        ),
-        by_connection(
-            "bulkhead_queue_trips_total",
-            "How often a connection's circuit breaker has opened, where it has.",
-            "counter",
-            ((queue.connection, queue.trips) for queue in queues if queue.trips),
-        ),
-    ]
-
-
-def _workers(status: Status) -> Iterator[Metric]:
-    rss = GaugeMetricFamily(
-        "bulkhead_worker_rss_bytes", "Resident memory of a worker.", labels=("pool", "worker")
-    )
-    for pool in status.pools:
-        for worker in pool.workers:
-            rss.add_metric((pool.name, worker.id), worker.rss_bytes)
-    yield rss
-
-
-def _store(status: Status) -> Iterator[Metric]:
-    store = status.store
-    for name, text, value in (
-        ("queue_intake_open", "1 while the queue takes events, else 0.", store.intake == "open"),
-        ("queue_bytes", "Bytes of pending events on disk.", store.live_bytes),
-        ("queue_max_bytes", "Bytes past which the tracking API answers 429.", store.max_bytes),
-        ("dead_letter_bytes", "Bytes of dead letters on disk.", store.dead_letter_bytes),
-        ("dedupe_window_seconds", "The dedupe window in force.", status.dedupe.window_s),
-        ("dedupe_ids", "Message ids that deduplication remembers.", status.dedupe.ids),
-    ):
-        yield GaugeMetricFamily(f"bulkhead_{name}", text, value=float(value))
-    for name, text, count in (
-        (
-            "dead_letters_dropped",
-            "Dead letters dropped for space or age.",
-            store.dead_letters_dropped,
-        ),
-        ("queue_evicted", "Deliveries that became dead letters for space.", store.evicted),
-        ("queue_commits", "Commits of the queue's store.", store.commits),
-        ("queue_commit_seconds", "Time spent in commits.", store.commit_seconds),
-    ):
-        yield CounterMetricFamily(f"bulkhead_{name}", text, value=float(count))

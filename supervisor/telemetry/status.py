@@ -79,6 +79,8 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     restarts: int
     uptime_s: float
     last_exit: LastExit | None = None
+    open_connections: int = 0
+    """Sockets to destinations that it has open, by the kernel's word."""
 
 
 class SpareStatus(msgspec.Struct, frozen=True):
@@ -101,13 +103,15 @@ class ApartStatus(msgspec.Struct, frozen=True):
 
 
 class LeakingGroup(msgspec.Struct, frozen=True):
-    """Connections that always get the same events, of which one or some leak.
+    """Connections of which one or some leak; `bytes_per_event` is of the events of all of them.
 
-    Which of them is not known yet; `bytes_per_event` is of the events of all of them.
+    Which of them is not known yet; or, where `held_by` says what holds what grew (a library, a
+    module that several destinations use), it is nobody's in particular.
     """
 
     connections: Sequence[str]
     bytes_per_event: float
+    held_by: str | None = None
 
 
 class PoolStatus(msgspec.Struct, frozen=True):
@@ -190,6 +194,8 @@ class QueueStatus(msgspec.Struct, frozen=True, gc=False):
     """What each of its events leaves behind in a worker's memory, None where it does not leak."""
     leaks_together_bytes_per_event: float | None = None
     """The same of its group in the pool's `leaks_together`, None where it is in none."""
+    credentials_refused: bool = False
+    """Whether it is held since its credentials are refused; `state_reason` says in whose words."""
     proven_per_s: float = 0.0
     """Events that its destination took in the best of the last ten seconds."""
     retries_per_s: float = 0.0
@@ -197,7 +203,12 @@ class QueueStatus(msgspec.Struct, frozen=True, gc=False):
 
 
 class StoreStatus(msgspec.Struct, frozen=True):
-    """The queue's disk. Sizes in bytes; `intake` is "open", or why the queue takes nothing."""
+    """The queue's disk. Sizes in bytes; `intake` is "open", or why the queue takes nothing.
+
+    `files_missing` says what was removed or replaced under the running service, else "".
+    `log_bytes` is the size of SQLite's log; `log_held` says who keeps it from being emptied, or is
+    "".
+    """
 
     intake: str
     live_bytes: int
@@ -207,6 +218,9 @@ class StoreStatus(msgspec.Struct, frozen=True):
     evicted: int
     commits: int
     commit_seconds: float
+    files_missing: str = ""
+    log_bytes: int = 0
+    log_held: str = ""
 
     @classmethod
     def of(cls, stats: QueueStats) -> StoreStatus:
@@ -214,10 +228,40 @@ class StoreStatus(msgspec.Struct, frozen=True):
         return cls(**{name: getattr(stats, name) for name in cls.__struct_fields__})
 
 
+class ClockStatus(msgspec.Struct, frozen=True):
+    """The service's clock, which goes by no step of the wall clock, see `runtime/clock.py`.
+
+    `ahead_s` of the wall clock, below zero where it is behind. `reanchored_s`: by so much the last
+    run was ahead of it, below zero where it was behind, and its times were moved.
+    """
+
+    ahead_s: float
+    reanchored_s: float
+
+
 class ZygoteStatus(msgspec.Struct, frozen=True):
     """The fork server; its pid is None while there is none."""
 
     pid: int | None
+
+
+class LimitsStatus(msgspec.Struct, frozen=True):
+    """What workers are held to on this machine, beside the config's limits.
+
+    `scratch` says where their files go and how much there may be of them. `unheld` is what cannot
+    be limited here, one clause each: empty where all is.
+    """
+
+    scratch: str
+    unheld: Sequence[str]
+
+
+class UnansweredStatus(msgspec.Struct, frozen=True):
+    """A process of ours that let its time pass and was replaced; `at` is RFC 3339."""
+
+    who: str
+    why: str
+    at: str
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -234,8 +278,14 @@ class Status(msgspec.Struct, frozen=True):
     queues: Sequence[QueueStatus]
     books: Books
     sandbox: Mapping[str, str]
+    limits: LimitsStatus
     dedupe: DedupeStats
     store: StoreStatus
     zygote: ZygoteStatus
     pid: int
     """The supervisor's own."""
+    unanswered: Sequence[UnansweredStatus] = ()
+    """The last processes that did not answer in time, oldest first."""
+    clock: ClockStatus = ClockStatus(0.0, 0.0)
+    state_dir: str = ""
+    """Where the service keeps what outlives it, on its own machine."""

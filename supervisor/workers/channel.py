@@ -177,6 +177,20 @@ class Channel:
         self._socket.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
 
 
+class NoChannel:
+    """In the place of one that could not be made, of a worker that is never forked."""
+
+    def send(self, message: ToWorkerChannel, descriptor: Descriptor | None = None) -> None:
+        """Nobody is there: the descriptor is closed."""
+        _close(descriptor)
+
+    def open(self) -> None:
+        """There is nobody to listen to."""
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
+
 def _nobody(said: object) -> None:
     """Nobody listens to a closed channel."""
 

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sandbox.protocol import Batch, FromWorker, FromWorkerChannel, Limits, Message, ToWorkerChannel
+from supervisor.core.counted_time import CpuTimes
 from supervisor.core.effects import ExitReason
 from supervisor.core.lifecycle.worker_state import ProcessState
 from supervisor.workers.channel import Descriptor
+from supervisor.workers.descendants import Descendants
 from supervisor.workers.output import Printed
 from supervisor.workers.resources.headroom import Headroom
 
@@ -45,7 +47,9 @@ class Exit:
 
     `usage` is the kernel's account of it, None where it never ran; `connection`
     is the one to blame where one is known: that whose step ran, or whose name was given with
-    the reason that it was retired for. `stacks` is what faulthandler wrote, "" where it did not.
+    the reason that it was ended for. `is_anybodys`: that reason was given, and no name, since it
+    may be the doing of any that were there. `stacks` is what faulthandler wrote, "" where it did
+    not.
     """
 
     reason: ExitReason
@@ -56,6 +60,7 @@ class Exit:
     mark: Mark | None = None
     stacks: str = ""
     connection: str | None = None
+    is_anybodys: bool = False
 
 
 class Listener(Protocol):
@@ -137,21 +142,39 @@ class WorkerHandle(Protocol):
     def private_bytes(self) -> int:
         """Memory that is its own, in bytes; 0 where it is not alive."""
 
+    def tables(self) -> int | None:
+        """A descriptor for `free_tables`, to be closed by that; None where it is gone.
+
+        Raises OSError.
+        """
+
     @property
-    def descendants(self) -> int:
-        """Processes that it has forked and that live, with theirs."""
+    def below(self) -> Descendants:
+        """What it has forked."""
+
+    @property
+    def unasked_processes(self) -> int:
+        """Processes below it that it was not asked to fork."""
+
+    @property
+    def open_files(self) -> int | None:
+        """How many descriptors it has, by the kernel's count; None where that cannot be had."""
 
     @property
     def excess(self) -> str:
         """What it has written too much of to its scratch folder; empty where all is well."""
 
     @property
+    def is_full(self) -> bool:
+        """Whether its scratch folder is, as far as the kernel says so by itself."""
+
+    @property
     def headroom(self) -> Headroom:
         """How near it is to its limits of memory."""
 
     @property
-    def waited_s(self) -> float:
-        """Seconds that its main thread was ready to run and had no CPU; 0 where nobody counts."""
+    def cpu_times(self) -> CpuTimes:
+        """What its threads had of the CPUs, for time that counts."""
 
     @property
     def beats(self) -> int:
@@ -168,6 +191,9 @@ class WorkerHandle(Protocol):
     def marked(self) -> Mark | None:
         """What it is at, as its marker page says; None where nothing was marked."""
 
+    def forked_in(self) -> Mark | None:
+        """What it was at when it forked last, as its page says; None where that was nothing."""
+
     async def take_stacks(self) -> str:
         """Python stacks of all its threads, hung or not; "" where it wrote none in time."""
 
@@ -175,13 +201,22 @@ class WorkerHandle(Protocol):
         """Let it go on beyond its soft limit of memory, to say that it met it; whether we may."""
 
     def blame(self, detail: str, connection: str | None) -> None:
-        """What its exit record is to say where it is retired, and whose name it bears."""
+        """What its exit record is to say where it is ended for that, and whose name it bears.
+
+        None: nobody's, whatever runs at its end.
+        """
 
     def configure(self, connection: str, destination: str, settings: dict[str, Any]) -> None:
         """Tell it the settings of a connection. Any: the destination's schema decides."""
 
     def send(self, message: Message) -> None:
         """Write a frame; silently nothing once it is dying."""
+
+    def ask(self) -> int:
+        """Ask it over its wire, where nothing is asked yet; how often it has answered so far.
+
+        Its event loop alone can answer, or code of its own that takes over the whole wire.
+        """
 
     def send_batch(self, message: Batch) -> None:
         """Write a batch; the worker may say that much more."""

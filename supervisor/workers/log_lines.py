@@ -25,10 +25,17 @@ def log_printed(worker: WorkerHandle, printed: Printed, connection: str | None) 
 
 
 def log_unhandled(
-    pool: str, worker: WorkerHandle, message: UnhandledException, metrics: Metrics
+    pool: str,
+    worker: WorkerHandle,
+    message: UnhandledException,
+    metrics: Metrics,
+    *,
+    is_logged: bool,
 ) -> None:
-    """An exception that nobody caught."""
+    """An exception that nobody caught; past its worker's allowance it is only counted."""
     metrics.stray_exceptions(message.connection, 1 + max(0, message.dropped))
+    if not is_logged:
+        return
     _log.error(
         "stray_exception",
         pool=pool,
@@ -40,12 +47,23 @@ def log_unhandled(
 
 
 def log_line(
-    pool: str, worker: WorkerHandle, message: Log, known: Container[str], metrics: Metrics
+    pool: str,
+    worker: WorkerHandle,
+    message: Log,
+    known: Container[str],
+    metrics: Metrics,
+    *,
+    is_logged: bool,
 ) -> None:
-    """A log line of a destination; it is counted for its connection where that is `known`."""
+    """A log line of a destination; it is counted for its connection where that is `known`.
+
+    Not `is_logged`: its worker has no allowance left, and it is counted as dropped.
+    """
     name = message.connection if message.connection in known else ""
+    metrics.log_lines(name, "dropped", max(0, message.dropped) + (not is_logged))
+    if not is_logged:
+        return
     metrics.log_lines(name, "logged", 1)
-    metrics.log_lines(name, "dropped", max(0, message.dropped))
     _log.log(
         min(max(message.level // 10 * 10, 10), 50),
         "destination_log",

@@ -2,25 +2,33 @@
 
 Owns two files in memory that supervisor and worker both hold, made before the
 worker is and read after its end. Their sizes are sealed: a worker can write
-nonsense there, and neither grow them nor take them away from under us.
+nonsense there, and neither grow them nor take them away from under us. Behind the
+page is room for the tables of heap snapshots, since a worker may share no memory of its
+own making; what is in use there is counted here.
 """
 
 from __future__ import annotations
 
 import fcntl
+import mmap
 import os
 import struct
 
-from sandbox.protocol import BEATS, MARK, PAGE_BYTES, STACKS_BYTES, RawMark, read_mark
+from sandbox.protocol import BEATS, FORKED, MARK, STACKS_BYTES, TABLES_AT, RawMark, read_mark
 
+#: Of `st_blocks`, everywhere.
+_BLOCK_BYTES = 512
 _WORD = struct.Struct("=Q")
 
 
 class MarkerPage:
-    """The supervisor's side. Raises OSError where the kernel has no memory or descriptors left."""
+    """The supervisor's side. Raises OSError where the kernel has no memory or descriptors left.
 
-    def __init__(self) -> None:
-        self._page = _sealed_file("bulkhead-page", PAGE_BYTES)
+    Behind the page are `tables_bytes` for what heap snapshots are made with.
+    """
+
+    def __init__(self, tables_bytes: int) -> None:
+        self._page = _sealed_file("bulkhead-page", TABLES_AT + tables_bytes)
         try:
             self._stacks = _sealed_file("bulkhead-stacks", STACKS_BYTES)
         except OSError:
@@ -28,8 +36,13 @@ class MarkerPage:
             raise
 
     def copies(self) -> tuple[int, int]:
-        """Further descriptors of page and stacks, for the worker."""
-        return os.dup(self._page), os.dup(self._stacks)
+        """Further descriptors of page and stacks, for the worker. Raises OSError."""
+        page = os.dup(self._page)
+        try:
+            return page, os.dup(self._stacks)
+        except OSError:
+            os.close(page)
+            raise
 
     @property
     def beats(self) -> int:
@@ -39,6 +52,10 @@ class MarkerPage:
     def mark(self) -> RawMark | None:
         """What it is at, as it says."""
         return read_mark(self._word(MARK))
+
+    def forked(self) -> RawMark | None:
+        """What it was at when it forked last, as it says."""
+        return read_mark(self._word(FORKED))
 
     def clear_stacks(self) -> None:
         """Forget what was written so far."""
@@ -56,6 +73,15 @@ class MarkerPage:
         data = os.pread(self._stacks, STACKS_BYTES, 0)
         return data.partition(b"\0")[0].decode("ascii", "replace")
 
+    @property
+    def tables_bytes(self) -> int:
+        """How much memory there is behind the page, whether the worker maps it or not."""
+        return max(0, os.fstat(self._page).st_blocks * _BLOCK_BYTES - TABLES_AT)
+
+    def tables(self) -> int:
+        """A further descriptor of it, for `free_tables`. Raises OSError."""
+        return os.dup(self._page)
+
     def close(self) -> None:
         """Let go; the worker is gone."""
         os.close(self._page)
@@ -66,12 +92,29 @@ class MarkerPage:
         return word
 
 
+def free_tables(descriptor: int) -> None:
+    """Give what is behind the page back to the machine, and close the descriptor.
+
+    For a thread: it takes a while for some hundred megabytes.
+    """
+    try:
+        size = os.fstat(descriptor).st_size
+        with mmap.mmap(descriptor, size) as file:
+            file.madvise(mmap.MADV_REMOVE, TABLES_AT, size - TABLES_AT)
+    finally:
+        os.close(descriptor)
+
+
 def _sealed_file(name: str, size: int) -> int:
     descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.ftruncate(descriptor, size)
-    fcntl.fcntl(
-        descriptor,
-        fcntl.F_ADD_SEALS,
-        fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL,
-    )
+    try:
+        os.ftruncate(descriptor, size)
+        fcntl.fcntl(
+            descriptor,
+            fcntl.F_ADD_SEALS,
+            fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL,
+        )
+    except OSError:
+        os.close(descriptor)
+        raise
     return descriptor

@@ -1,8 +1,8 @@
 """What workers write to standard output and error past Python: C code, and children of theirs.
 
-Owns the reading end of one worker's pipe. It is read at a bounded rate, so that
-a flood costs the supervisor little and the writer only waits; what is more than
-a few lines a second is counted and dropped. Must not log.
+Owns the reading end of one process's pipe: a worker's, or the zygote's. It is read at a
+bounded rate, so that a flood costs the supervisor little and the writer only waits; what is
+more than a few lines a second is counted and dropped. Must not log.
 """
 
 from __future__ import annotations
@@ -26,6 +26,13 @@ class Printed:
 
     size_bytes: int
     lines: tuple[str, ...]
+
+
+def output_pipe() -> tuple[int, int]:
+    """The two ends of a pipe: ours, which does not block, and the writer's. Raises OSError."""
+    ours, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    os.set_blocking(theirs, True)
+    return ours, theirs
 
 
 class Output:

@@ -9,45 +9,56 @@ life. Must not know queues, leases or outcomes, nor the other workers, which are
 from __future__ import annotations
 
 import asyncio
-import os
 import resource
 import signal
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol, cast
 
 import structlog
 
 from sandbox.protocol import (
     LAST_STACKS_SIGNAL,
-    MAX_FRAME_FROM_WORKER,
     STACKS_SIGNAL,
     Batch,
     Configure,
     Drain,
-    FrameReader,
     FromWorker,
     FromWorkerChannel,
     Message,
+    Pong,
     ProtocolError,
+    RawMark,
     Ready,
     Spawn,
     encode,
+    evidence_allowance,
+    tables_bytes,
 )
+from supervisor.core.counted_time import CpuTimes
 from supervisor.core.effects import Announce, ExitReason, Kill, Reap, SendDrain, Watch
 from supervisor.core.lifecycle import worker_state as core
-from supervisor.core.lifecycle.wire_budget import WireBudget
-from supervisor.workers.channel import Channel
+from supervisor.runtime.descriptors import Reserve
+from supervisor.workers import stacks
+from supervisor.workers.channel import Channel, NoChannel
+from supervisor.workers.descendants import Descendants
+from supervisor.workers.edge import at_the_edge
+from supervisor.workers.ends import Ends
 from supervisor.workers.handle import Exit, Listener, Mark
-from supervisor.workers.marker_page import MarkerPage
+from supervisor.workers.hearing import Hearing
 from supervisor.workers.output import Output
-from supervisor.workers.resources import headroom
-from supervisor.workers.resources.procfs import descendants, own_bytes
+from supervisor.workers.patience import Patience
+from supervisor.workers.pulse import Pulse
+from supervisor.workers.resources import headroom, priority
+from supervisor.workers.resources.procfs import (
+    cpu_times,
+    open_files,
+    rss_bytes,
+)
 from supervisor.workers.resources.provision import WorkerResources
+from supervisor.workers.watched import WatchedProcess
 
 _log = structlog.get_logger(__name__)
 
@@ -55,27 +66,18 @@ _log = structlog.get_logger(__name__)
 START_TIMEOUT_S = 30.0
 #: Seconds that a dead worker's wire is read on, where somebody still holds its other end.
 LAST_WORDS_S = 0.2
-#: Niceness of a worker whose connection may misbehave, that starts, or is dead with what it forked:
-#: a tenth of what others get.
-NICE = 10
 #: Most characters of a worker's report on its sandbox layers, which `/status` shows.
 MAX_LAYERS_TEXT = 4_000
-#: Processes that a worker may have beside itself: copies that write a snapshot, and a few.
-MAX_PROCESSES = 16
-#: Seconds that a worker may take to write its stacks and end, before it is killed without them.
-STACKS_S = 0.5
-#: Seconds between two looks at stacks that are being written.
-STACKS_LOOK_S = 0.005
 #: Reasons to kill a worker that leave time to ask it where it stands.
 _WITH_STACKS = frozenset({ExitReason.TIMEOUT, ExitReason.OOM, ExitReason.LEAK, ExitReason.LIMIT})
-_PAGE_BYTES = resource.getpagesize()
 
 
 class Fleet(Protocol):
     """Where a worker comes from, and what clears up behind it."""
 
     resources: WorkerResources
-    can_hasten: bool
+    reserve: Reserve
+    serving_niceness: int
 
     @property
     def inherited_bytes(self) -> int:
@@ -89,37 +91,38 @@ class Fleet(Protocol):
 
 
 class Worker(asyncio.Protocol):
-    """One child process, from the request to its end."""
+    """One child process, from the request to its end.
 
-    def __init__(
-        self,
-        order: Spawn,
-        channel: socket.socket,
-        marker_page: MarkerPage,
-        output: int,
-        fleet: Fleet,
-        listener: Listener,
-    ) -> None:
+    `ends` is None where they could not be made: it is then told to have `forked` no process.
+    """
+
+    def __init__(self, order: Spawn, ends: Ends | None, fleet: Fleet, listener: Listener) -> None:
         self.number = order.child
         self.label = order.label
         self.limits = order.limits
-        self.channel = Channel(
-            channel, self._asked, lambda why: self.kill(ExitReason.PROTOCOL, why)
-        )
-        self.marker_page = marker_page
-        self._output = Output(output, lambda printed: listener.printed(self, printed))
+        self.channel: Channel | NoChannel = NoChannel()
+        self.marker_page = None if ends is None else ends.marker_page
+        self._output: Output | None = None
+        if ends is not None:
+            self.channel = Channel(
+                ends.channel, self._asked, lambda why: self.kill(ExitReason.PROTOCOL, why)
+            )
+            self._output = Output(ends.output, lambda printed: listener.printed(self, printed))
         self.pid: int | None = None
+        self.below = Descendants(lambda: self.pid)
         self.asked_at = time.monotonic()
         self.ready_at: float | None = None
         self._fleet = fleet
         self._listener = listener
         self._core = core.WorkerLifecycle()
-        self._frames = FrameReader(FromWorker, MAX_FRAME_FROM_WORKER)
+        self._hearing = Hearing(
+            self._heard, lambda why: self.kill(ExitReason.PROTOCOL, why), self.failed_at
+        )
         self._transport: asyncio.Transport | None = None
         self._wire_lost = False
         self._early = b""
         self._vacated = False
-        self._wire_budget = WireBudget()
+        self._pulse = Pulse(self._write)
         self._layers: dict[str, str] = {}
         self._blamed: tuple[str, str | None] = ("", None)
         self.worked: Counter[str] = Counter()
@@ -127,10 +130,11 @@ class Worker(asyncio.Protocol):
         self.running: Counter[str] = Counter()
         """Events of each connection in batches that it has."""
         self._connections: list[str] = []
-        self._pidfd: int | None = None
+        self._process: WatchedProcess | None = None
         self._status: int | None = None
         self._usage: resource.struct_rusage | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | Patience | None = None
+        self._niceness_timer: asyncio.TimerHandle | None = None
 
     @property
     def state(self) -> core.ProcessState:
@@ -145,12 +149,7 @@ class Worker(asyncio.Protocol):
     @property
     def rss_bytes(self) -> int:
         """Resident memory in bytes, shared pages included; 0 where it is not alive."""
-        if self.pid is None:
-            return 0
-        try:
-            return int(Path(f"/proc/{self.pid}/statm").read_bytes().split()[1]) * _PAGE_BYTES
-        except (OSError, IndexError):  # it is gone, or a zombie
-            return 0
+        return 0 if self.pid is None else rss_bytes(self.pid)
 
     @property
     def private_bytes(self) -> int:
@@ -161,7 +160,15 @@ class Worker(asyncio.Protocol):
         """
         if self.pid is None:
             return 0
-        return max(0, own_bytes(self.pid) - self._fleet.inherited_bytes)
+        files = self._fleet.resources.memory_bytes(self.number)
+        limit = self.limits.memory_limit
+        copy_bytes = limit + evidence_allowance(limit) + tables_bytes(limit)
+        tables = 0 if self.marker_page is None else self.marker_page.tables_bytes
+        return files + self.below.memory_bytes(self._fleet.inherited_bytes, tables, copy_bytes)
+
+    def tables(self) -> int | None:
+        """A descriptor for `free_tables`; None where it is gone. Raises OSError."""
+        return None if self.pid is None or self.marker_page is None else self.marker_page.tables()
 
     @property
     def headroom(self) -> headroom.Headroom:
@@ -176,14 +183,24 @@ class Worker(asyncio.Protocol):
         return self.pid is not None and headroom.raise_soft_limit(self.pid)
 
     @property
-    def descendants(self) -> int:
-        """Processes that it has forked and that live, with theirs."""
-        return 0 if self.pid is None else descendants(self.pid, MAX_PROCESSES)
+    def unasked_processes(self) -> int:
+        """Processes below it that it was not asked to fork."""
+        return self.below.unasked()
+
+    @property
+    def open_files(self) -> int | None:
+        """How many descriptors it has, by the kernel's count; None where that cannot be had."""
+        return None if self.pid is None else open_files(self.pid)
 
     @property
     def excess(self) -> str:
         """What it has written too much of to its scratch folder; empty where all is well."""
-        return self._fleet.resources.excess(self.number)
+        return "" if self.pid is None else self._fleet.resources.excess(self.number, self.pid)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether its scratch folder is, as far as the kernel says so by itself."""
+        return self._fleet.resources.is_full(self.number)
 
     def blame(self, detail: str, connection: str | None) -> None:
         """What its certificate is to say where it is retired, and whose name it bears."""
@@ -192,38 +209,33 @@ class Worker(asyncio.Protocol):
     @property
     def beats(self) -> int:
         """How often its event loop came round, as its marker page says."""
-        return self.marker_page.beats
+        return 0 if self.marker_page is None else self.marker_page.beats
 
     @property
-    def waited_s(self) -> float:
-        """Seconds that its main thread was ready to run and had no CPU; 0 where nobody counts."""
-        try:
-            return int(Path(f"/proc/{self.pid}/schedstat").read_bytes().split()[1]) / 1e9
-        except (OSError, IndexError, ValueError):  # it is gone, or the kernel does not count
-            return 0.0
+    def cpu_times(self) -> CpuTimes:
+        """What its threads had of the CPUs, for time that counts."""
+        return {} if self.pid is None else cpu_times(self.pid)
 
     def marked(self) -> Mark | None:
         """What it is at; after its end, what it was at. None where nothing was marked."""
-        raw = self.marker_page.mark()
+        return None if self.marker_page is None else self._named(self.marker_page.mark())
+
+    def forked_in(self) -> Mark | None:
+        """What it was at when it forked last. None where that was nothing."""
+        return None if self.marker_page is None else self._named(self.marker_page.forked())
+
+    def _named(self, raw: RawMark | None) -> Mark | None:
         if raw is None or raw.number > len(self._connections):
             return None
         return Mark(self._connections[raw.number - 1], raw.batch, raw.event, raw.is_running)
 
     async def take_stacks(self) -> str:
-        """Python stacks of all its threads, hung or not; "" where it wrote none in STACKS_S."""
-        if self._pidfd is None:
+        """Python stacks of all its threads, hung or not; "" where it wrote none in time."""
+        if self._process is None or self._process.is_reaped or self.marker_page is None:
             return ""
         self.marker_page.clear_stacks()
-        signal.pidfd_send_signal(self._pidfd, STACKS_SIGNAL)
-        until = time.monotonic() + STACKS_S
-        size = 0
-        while time.monotonic() < until:
-            await asyncio.sleep(STACKS_LOOK_S)
-            # faulthandler does not say when it is done: it is when nothing is added any more.
-            size, before = self.marker_page.stacks_bytes, size
-            if size and size == before:
-                break
-        return self.marker_page.stacks()
+        self._process.signal(STACKS_SIGNAL)
+        return await stacks.written(self.marker_page, lambda: self.cpu_times)
 
     def configure(self, connection: str, destination: str, settings: dict[str, Any]) -> None:
         """Tell it the settings of a connection, by which it is known in the page from now on."""
@@ -234,12 +246,20 @@ class Worker(asyncio.Protocol):
 
     def send(self, message: Message) -> None:
         """Write a frame; silently nothing once it is dying, since its end is heard anyway."""
+        self._write(message)
+        self._pulse.wrote()
+
+    def _write(self, message: Message) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(encode(message))
 
+    def ask(self) -> int:
+        """Ask it over its wire, where nothing is asked yet; how often it has answered so far."""
+        return self._pulse.ask()
+
     def send_batch(self, message: Batch) -> None:
         """Write a batch; the worker may say that much more."""
-        self._wire_budget.given(len(message.events))
+        self._hearing.given(len(message.events))
         self.send(message)
 
     def retire(self, reason: ExitReason) -> None:
@@ -248,24 +268,32 @@ class Worker(asyncio.Protocol):
 
     def give_way(self) -> None:
         """From now on it has what the others leave of the CPUs."""
-        self._set_niceness(NICE)
+        self._set_niceness(priority.BEHIND)
 
     def come_forward(self) -> None:
         """It has as much of the CPUs as the others, after it has given way while it started."""
-        if self._fleet.can_hasten:
-            self._set_niceness(0)
+        # Its session may be behind where nobody is: the kernel refuses an ordinary user some.
+        self._set_niceness(self._fleet.serving_niceness)
 
     def _set_niceness(self, niceness: int) -> None:
-        if not self.pid:
+        if self._niceness_timer is not None:
+            self._niceness_timer.cancel()
+            self._niceness_timer = None
+        if self._process is None or self._process.is_reaped or self.pid is None:
             return
         try:
-            # It leads a process group: all its threads, and whatever it forks.
-            os.setpriority(os.PRIO_PGRP, self.pid, niceness)
+            is_set = self._fleet.resources.set_niceness(self.number, self.pid, niceness)
         except OSError as error:  # it is dead, or its uid is another and we lack CAP_SYS_NICE
             _log.info("worker_keeps_priority", worker=self.label, reason=error.strerror)
+            return
+        if not is_set:
+            loop = asyncio.get_running_loop()
+            self._niceness_timer = loop.call_later(priority.AGAIN_S, self._set_niceness, niceness)
 
     def kill(self, reason: ExitReason, detail: str) -> None:
-        """SIGKILL it."""
+        """SIGKILL it; after nonsense nothing that it says counts any more."""
+        if reason is ExitReason.PROTOCOL:
+            self._hearing.close()
         self._apply(self._core.handle(core.KillAsked(reason, detail)))
 
     def kill_late(self, detail: str) -> None:
@@ -274,6 +302,7 @@ class Worker(asyncio.Protocol):
 
     # --- facts, from the fleet that had it forked ---
 
+    @at_the_edge
     def forked(self, pid: int, reason: str) -> None:
         """The zygote's answer: its pid, or 0 and the reason why there is none."""
         if pid:
@@ -281,48 +310,61 @@ class Worker(asyncio.Protocol):
         else:
             self._apply(self._core.handle(core.ForkFailed(reason)))
 
+    def failed_at(self, step: str, error: Exception) -> None:
+        """Something of ours raised while it handled this worker, which may be half done: it goes.
+
+        Nobody is charged for that.
+        """
+        _log.error("worker_step_failed", worker=self.label, step=step, exc_info=error)
+        try:
+            self.kill(ExitReason.RECYCLE, f"the supervisor failed at it: {step}: {error}")
+        except Exception as again:  # noqa: BLE001 - the same bug: its process goes all the same
+            _log.error("worker_step_failed", worker=self.label, step="kill", exc_info=again)
+            if self._process is not None:
+                self._process.kill()
+
     # --- wire ---
 
+    @at_the_edge
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # cast: uvloop's transports have the methods of asyncio.Transport, but are none by class.
         self._transport = cast(asyncio.Transport, transport)
+        self._hearing.begin(self._transport)
+        self._pulse.wire = transport.get_extra_info("socket")
         if self._core.state is core.ProcessState.GONE:
             self._transport.abort()
 
+    @at_the_edge
     def data_received(self, data: bytes) -> None:
-        if (
-            self._core.state is core.ProcessState.KILLED
-            and self._core.reason is ExitReason.PROTOCOL
-        ):
-            return  # nothing that it says counts any more
         if self._core.state in (core.ProcessState.FORKING, core.ProcessState.DOOMED):
             # A quick worker speaks before the zygote has said that there is one.
             self._early += data
             return
-        try:
-            messages = self._frames.feed(data)
-            if not self._wire_budget.said(len(data), len(messages), time.monotonic()):
-                raise ProtocolError("it says more than its batches are worth")
-            for message in messages:
-                if isinstance(message, Ready):
-                    self._became_ready(message)
-                else:
-                    self._listener.said(self, message)
-            self._frames.check()
-        except ProtocolError as error:
-            self.kill(ExitReason.PROTOCOL, str(error))
+        self._hearing.take(data)
 
+    def _heard(self, message: FromWorker) -> None:
+        if isinstance(message, Ready):
+            self._became_ready(message)
+        elif isinstance(message, Pong):
+            self._pulse.heard(message.id)
+        else:
+            self._listener.said(self, message)
+
+    @at_the_edge
     def _asked(self, message: FromWorkerChannel) -> None:
         if self._core.state in (core.ProcessState.READY, core.ProcessState.DRAINING):
             self._listener.asked(self, message)
         elif self._core.state is core.ProcessState.STARTING:
             raise ProtocolError("it asks for connections before it is ready")
 
+    @at_the_edge
     def eof_received(self) -> None:
         # One turn of the loop ahead of connection_lost, and its successor can begin.
         self._wire_closed()
 
+    @at_the_edge
     def connection_lost(self, exc: Exception | None) -> None:
+        self._hearing.finish()
         self._wire_lost = True
         self._wire_closed()
         self._bury_if_over()
@@ -362,65 +404,43 @@ class Worker(asyncio.Protocol):
 
     def _end(self) -> None:
         """SIGKILL; where there is time, ask it first to write its stacks and end by itself."""
-        if self._pidfd is None:
+        process, page = self._process, self.marker_page
+        if process is None:
             return
-        if self._core.reason in _WITH_STACKS:
-            self.marker_page.clear_stacks()
-            signal.pidfd_send_signal(self._pidfd, LAST_STACKS_SIGNAL)
-            self._timer = asyncio.get_running_loop().call_later(STACKS_S, self._kill_now)
+        if self._core.reason is ExitReason.LIMIT:
+            self.below.end()  # they have no stacks to write, and may hold what it was ended for
+        if self._core.reason in _WITH_STACKS and page is not None:
+            page.clear_stacks()
+            process.signal(LAST_STACKS_SIGNAL)
+            self._timer = stacks.limit(lambda: self.cpu_times, process.kill)
         else:
-            self._kill_now()
-
-    def _kill_now(self) -> None:
-        if self._pidfd is not None:
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            self._kill_group(is_dead=False)  # what it has forked shall not fork on
-
-    def _kill_group(self, *, is_dead: bool) -> None:
-        """End what it has forked. It is not reaped yet, so that its number is its own."""
-        assert self.pid is not None
-        try:
-            if is_dead:
-                # To tear down processes takes the CPU milliseconds each.
-                os.setpriority(os.PRIO_PGRP, self.pid, NICE)
-            os.killpg(self.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            return  # it had left the group, or is another uid's: those are found as strays
+            process.kill()
 
     def _watch(self, pid: int) -> None:
-        # Nobody but us reaps it, so the number cannot have been given away since.
         self.pid = pid
-        self._pidfd = os.pidfd_open(pid)
-        if self._fleet.can_hasten:
-            self.give_way()
-        loop = asyncio.get_running_loop()
-        loop.add_reader(self._pidfd, self._reap)
+        self._process = WatchedProcess(pid, self._reaped)
+        if refused := self._process.watch(self._fleet.reserve):
+            self.kill(ExitReason.LIMIT, refused)
+            return
         self.channel.open()
-        self._timer = loop.call_later(START_TIMEOUT_S, self._start_timed_out)
+        self._timer = Patience(START_TIMEOUT_S, lambda: self.cpu_times, self._start_timed_out)
         early, self._early = self._early, b""
         if early:
             self.data_received(early)
 
+    @at_the_edge
     def _start_timed_out(self) -> None:
         self.kill(ExitReason.TIMEOUT, f"not ready {START_TIMEOUT_S:g} s after it was forked")
 
-    def _reap(self) -> None:
-        assert self.pid is not None
-        assert self._pidfd is not None
-        self._kill_group(is_dead=True)
-        pid, status, usage = os.wait4(self.pid, os.WNOHANG)
-        if pid == 0:
-            return
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(self._pidfd)
-        os.close(self._pidfd)
-        self._pidfd = None
+    @at_the_edge
+    def _reaped(self, status: int, usage: resource.struct_rusage | None) -> None:
         self._disarm()
-        self._status, self._usage = os.waitstatus_to_exitcode(status), usage
+        self._status, self._usage = status, usage
         if self._status == -LAST_STACKS_SIGNAL and self._core.reason in _WITH_STACKS:
             self._status = -signal.SIGKILL  # it was ours, and it is as good
         if not self._wire_lost and self._transport is not None:
             # Its last words may still be in the socket: end of file comes after them.
+            loop = asyncio.get_running_loop()
             self._timer = loop.call_later(LAST_WORDS_S, self._transport.abort)
         self._bury_if_over()
 
@@ -441,28 +461,31 @@ class Worker(asyncio.Protocol):
         self._vacate()
         if self._transport is not None:
             self._transport.abort()
+        self._hearing.close()
         self.channel.close()
-        self._output.close()
-        mark, stacks = self.marked(), self.marker_page.stacks()
-        self.marker_page.close()
+        if self._output is not None:
+            self._output.close()
+        mark, stacks = self.marked(), ""
+        if self.marker_page is not None:
+            stacks = self.marker_page.stacks()
+            self.marker_page.close()
         reason, detail = effect.reason, effect.detail
         # Known from its group alone: its wire ends first, and SIGKILL is all that its status says.
         if reason is ExitReason.SIGNAL and self._fleet.resources.ran_out_of_memory(self.number):
             reason, detail = ExitReason.OOM, "ended by the kernel at memory_limit"
-        connection = self._blamed[1]
-        # A leak was measured from outside; what is in the page at the end says nothing of it.
-        if mark is not None and mark.is_running and reason is not ExitReason.LEAK:
-            connection = mark.connection
-        end = Exit(
-            reason,
-            detail,
-            effect.was_ready,
-            time.time(),
-            self._usage,
-            mark,
-            stacks,
-            connection,
+        why, connection = self._blamed
+        # Where it was judged from outside, what is in the page at the end says nothing of it.
+        is_judged = bool(why) and (
+            reason in (ExitReason.LEAK, ExitReason.LIMIT)
+            or (reason is ExitReason.OOM and why == detail)
         )
+        if is_judged and mark is not None and mark.connection != connection:
+            mark = None
+        if mark is not None and mark.is_running and not is_judged:
+            connection = mark.connection
+        is_anybodys = is_judged and connection is None
+        was_ready, at, usage = effect.was_ready, time.time(), self._usage
+        end = Exit(reason, detail, was_ready, at, usage, mark, stacks, connection, is_anybodys)
         self._fleet.clean_up(self, partial(self._report, end))
 
     def _report(self, end: Exit) -> None:

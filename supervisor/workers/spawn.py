@@ -28,6 +28,7 @@ class PoolSpec:
     ca_file: str | None
     destinations: tuple[tuple[str, str | None], ...]
     plugin_paths: tuple[str, ...]
+    plugin_origins: tuple[str, ...] = ()
     write_paths: tuple[str, ...] = ()
 
     @property
@@ -62,6 +63,7 @@ class PoolSpec:
             cgroup=_LATER,
             scratch=_LATER,
             write_paths=list(self.write_paths),
+            plugin_origins=self.plugin_origins,
         )
 
 
@@ -84,5 +86,6 @@ def pool_spec_of(config: Config, pool: str, broken: Mapping[str, str]) -> PoolSp
         ca_file=None if config.sandbox.ca_file is None else str(config.sandbox.ca_file.resolve()),
         destinations=destinations,
         plugin_paths=tuple(map(str, config.service.plugin_paths)),
+        plugin_origins=tuple(map(str, config.service.plugin_origins)),
         write_paths=tuple(map(str, section.write_paths)),
     )

@@ -12,11 +12,13 @@ from typing import cast
 
 import msgspec
 
+from supervisor.admin.plan import ConfigPlan, PlannedChanges, ReloadOutcome
 from supervisor.diagnostics.collector import Kind
-from supervisor.diagnostics.exits import ExitRecord, ExitStore, Usage
+from supervisor.diagnostics.exits import ExitRecord, ExitStore
 from supervisor.diagnostics.reports import ReportFormat
 from supervisor.diagnostics.snapshots import Snapshot, SnapshotStore
-from supervisor.errors import NotFound, Refused
+from supervisor.diagnostics.usage import Usage
+from supervisor.errors import Busy, NotFound, Refused
 from supervisor.queue import (
     Books,
     DeadLetter,
@@ -26,12 +28,16 @@ from supervisor.queue import (
     EventRecord,
     Outcome,
     Queue,
+    QueueStats,
     Selection,
 )
+from supervisor.telemetry.at_work import BatchAtWork, BlameAtWork, PoolAtWork, WorkerAtWork
 from supervisor.telemetry.metrics import Metrics
 from supervisor.telemetry.status import (
     ApartStatus,
+    BlameStatus,
     LastExit,
+    LimitsStatus,
     PoolState,
     PoolStatus,
     QueueState,
@@ -105,8 +111,36 @@ def a_status(*queues: QueueStatus, intake: str = "open") -> Status:
         sandbox={"rlimits": "on", "cgroup": "no delegated cgroup"},
         dedupe=DedupeStats(window_s=86_400.0, ids=10, dropped=2),
         store=StoreStatus(intake, 1024, 2 * 1024**3, 0, 0, 0, 5, 0.01),
+        limits=LimitsStatus("tmpfs: 32 MiB and 1000 files a worker", []),
         zygote=ZygoteStatus(4710),
         pid=4709,
+    )
+
+
+def pool_at_work(pool: PoolStatus) -> PoolAtWork:
+    """A pool with one batch in its first worker."""
+    batch = BatchAtWork("website-hook", 100, 0.25, "event 3 of 100")
+    return PoolAtWork(
+        name=pool.name,
+        state=pool.state,
+        state_reason=pool.state_reason,
+        workers=[
+            WorkerAtWork(
+                id=worker.id,
+                pid=worker.pid,
+                state=worker.state,
+                last_exit=worker.last_exit,
+                batches=[batch],
+                open_connections={"website-hook": 112},
+                open_curve=[(1.0, 112)],
+            )
+            for worker in pool.workers
+        ],
+        spares=(),
+        apart=(),
+        loosened=pool.loosened,
+        leaks_together=pool.leaks_together,
+        blame=[BlameAtWork("website-hook", BlameStatus(worker_deaths=2, hogs="a text"))],
     )
 
 
@@ -153,6 +187,7 @@ class StubQueue:
 
     def __init__(self) -> None:
         self.books_now = BOOKS
+        self.intake = "open"
         self.letters: list[DeadLetter] = [a_letter(3), a_letter(2), a_letter(1)]
         self.records: list[EventRecord] = []
         self.asked: list[tuple[str, DeadLetterFilter, bool]] = []
@@ -160,6 +195,14 @@ class StubQueue:
 
     async def audit(self) -> Books:
         return self.books_now
+
+    def books(self) -> Books:
+        return self.books_now
+
+    def stats(self) -> QueueStats:
+        return QueueStats(
+            self.intake, 1024, 2 * 1024**3, 0, 0, 0, DedupeStats(86_400.0, 10, 2), 5, 0.01
+        )
 
     def books_by_connection(self) -> Mapping[str, Books]:
         return {"website-hook": self.books_now}
@@ -200,6 +243,8 @@ class StubEvidence:
         self._store: SnapshotStore | None = None
         self.body = b'{"snapshot":{}}'
         self.asked: list[tuple[str, str, object]] = []
+        #: So many requests meet another that is being taken.
+        self.busy = 0
 
     @property
     def store(self) -> SnapshotStore:
@@ -209,6 +254,9 @@ class StubEvidence:
         return self._store
 
     async def heap(self, worker_id: str, kind: Kind, *, full_strings: bool) -> Snapshot:
+        if self.busy:
+            self.busy -= 1
+            raise Busy("default-1 gives its heapsnapshot just now; ask again in a few seconds")
         self._ask(kind, worker_id, full_strings)
         name, file = self.store.begin(worker_id, 4711, kind, len(self.body))
         with file:
@@ -240,10 +288,34 @@ class StubEvidence:
         self.asked.append(("report", snapshot.name, form))
         return f"a report as {form}".encode()
 
+    async def difference(self, old: Snapshot, new: Snapshot) -> bytes:
+        self.asked.append(("difference", old.name, new.name))
+        return b"{}"
+
     def _ask(self, what: str, worker_id: str, more: object) -> None:
         if worker_id != "default-1":
             raise NotFound(f"there is no worker {worker_id!r}; there are default-1")
         self.asked.append((what, worker_id, more))
+
+
+class StubPlanner:
+    """`Planner`: what a test says that the file would change."""
+
+    def __init__(self) -> None:
+        self.planned = ConfigPlan(PlannedChanges(), [], AT)
+        self.outcome = ReloadOutcome()
+        self.asked: list[str] = []
+
+    async def plan(self) -> ConfigPlan:
+        self.asked.append("plan")
+        return self.planned
+
+    async def reload(self) -> ReloadOutcome:
+        self.asked.append("reload")
+        return self.outcome
+
+    def plan_differs(self) -> bool:
+        return self.planned.differs
 
 
 class StubControl:
@@ -253,6 +325,7 @@ class StubControl:
         self.stub_queue = StubQueue()
         self.exits = ExitStore(state_dir)
         self.evidence = StubEvidence()
+        self.planner = StubPlanner()
         self.metrics = Metrics("1.2.3")
         self.now = a_status()
         self.done: list[tuple[str, str]] = []
@@ -268,6 +341,18 @@ class StubControl:
 
     def pools(self) -> Sequence[PoolStatus]:
         return self.now.pools
+
+    def pool(self, name: str) -> PoolAtWork:
+        for pool in self.now.pools:
+            if pool.name == name:
+                return pool_at_work(pool)
+        raise NotFound(f"there is no pool {name!r}; there is default")
+
+    def queue_status(self, connection: str) -> QueueStatus:
+        for queue in self.now.queues:
+            if queue.connection == connection:
+                return queue
+        raise NotFound(f"there is no connection {connection!r}")
 
     async def status(self) -> Status:
         return self.now

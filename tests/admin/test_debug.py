@@ -124,6 +124,10 @@ async def test_a_report_is_text_json_or_a_page(
     headers = {"Accept": accept} if accept else {}
     async with client.get(f"/debug/snapshots/{NAME}/report", headers=headers) as answer:
         assert answer.content_type == media
+        policy = answer.headers["Content-Security-Policy"]
+        assert policy.startswith("sandbox allow-scripts;")
+        assert "allow-same-origin" not in policy
+        assert "default-src 'none'" in policy
         assert await answer.text() == f"a report as {form}"
 
 

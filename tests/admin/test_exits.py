@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from supervisor.diagnostics.exits import ExitFilter, ExitStore
+from supervisor.diagnostics.exits import MAX_EVENTS, SHORT_BYTES, ExitFilter, ExitStore
 from tests.admin.conftest import Client
 from tests.admin.stubs import StubControl, an_exit
+from tests.harness.disks import small_disk
 
 ALL = ExitFilter()
 
@@ -51,6 +53,37 @@ def test_oldest_go_first_but_never_the_last_of_a_reason(
     assert len(found) <= 4
     on_disk = {file.stem for file in (tmp_path / "exits").glob("*.json")}
     assert on_disk == set(found)
+
+
+def test_a_short_disk_keeps_few_records_and_no_stacks(tmp_path: Path) -> None:
+    """What is left of it is the queue's. Each exit is known all the same while the service runs."""
+    with small_disk(tmp_path / "disk", 16 * 1024**2) as disk:
+        store = ExitStore(disk)
+        events = tuple("m" * 200 for _ in range(MAX_EVENTS))
+        for n in range(400):
+            store.add(an_exit(n, events=events), "x" * 200_000)
+            store.stacks(an_exit(n, stacks="none"))  # until it is written
+        assert store.get("exit-399") is not None
+        store.close()
+        used = sum(file.stat().st_size for file in (disk / "exits").iterdir())
+        assert used < 2 * SHORT_BYTES
+        assert not list((disk / "exits").glob("*.stacks"))
+        again = ExitStore(disk)
+        assert ids(again)[0] == "exit-399"
+        again.close()
+
+
+def test_a_full_disk_keeps_no_halves(tmp_path: Path) -> None:
+    """What cannot be written whole is not there, and what was is."""
+    with small_disk(tmp_path / "disk", 1024**2) as disk:
+        store = ExitStore(disk)
+        store.add(an_exit(1), "")
+        store.stacks(an_exit(1, stacks="none"))
+        free = os.statvfs(disk)
+        (disk / "ballast").write_bytes(bytes(free.f_bavail * free.f_bsize - 8192))
+        store.add(an_exit(2, events=tuple("m" * 200 for _ in range(MAX_EVENTS))), "")
+        store.close()
+        assert [file.name for file in (disk / "exits").iterdir()] == ["exit-1.json"]
 
 
 def test_unreadable_record_costs_only_itself(tmp_path: Path) -> None:

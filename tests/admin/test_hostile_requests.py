@@ -7,13 +7,20 @@ import contextlib
 import json
 
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient
 from aiohttp.web import Application, Request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.admin.dead_letters import BadRequest, read_filter, read_page
+from supervisor.admin.access import Access
+from supervisor.admin.dead_letters import read_filter, read_page
+from supervisor.admin.parameters import BadRequest
+from supervisor.admin.routes import AdminApi
+from supervisor.config import Address
+from supervisor.runtime.http_errors import HttpRunner
 from supervisor.runtime.rfc3339 import parse_rfc3339, rfc3339
+from tests.admin.stubs import StubControl
 
 Client = TestClient[Request, Application]
 
@@ -82,3 +89,24 @@ async def test_an_odd_host_is_answered(client: Client) -> None:
     writer.close()
     await writer.wait_closed()
     assert 400 <= int(answer.split(b" ")[1]) < 500
+
+
+async def test_what_is_no_http_is_answered_in_json(control: StubControl) -> None:
+    """With the admin API's own form of an error, and none of the sender's bytes."""
+    api = AdminApi(control, Access(Address(host="127.0.0.1", port=9190)))
+    runner = HttpRunner(api.app, api.not_http, keep_alive_s=10.0, last_request_s=1.0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    for sent, status, error in (
+        (b"\x00\x01GARBAGE\r\n\r\n", 400, "bad_http"),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * 9000 + b"\r\n\r\n", 431, "headers_too_large"),
+    ):
+        reader, writer = await asyncio.open_connection(*runner.addresses[0])
+        writer.write(sent)
+        said = await asyncio.wait_for(reader.read(), 30)
+        writer.close()
+        head, _, body = said.partition(b"\r\n\r\n")
+        assert head.split()[1] == str(status).encode()
+        assert json.loads(body)["error"] == error
+        assert b"xxx" not in body
+    await runner.cleanup()

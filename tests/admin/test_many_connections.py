@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,14 +14,17 @@ import msgspec
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
+from supervisor.admin import handlers
 from supervisor.admin.access import Access
 from supervisor.admin.routes import AdminApi
+from supervisor.admin.table import Caller, Role, set_caller
 from supervisor.app.operator import Operator
 from supervisor.config import Address
 from supervisor.core.isolation.machine import Isolation
 from supervisor.core.scheduling.scheduler import Ready, Scheduler, Terms
 from supervisor.delivery.watchdog.leaks import LeakMonitor
 from supervisor.queue import Books, DedupeStats, Depth, QueueStats
+from supervisor.runtime.clock import ServiceClock
 from supervisor.telemetry.metrics import Metrics
 from supervisor.telemetry.status import ServiceState, Status
 from supervisor.telemetry.steps import STEP, in_steps
@@ -63,7 +67,10 @@ class Service:
     def __init__(self, turns: Turns) -> None:
         names = [f"c{n}" for n in range(MANY)]
         self.turns = turns
-        self.config = SimpleNamespace(connections={n: SimpleNamespace(source="s") for n in names})
+        self.config = SimpleNamespace(
+            connections={n: SimpleNamespace(source="s") for n in names},
+            service=SimpleNamespace(state_dir=Path("state")),
+        )
         self.scheduler = Scheduler(lambda name: Ready(0, None))
         for name in names:
             self.scheduler.opened(name, TERMS)
@@ -78,13 +85,15 @@ class Service:
         )
         self.broker = SimpleNamespace(refusals={})
         self.said = SimpleNamespace(layers={}, broken={})
-        self.fleet = SimpleNamespace(zygote=SimpleNamespace(pid=None))
+        self.fleet = SimpleNamespace(
+            zygote=SimpleNamespace(pid=None),
+            unanswered=SimpleNamespace(last=list),
+            resources=SimpleNamespace(limits=lambda: ("none", [])),
+        )
         self.queue = self
+        self.clock = ServiceClock(1000.0 - time.monotonic())
         self.runners: dict[str, Any] = {}  # Any: pools have nothing to do with it
         self.state, self.started = ServiceState.RUNNING, 0.0
-
-    def clock(self) -> float:
-        return 1000.0
 
     def pool_of(self, connection: str) -> SimpleNamespace | None:
         return self.runner if connection in self.runner.state.connections else None
@@ -165,7 +174,9 @@ async def test_answer_with_many_connections_is_encoded_in_steps(
     control = StubControl(tmp_path)
     control.now = a_status(*(queue_status(f"c{n}") for n in range(MANY)))
     api = AdminApi(control, Access(Address(host="127.0.0.1", port=9190)))
-    answer = await turns.beside(api.status(make_mocked_request("GET", "/status")))
+    request = make_mocked_request("GET", "/status", app=api.app)
+    set_caller(request, Caller(Role.OPERATOR, "somebody"), lambda: True)
+    answer = await turns.beside(handlers.status(request))
     assert turns.taken >= MANY // STEP
     body = cast(Any, answer).body  # Any: aiohttp's own type is wider
     assert body == msgspec.json.encode(control.now)

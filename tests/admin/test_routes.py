@@ -7,6 +7,7 @@ from aiohttp.test_utils import TestClient
 from aiohttp.web import Application, Request
 
 from supervisor.admin.routes import MAX_BODY, ROUTES
+from supervisor.admin.table import Route
 from supervisor.queue import DeadLetterFilter, DeliveryRecord, EventRecord, Outcome
 from supervisor.telemetry.status import QueueState
 from tests.admin.stubs import AT, StubControl, a_status, queue_status
@@ -318,3 +319,35 @@ async def test_nothing_behind_get_changes_state(client: Client, control: StubCon
             await client.get(route.path.replace("{", "").replace("}", ""))
     assert not control.done
     assert not control.stub_queue.asked
+
+
+#: What a page of another site may make a browser ask for: looks that cost what the service has at
+#: hand. A new row is guarded unless it is added here.
+HARMLESS = {
+    *("/", "/health", "/ready", "/metrics", "/status", "/events/{message_id}", "/deadletters"),
+    *("/deadletters/{id}", "/debug/workers", "/debug/exits", "/debug/exits/{id}"),
+    *("/debug/workers/{id}/loop", "/debug/snapshots", "/debug/snapshots/{name}"),
+}
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+async def test_no_page_of_another_site_has_work_done(
+    route: Route, site: str, client: Client
+) -> None:
+    """Whatever has a worker, a process or the whole queue do something is refused to it."""
+    path = route.path.format(message_id="m", id="x", name="x")
+    headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}
+    answer = await client.request(route.method, path, headers=headers)
+    if route.method == "GET" and route.path in HARMLESS:
+        assert answer.status != 403
+    else:
+        assert (answer.status, (await answer.json())["error"]) == (403, "wrong_site")
+
+
+async def test_no_browser_guesses_or_keeps_an_answer(client: Client) -> None:
+    """Answers hold text of strangers, and data of customers."""
+    for path in ("/status", "/none", "/metrics"):
+        answer = await client.get(path)
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Cache-Control"] == "no-store"

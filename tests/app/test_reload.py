@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.app.reload import Changes, changes
-from supervisor.config import Config, load
+from supervisor.app.reload import Changes, changes, require_apart
+from supervisor.config import Config, ConfigError, load
 
 BASE = """
 [service]
@@ -124,6 +124,20 @@ def test_needs_restart(parse: Parse) -> None:
     assert found.config.api.listen == old.api.listen
     assert found.config.api.max_event == 16 * 1024
     assert found.config.queue == old.queue
+
+
+def test_paths_are_judged_by_the_state_that_stays_in_use(parse: Parse, tmp_path: Path) -> None:
+    """The file names another state directory, and gives the present one to workers."""
+    (tmp_path / "state").mkdir()
+    old = parse(BASE)
+    moved = BASE.replace('"state"', '"other"')
+    assert require_apart(old, parse(moved)).service == old.service
+    for given in (
+        moved.replace("workers = 2", 'workers = 2\nwrite_paths = ["state"]'),
+        moved.replace('["plugins"]', '["plugins", "state"]'),
+    ):
+        with pytest.raises(ConfigError, match=r"service\.state_dir \("):
+            require_apart(old, parse(given))
 
 
 def test_token_stays(parse: Parse) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import cast
 
 from sandbox.protocol import (
@@ -23,8 +24,10 @@ from sandbox.protocol import (
     Validate,
     Validated,
 )
+from supervisor.core.counted_time import CpuTimes
 from supervisor.core.effects import ExitReason
 from supervisor.diagnostics.exits import ExitRecord
+from supervisor.telemetry.unanswered import Unanswered
 from supervisor.workers.fleet import WorkerFleet
 from supervisor.workers.handle import Exit, Listener, WorkerHandle
 from supervisor.workers.spawn import PoolSpec
@@ -40,6 +43,7 @@ class ScriptedFleet:
     """`imports` by destination and `checks` by connection; what is not there goes well.
 
     `layers` are reported by workers whose label opens with `layers_of`, all others have all on.
+    Workers before the number `starts_at` do not start, and the first one hangs in `hangs_once`.
     `lie` is what each worker says, or asks for, ahead of all else; `breaches` is how that ended.
     """
 
@@ -50,6 +54,9 @@ class ScriptedFleet:
     lie: FromWorker | FromWorkerChannel | None = None
     breaches: list[str] = field(default_factory=list)
     starts: bool = True
+    starts_at: int = 1
+    hangs_once: str = ""
+    unanswered: Unanswered = field(default_factory=Unanswered)
     workers: list[ScriptedWorker] = field(default_factory=list)
     numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -61,7 +68,7 @@ class ScriptedFleet:
         return worker
 
     def as_fleet(self) -> WorkerFleet:
-        """The same, for the code under test, which uses two members of a fleet."""
+        """The same, for the code under test, which uses three members of a fleet."""
         return cast(WorkerFleet, self)
 
 
@@ -70,6 +77,8 @@ class ScriptedWorker:
 
     uptime_s = 1.0
     pid = 4711
+    #: nobody counts, so that all time does
+    cpu_times: CpuTimes = MappingProxyType({})
 
     def __init__(self, fleet: ScriptedFleet, order: Spawn, listener: Listener) -> None:
         self.number = order.child
@@ -89,7 +98,7 @@ class ScriptedWorker:
 
     def begin(self) -> None:
         """Get ready, then import one destination after the other."""
-        if not self._fleet.starts:
+        if not self._fleet.starts or self.number < self._fleet.starts_at:
             self._end(ExitReason.CRASH, "fork: no memory")
             return
         self._is_ready = True
@@ -99,6 +108,8 @@ class ScriptedWorker:
             self._lie(self._fleet.lie)
             return
         for name in self.destinations:
+            if name == self._fleet.hangs_once and self.number == 1:
+                return
             match self._fleet.imports.get(name, TRACK):
                 case "dies":
                     self._end(ExitReason.CRASH, "exit status 3")
@@ -119,6 +130,9 @@ class ScriptedWorker:
                 pass
             case errors:
                 self._later(self._say, Validated(message.connection, list(errors)))
+
+    def come_forward(self) -> None:
+        """It has no process that could."""
 
     def blame(self, story: str, connection: str | None) -> None:
         """What it is retired for."""

@@ -25,6 +25,8 @@ def test_a_declaration_crosses_the_wire_and_what_is_too_much_is_named(tmp_path: 
             for name in CLASSES
         )
     )
+    # Of a volume that is new: no service has run there, and nothing is queued.
+    (tmp_path / "state" / "lost+found").mkdir(parents=True)
     ran = subprocess.run(
         [sys.executable, "-m", "supervisor", "check", "--config", str(config), "--json"],
         capture_output=True,
@@ -33,6 +35,7 @@ def test_a_declaration_crosses_the_wire_and_what_is_too_much_is_named(tmp_path: 
         check=False,
     )
     by_name = {row["connection"]: row for row in json.loads(ran.stdout)["connections"]}
+    assert "there is no queue" not in ran.stderr
     full = by_name["site-full"]
     assert full["problems"] == []
     assert full["types"] == ["track", "page"]

@@ -109,6 +109,32 @@ async def test_what_never_returns_is_ended(
     assert f"timeout: {step} took longer than 0.01 s" in reason
 
 
+async def test_a_worker_that_lets_its_time_pass_once_accuses_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may have been stopped from outside: it is named, and another one is asked."""
+    monkeypatch.setattr(probe, "STEP_TIMEOUT_S", 0.01)
+    fleet = ScriptedFleet(hangs_once="a")
+    found = await declare(fleet.as_fleet(), pool_spec("a", "b"), [])
+    assert found == Declarations(by_destination={"a": TRACK, "b": TRACK}, layers=LAYERS)
+    assert [one.who for one in fleet.unanswered.last()] == ["default#declare"]
+
+
+async def test_a_worker_that_does_not_start_accuses_no_destination(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another one is tried, a few times; where none starts, that is the reason of all."""
+    monkeypatch.setattr(probe, "START_AGAIN_S", 0.01)
+    fleet = ScriptedFleet(starts_at=probe.START_TRIES)
+    found = await declare(fleet.as_fleet(), pool_spec("a"), [])
+    assert found == Declarations(by_destination={"a": TRACK}, layers=LAYERS)
+    fleet = ScriptedFleet(starts=False)
+    found = await declare(fleet.as_fleet(), pool_spec("a", "b"), [])
+    reason = "no worker has started: crash: fork: no memory"
+    assert found.broken == {"a": reason, "b": reason}
+    assert len(fleet.workers) == probe.START_TRIES
+
+
 async def test_where_no_worker_starts_each_layer_says_why() -> None:
     """A machine without memory for a worker has no layer in force, and no answer hangs."""
     fleet = ScriptedFleet(starts=False)

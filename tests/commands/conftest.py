@@ -10,7 +10,7 @@ import pytest
 
 from supervisor.__main__ import main
 from tests.admin.stubs import StubControl
-from tests.commands.servers import admin_app, serving
+from tests.commands.servers import Script, admin_app, serving, tracking_app
 
 
 class Ran(NamedTuple):
@@ -50,4 +50,16 @@ def control(tmp_path: Path) -> Iterator[StubControl]:
 def admin(control: StubControl) -> Iterator[str]:
     """The address of a running admin API."""
     with serving(admin_app(control)) as address:
+        yield address
+
+
+@pytest.fixture
+def script() -> Script:
+    return Script()
+
+
+@pytest.fixture
+def url(script: Script) -> Iterator[str]:
+    """The address of a tracking API that answers by `script`."""
+    with serving(tracking_app(script)) as address:
         yield address

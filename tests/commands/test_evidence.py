@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from supervisor.commands import client
 from tests.admin.stubs import StubControl
 from tests.commands.conftest import Bulkhead, Ran
 
@@ -51,6 +52,25 @@ def test_it_goes_where_it_is_told(
         ("hpy", "default-1", False),
     ]
     assert [path.name for path in folder.iterdir()] == ["mine"]
+
+
+def test_it_waits_for_its_turn(bulkhead: Bulkhead, admin: str, control: StubControl) -> None:
+    """Where another one is being taken, it asks again by itself."""
+    control.evidence.busy = 2
+    ran = bulkhead("heap", "default-1", "--admin", admin)
+    assert (ran.code, printed(ran)) == (0, f"{NAME}: 15 bytes")
+    assert control.evidence.busy == 0
+
+
+def test_it_does_not_wait_for_ever(
+    bulkhead: Bulkhead, admin: str, control: StubControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a minute it says what the service says."""
+    monkeypatch.setattr(client, "BUSY_S", 0.0)
+    control.evidence.busy = 1000
+    ran = bulkhead("heap", "default-1", "--admin", admin)
+    assert ran.code == 1
+    assert "ask again in a few seconds" in ran.err
 
 
 def test_what_cannot_be_had_or_kept_is_told(bulkhead: Bulkhead, admin: str, folder: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -25,18 +24,6 @@ from supervisor.commands.sender import (
 )
 from tests.commands.conftest import Bulkhead
 from tests.commands.servers import Script, serving, tracking_app
-
-
-@pytest.fixture
-def script() -> Script:
-    return Script()
-
-
-@pytest.fixture
-def url(script: Script) -> Iterator[str]:
-    """The address of a tracking API that answers by `script`."""
-    with serving(tracking_app(script)) as address:
-        yield address
 
 
 def events(count: int) -> str:

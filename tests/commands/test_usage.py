@@ -7,9 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
-from supervisor.__main__ import COMMANDS
+from supervisor.__main__ import COMMANDS, cli
 from tests.commands.conftest import Bulkhead
 
 
@@ -32,6 +33,11 @@ def test_every_command_has_help(bulkhead: Bulkhead, command: list[str]) -> None:
         ["status", "--admin", "ftp://x"],
         ["status", "--admin", "http://"],
         ["status", "--admin", "http://h:port"],
+        ["status", "--admin", "http://a b/"],
+        ["status", "--admin", "http://a..b/"],
+        ["status", "--admin", "http://h/\x1b[31m"],
+        ["status", "--admin", "unix:/a\nb"],
+        ["status", "--token", "a\nb"],
         ["send", "file"],
         ["deadletters", "list", "--limit", "0"],
     ],
@@ -82,10 +88,24 @@ def test_the_module_is_the_command() -> None:
     assert ran.stdout.startswith("bulkhead, version ")
 
 
-def test_help_does_not_load_a_web_framework() -> None:
-    """A command that prints a page starts without the service's libraries."""
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["status", "--help"], ["status", "--admin", "http://127.0.0.1:9"]]
+)
+def test_command_starts_without_the_libraries_of_the_service(arguments: list[str]) -> None:
+    """One that prints a page, or asks a service that is not there, loads none of them."""
     script = (
-        "import sys; from supervisor.__main__ import _run; _run(['status', '--help']);"
-        "sys.exit('aiohttp' in sys.modules or 'uvloop' in sys.modules)"
+        f"import sys; from supervisor.__main__ import _run; _run({arguments!r});"
+        "print(sorted({'aiohttp', 'uvloop', 'structlog', 'asyncio'} & sys.modules.keys()))"
     )
-    subprocess.run([sys.executable, "-c", script], timeout=30, check=True, capture_output=True)
+    command = [sys.executable, "-c", script]
+    ran = subprocess.run(command, timeout=30, check=False, capture_output=True, text=True)
+    assert ran.stdout.splitlines()[-1] == "[]", ran.stdout + ran.stderr
+
+
+def test_page_of_all_commands_says_what_each_says_itself() -> None:
+    """The table of commands repeats the first sentence of each one's help."""
+    context = click.Context(cli)
+    said = {name: cli.get_command(context, name) for name in COMMANDS}
+    assert {name: one.get_short_help_str(200) for name, one in said.items() if one} == {
+        name: help_text for name, (_, help_text) in COMMANDS.items()
+    }

@@ -15,6 +15,8 @@ REPOSITORY = Path(__file__).parents[2]
 BUILTIN = frozenset({"mixpanel", "webhooks"})
 
 #: The least that makes a service of use.
+#: Of an operator; a viewer's comes behind it.
+TOKENS = '[admin]\ntoken="t23456789012345678"\n'
 SMALL = """
 [service]
 state_dir = "state"
@@ -228,7 +230,7 @@ def test_unreadable(tmp_path: Path) -> None:
     """A file that is not there, no file, or no text is an error of the config."""
     with pytest.raises(ConfigError, match=r"none\.toml: cannot be read: No such file"):
         load(tmp_path / "none.toml", environ={})
-    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+    with pytest.raises(ConfigError, match="cannot be read: it is a folder"):
         load(tmp_path, environ={})
     (tmp_path / "latin.toml").write_bytes(b"# a\n# caf\xe9\n")
     with pytest.raises(ConfigError, match=r"latin\.toml:2: is not UTF-8"):
@@ -263,6 +265,23 @@ def test_unreadable(tmp_path: Path) -> None:
         ('[sources.a]\nwrite_keys=["k","k"]', "sources.a.write_keys[1]: is there twice"),
         ('[admin]\nlisten="0.0.0.0:1"', "admin.token: is required where others can reach"),
         ('[admin]\nlisten="127.0.0.1:8190"', "admin.listen: is the address of api.listen"),
+        ('[admin]\nhosts="a.example"', 'admin.hosts: is "a.example"; write an array'),
+        ('[admin]\nhosts=["https://a.example"]', "admin.hosts[0]: is "),
+        ('[admin]\nhosts=["a.example:0"]', "admin.hosts[0]: is "),
+        ('[admin]\nhosts=["a.example/"]', "admin.hosts[0]: is "),
+        ('[admin]\nhosts=["*.a.example"]', "admin.hosts[0]: is "),
+        ('[admin]\nhosts=["A.example","a.example"]', "admin.hosts[1]: is there twice"),
+        ('[admin]\nview_token="v234567890123456"', "admin.view_token: is set without admin.tok"),
+        (TOKENS + 'view_token="t23456789012345678"', "admin.view_token: is admin.token too"),
+        (TOKENS + 'view_token="short"', "admin.view_token: is shorter than 16 characters"),
+        (
+            '[admin]\ntoken="short"\nview_token="v23456789012345678"',
+            "admin.token: is shorter than 16 characters",
+        ),
+        ('[admin]\nuser_header="X Y"', 'admin.user_header: is "X Y"; write the name of a header'),
+        ('[console]\npayloads="some"', 'console.payloads: is "some"; write "masked" or "full"'),
+        ('[console]\nmask=["traits..email"]', 'console.mask[0]: is "traits..email"; write a path'),
+        ('[console]\ntap="1GB"\ntrends="1KiB"', 'console.trends: is "1KiB"; write a size from'),
         ('[api]\nmax_event="1MiB"', "api.max_event: is above api.max_request"),
         ('[queue]\nmax_pending="64KiB"', "queue.max_pending: is below api.max_request"),
         ('[queue]\nengine="mysql"', 'queue.engine: is "mysql"; write "sqlite"'),
@@ -378,7 +397,7 @@ def test_missing_secrets(errors: Errors, tmp_path: Path) -> None:
         f'{at}.c[0]: file "empty" is empty',
         f'{at}.d: file "binary" is not UTF-8 text',
         f'{at}.e: file "big" is larger than 65536 bytes, which is no secret',
-        f'{at}.f: file "." names no file: {tmp_path}',
+        f'{at}.f: file "." cannot be read: it is a folder, and no regular file',
     ]
 
 

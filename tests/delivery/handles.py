@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sandbox.protocol import Batch, Limits, Message, ToWorkerChannel
+from supervisor.core.counted_time import CpuTimes
 from supervisor.core.effects import ExitReason
 from supervisor.core.lifecycle.worker_state import ProcessState
 from supervisor.delivery.records import InflightBatch, PoolWorker
 from supervisor.queue import Delivery, Lease
 from supervisor.workers.channel import Descriptor
+from supervisor.workers.descendants import Descendants
 from supervisor.workers.handle import Mark, WorkerHandle
 from supervisor.workers.resources.headroom import Headroom
 
@@ -45,17 +47,25 @@ class StillWorker:
     uptime_s: float = 0.0
     rss_bytes: int = 0
     private_bytes: int = 0
-    descendants: int = 0
+    unasked_processes: int = 0
+    below: Descendants = field(default_factory=lambda: Descendants(lambda: None))
+    open_files: int | None = None
     excess: str = ""
+    is_full: bool = False
     headroom: Headroom = Headroom.SOME
     may_raise: bool = False
-    waited_s: float = 0.0
+    cpu_times: CpuTimes = field(default_factory=dict)
     beats: int = 0
+    answers: int = 0
     at: Mark | None = None
+    forked: Mark | None = None
     worked: Counter[str] = field(default_factory=Counter)
     running: Counter[str] = field(default_factory=Counter)
     channel: StillChannel = field(default_factory=StillChannel)
     blamed: tuple[str, str | None] = ("", None)
+
+    def forked_in(self) -> Mark | None:
+        return self.forked
 
     def marked(self) -> Mark | None:
         """As the test says."""
@@ -64,6 +74,10 @@ class StillWorker:
     async def take_stacks(self) -> str:
         """It runs nothing that could be seen."""
         return ""
+
+    def tables(self) -> int | None:
+        """It makes no copies."""
+        return None
 
     def raise_soft_limit(self) -> bool:
         """As the test says."""
@@ -78,6 +92,10 @@ class StillWorker:
 
     def send(self, message: Message) -> None:
         """It listens to nothing."""
+
+    def ask(self) -> int:
+        """As the test says."""
+        return self.answers
 
     def send_batch(self, batch: Batch) -> None:
         """It works on nothing."""

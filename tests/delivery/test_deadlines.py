@@ -44,6 +44,33 @@ def test_batch_in_time_is_left_alone() -> None:
     assert look(records, 30.0) == []
 
 
+def test_time_without_a_cpu_does_not_make_a_batch_late() -> None:
+    """What its worker lost since it has the batch is added, as far as the lease goes."""
+    records, pool_worker = a_pool()
+    pool_worker.lost_s = 100.0
+    records.handed_over(pool_worker, a_batch(1, deadline=30.0))
+    pool_worker.lost_s += 20.0
+    assert look(records, 50.0) == []
+    (late,) = look(records, 51.0)
+    assert isinstance(late, EndWorker)
+    assert late.reason is ExitReason.TIMEOUT
+    pool_worker.lost_s += 80.0
+    assert look(records, 90.0) == []
+    (starved,) = look(records, 96.0)
+    assert isinstance(starved, EndWorker)
+    assert starved.reason is ExitReason.RECYCLE, "nobody is charged"
+
+
+def test_time_without_a_cpu_does_not_make_an_exit_late() -> None:
+    """A worker that has nothing left to do, and has had no CPU to end with."""
+    records, pool_worker = a_pool()
+    pool_worker.is_leaving = True
+    pool_worker.rests(10.0)
+    pool_worker.lost_s = 20.0
+    assert look(records, 30.0 + EXIT_S) == []
+    assert [type(end) for end in look(records, 30.1 + EXIT_S)] == [EndIdleWorker]
+
+
 def test_last_batch_of_a_worker_that_is_late_ends_it() -> None:
     """The text says whether it was the destination or the worker that did not end."""
     records, pool_worker = a_pool()

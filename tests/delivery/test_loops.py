@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from supervisor.core.isolation.facts import LoopHogged
+from supervisor.core.isolation.facts import IsolationFact, LoopHogged
+from supervisor.core.isolation.grants import WAITING_LOOKS
+from supervisor.core.isolation.leaks import Together
 from supervisor.core.isolation.machine import Isolation
 from supervisor.core.isolation.responsiveness import ROUND_S, Responsiveness
 from supervisor.core.lifecycle.worker_state import ProcessState
 from supervisor.delivery.records import PoolWorker
 from supervisor.delivery.state import PoolRecords
-from supervisor.delivery.watchdog.effects import EndWorker, GrantBatches, Tell, WatchdogEffect
+from supervisor.delivery.watchdog.effects import (
+    EndWorker,
+    GrantBatches,
+    MakeSerial,
+    Tell,
+    WatchdogEffect,
+)
 from supervisor.delivery.watchdog.leaks import LeakMonitor
 from supervisor.delivery.watchdog.limits import LimitMonitor
 from supervisor.delivery.watchdog.loops import LoopMonitor
@@ -22,8 +30,17 @@ class Pool:
     def __init__(self) -> None:
         self.records, self.now = PoolRecords(), 0.0
         self.responsiveness = Responsiveness()
-        limits = LimitMonitor(self.records, self.responsiveness, LeakMonitor("p"))
-        self.monitor = LoopMonitor(self.records, Isolation(), self.responsiveness, limits)
+        self.leaks = LeakMonitor("p")
+        limits = LimitMonitor(self.records, self.responsiveness, self.leaks)
+        #: connections that wait for a worker
+        self.waiting: set[str] = set()
+        self.monitor = LoopMonitor(
+            self.records,
+            Isolation(),
+            self.responsiveness,
+            limits,
+            lambda connection, now: bool(self.waiting - {connection}),
+        )
         self.workers = [StillWorker(number, state=ProcessState.READY) for number in (1, 2)]
         self.members: list[PoolWorker] = []
         for worker in self.workers:
@@ -53,6 +70,19 @@ def test_worker_that_does_not_come_round_gets_nothing_more_until_it_does() -> No
     assert not pool.responsiveness.is_unresponsive(1)
 
 
+def test_no_worker_is_serial_for_long_while_others_wait() -> None:
+    """It gets as many batches as ever, within a fifth of a second."""
+    pool = Pool()
+    pool.leaks.together = (Together(("a", "b"), 1000.0),)
+    pool.leaks.judge = lambda: None  # type: ignore[method-assign] # nothing was sampled here
+    assert MakeSerial(1) in pool.leaks.look(pool.workers[:1], 1e6)
+    pool.records.make_serial(1)
+    assert not any(isinstance(one, MakeSerial) for _ in range(20) for one in pool.round())
+    pool.waiting.add("a")
+    told = [effect for _ in range(WAITING_LOOKS) for effect in pool.round()]
+    assert told == [MakeSerial(None)]
+
+
 def test_worker_without_batches_need_not_beat() -> None:
     """It is not asked to, and what it was found to be before is over."""
     pool = Pool()
@@ -64,9 +94,8 @@ def test_worker_without_batches_need_not_beat() -> None:
     assert pool.round(first) == []
 
 
-def test_connection_that_blocks_loops_is_told_of() -> None:
-    """After the third time within a while, with what it did."""
-    pool = Pool()
+def blocked_by_a(pool: Pool) -> list[IsolationFact]:
+    """What is told while a connection blocks the first worker three times."""
     first, _ = pool.workers
     first.at = Mark("a", 1, None, is_running=True)
     told: list[WatchdogEffect] = []
@@ -74,10 +103,27 @@ def test_connection_that_blocks_loops_is_told_of() -> None:
         for _ in range(8):
             told += pool.round(first)
         told += pool.round()
-    facts = [effect.fact for effect in told if isinstance(effect, Tell)]
-    assert [type(fact) for fact in facts] == [LoopHogged]
-    assert isinstance(facts[0], LoopHogged)
-    assert facts[0].connection == "a"
+    return [effect.fact for effect in told if isinstance(effect, Tell)]
+
+
+def test_connection_that_blocks_loops_for_others_is_told_of() -> None:
+    """After the third time within a while, with what it did: others are in its worker, or wait."""
+    beside, queued = Pool(), Pool()
+    beside.records.handed_over(beside.members[0], a_batch(3, "b"))
+    queued.waiting = {"a", "b"}
+    for pool in (beside, queued):
+        (fact,) = blocked_by_a(pool)
+        assert isinstance(fact, LoopHogged)
+        assert fact.connection == "a"
+
+
+def test_connection_that_blocks_loops_for_nobody_is_not_told_of() -> None:
+    """Its own further batches are its own business, and others run elsewhere."""
+    pool = Pool()
+    pool.waiting = {"a"}
+    pool.records.handed_over(pool.members[0], a_batch(3, "a"))
+    pool.records.handed_over(pool.members[1], a_batch(4, "b"))
+    assert blocked_by_a(pool) == []
 
 
 def test_worker_over_its_limits_is_ended_and_not_asked() -> None:

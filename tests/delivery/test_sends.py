@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from supervisor.core.effects import ExitReason
@@ -123,6 +123,19 @@ async def live(world: World, steps: list[Step]) -> None:
     await world.stop(finish=True)
 
 
+@example(
+    # A worker that was told to leave dies of it each time, which charges nobody.
+    steps=[
+        ("accept", ("a",), 1),
+        ("accept", ("b",), 2),
+        ("recycle", 2),
+        ("work", 1),
+        ("recycle", 2),
+    ],
+    poison=frozenset(["m2"]),
+    fails={},
+    reports_early=False,
+)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(STEPS, max_size=40),

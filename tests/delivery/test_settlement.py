@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from sandbox.protocol import MAX_DETAIL, OutcomeCode, Outcomes, ProtocolError
+from sandbox.protocol import (
+    MAX_DETAIL,
+    OutcomeCode,
+    Outcomes,
+    ProtocolError,
+    Sampled,
+    SentRequest,
+)
+from supervisor.core.scheduling.connection import ConnectionSchedule
 from supervisor.core.scheduling.retry import RetryPolicy
+from supervisor.core.scheduling.scheduler import Ready, Scheduler, Terms
 from supervisor.delivery.activity import Activity
+from supervisor.delivery.credentials import CredentialFaults
 from supervisor.delivery.settlement import MAX_OUTCOME_WAIT_S, Settlement
+from supervisor.insight.sample_records import MetBy
 from supervisor.queue import Lease, LeaseExpired
+from supervisor.state.credentials import CredentialStore
 from supervisor.telemetry.metrics import Metrics
 from tests.delivery.handles import a_batch
 
@@ -31,19 +44,43 @@ class Taking:
         self.taken += [(index, type(disposition).__name__) for index, disposition in dispositions]
 
 
+class Watching:
+    """Implements `DeliveryWatch`."""
+
+    wants_samples = True
+
+    def __init__(self) -> None:
+        self.troubles: list[tuple[str, str, int, MetBy]] = []
+
+    def retried(self, connection: str, n: int) -> None:
+        """Is in the books."""
+
+    def troubled(self, connection: str, kind: str, reason: str, n: int, one: MetBy) -> None:
+        """Kept."""
+        self.troubles.append((kind, reason, n, one))
+
+
 class Bench:
     """A settlement on such a queue. Any: a settlement asks no more of its queue."""
 
     def __init__(self, window_s: float = 100.0) -> None:
         self.queue, self.activity = Taking(), Activity()
+        self.watch = Watching()
         self.waits: list[tuple[str, float]] = []
+        self.scheduler = Scheduler(lambda connection: Ready(0, None))
+        metrics = Metrics("test")
         self.settlement = Settlement(
             queue=cast(Any, self.queue),
-            metrics=Metrics("test"),
+            metrics=metrics,
+            watch=self.watch,
             clock=lambda: 50.0,
             retry=RetryPolicy(window_s, 1.0, 10.0),
-            retry_after=lambda connection, until: self.waits.append((connection, until)),
+            retry_after=lambda connection, until, why: self.waits.append((connection, until)),
+            credentials=CredentialFaults(
+                self.scheduler, CredentialStore(Path("/nowhere")), metrics, lambda: 50.0
+            ),
             activity=self.activity,
+            redact=lambda text: text.replace("SECRET", "[secret]"),
         )
 
     async def taken(self) -> list[tuple[int, str]]:
@@ -65,6 +102,10 @@ DISPOSITIONS = {
     OutcomeCode.TIMEOUT: ("Postpone", "retried"),
     OutcomeCode.CONNECT: ("Postpone", "retried"),
     OutcomeCode.SERVER: ("Postpone", "retried"),
+    # Once, and nobody else was asked: it is tried again.
+    OutcomeCode.UNAUTHORIZED: ("Postpone", "retried"),
+    OutcomeCode.LOCKED_OUT: ("Release", ""),
+    OutcomeCode.SETUP: ("Postpone", "retried"),
 }
 
 
@@ -80,7 +121,8 @@ async def test_outcome_becomes_a_verdict(code: OutcomeCode) -> None:
     disposition, count = DISPOSITIONS[code]
     bench.settlement.outcomes(batch, outcomes((0, code)))
     assert await bench.taken() == [(0, disposition)]
-    assert getattr(batch, count) == 1
+    if count:
+        assert getattr(batch, count) == 1
     assert not batch.unreported
     assert batch.congested == (
         code in (OutcomeCode.THROTTLED, OutcomeCode.TIMEOUT, OutcomeCode.CONNECT)
@@ -114,12 +156,19 @@ async def test_nonsense_is_refused_and_what_came_before_it_holds(index: int, det
 
 @pytest.mark.parametrize(
     ("after_s", "waits"),
-    [(7.0, [("a", 57.0)]), (0.0, []), (-1.0, []), (MAX_OUTCOME_WAIT_S + 1, []), (None, [])],
+    [
+        (7.0, [("a", 57.0)]),
+        (86400.0, [("a", 150.0)]),
+        (0.0, []),
+        (-1.0, []),
+        (MAX_OUTCOME_WAIT_S + 1, []),
+        (None, []),
+    ],
 )
 async def test_a_wish_to_be_let_alone_is_heard_where_it_is_sensible(
     after_s: float | None, waits: list[tuple[str, float]]
 ) -> None:
-    """For the whole connection; nonsense gets the usual back-off."""
+    """For the whole connection, for the retry window at most; nonsense gets the usual back-off."""
     bench, batch = Bench(), a_batch(1, size=1)
     message = Outcomes(1, [(0, OutcomeCode.THROTTLED, "429", after_s)])
     bench.settlement.outcomes(batch, message)
@@ -153,3 +202,72 @@ async def test_lease_that_is_over_is_no_error() -> None:
     bench.queue.is_expired = False
     bench.settlement.quarantined(a_batch(2, size=1), 0, "it kills", "exit-1")
     assert await bench.taken() == [(0, "DeadLettered")]
+
+
+def known(bench: Bench) -> ConnectionSchedule:
+    """The schedule of the connection that batches are of."""
+    terms = Terms(batch_events=10, batch_bytes=1 << 20, max_concurrency=1)
+    bench.scheduler.opened("a", terms)
+    return bench.scheduler.schedules["a"]
+
+
+@pytest.mark.parametrize(
+    ("code", "in_the_end"),
+    [(OutcomeCode.UNAUTHORIZED, "DeadLettered"), (OutcomeCode.SETUP, "Postpone")],
+)
+async def test_a_refusal_while_others_pass(code: OutcomeCode, in_the_end: str) -> None:
+    """Tried once more, it is that event's; but never where no event can be to blame."""
+    bench = Bench()
+    known(bench)
+    others = outcomes((0, OutcomeCode.DELIVERED), (1, code), (2, OutcomeCode.DELIVERED))
+    bench.settlement.outcomes(a_batch(1), others)
+    bench.settlement.outcomes(a_batch(2, started=1.0), outcomes((1, code)))
+    assert (await bench.taken())[-2:] == [(2, "Delivered"), (1, in_the_end)]
+
+
+async def test_the_second_in_a_row_holds_the_connection() -> None:
+    """From then on they are as if they were never sent, whatever their windows say."""
+    bench = Bench(window_s=0.0)
+    schedule = known(bench)
+    batch = a_batch(1)
+    code = OutcomeCode.UNAUTHORIZED
+    bench.settlement.outcomes(batch, outcomes((0, code), (1, code), (2, code)))
+    assert await bench.taken() == [(0, "Postpone"), (1, "Release"), (2, "Release")]
+    assert schedule.credentials.is_held
+    assert (batch.retried, batch.refused, batch.unreported) == (1, 1, 0)
+
+
+@pytest.mark.parametrize(("ended_at", "becomes"), [(0.0, "DeadLettered"), (45.0, "Postpone")])
+async def test_a_retry_window_did_not_run_while_the_connection_was_held(
+    ended_at: float, becomes: str
+) -> None:
+    """It begins anew where the hold has ended."""
+    bench = Bench(window_s=10.0)
+    known(bench).credentials.ended_at = ended_at
+    bench.settlement.outcomes(a_batch(1, size=1), outcomes((0, OutcomeCode.SERVER)))
+    assert await bench.taken() == [(0, becomes)]
+
+
+async def test_what_deliveries_met_with_is_told_once_a_reason_with_one_that_has_a_sample() -> None:
+    """Where a worker has told what was sent with one of them; without secrets."""
+    bench, batch = Bench(), a_batch(1, size=4, label="default-1")
+    request = SentRequest("POST", "https://p.example/", {}, b"", 0, "")
+    batch.samples[2] = Sampled(1, 2, request, None)
+    failed, retry = OutcomeCode.FAILED, OutcomeCode.UNAUTHORIZED
+    bench.settlement.outcomes(
+        batch,
+        Outcomes(
+            1,
+            [
+                (0, OutcomeCode.DELIVERED, "", None),
+                (1, failed, "400 SECRET", None),
+                (2, failed, "400 SECRET", None),
+                (3, retry, "401", None),
+            ],
+        ),
+    )
+    await bench.taken()
+    (first, second) = bench.watch.troubles
+    assert first[:3] == ("failed", "400 [secret]", 2)
+    assert first[3] == MetBy(b"a2", 1, "default-1", batch.samples[2])
+    assert second == ("credentials", "401", 1, MetBy(b"a3", 1, "default-1", None))

@@ -75,14 +75,14 @@ def test_follow_names_those_that_left() -> None:
     assert list(seen) == ["b", "c"]
 
 
-def test_who_is_left_to_unproven_is_told_once() -> None:
+def test_who_is_left_alone_is_told_once() -> None:
     """Only workers that are there, and only what has changed."""
     records, pool_worker = with_worker(1)
-    assert records.leave_to_unproven(frozenset({1, 99})) == {1}
-    assert records.leave_to_unproven(frozenset({1})) == set()
-    assert records.is_left_to_unproven(pool_worker)
-    assert records.leave_to_unproven(frozenset()) == {1}
-    assert not records.is_left_to_unproven(pool_worker)
+    assert records.leave_alone(frozenset({1, 99})) == {1}
+    assert records.leave_alone(frozenset({1})) == set()
+    assert records.is_left_alone(pool_worker)
+    assert records.leave_alone(frozenset()) == {1}
+    assert not records.is_left_alone(pool_worker)
 
 
 def test_the_serial_worker_is_one_at_most() -> None:

@@ -6,10 +6,11 @@ from collections import Counter
 from types import SimpleNamespace
 from typing import Any, cast
 
+from sandbox.protocol import Holdings
 from supervisor.core.isolation.grants import SERIAL_S
 from supervisor.core.isolation.leaks import Together
-from supervisor.delivery.watchdog.effects import MakeSerial
-from supervisor.delivery.watchdog.leaks import LEAKS_S, LeakMonitor
+from supervisor.delivery.watchdog.effects import CountHoldings, MakeSerial, WatchdogEffect
+from supervisor.delivery.watchdog.leaks import LEAK_LEAST_BYTES, LEAKS_S, LeakMonitor
 
 
 def a_worker(number: int, private_bytes: int) -> Any:  # Any: as much of a worker as is looked at
@@ -50,3 +51,58 @@ def test_no_worker_is_serial_where_nothing_is_in_doubt() -> None:
     judge = a_judge_in_doubt()
     judge.together = ()
     assert judge.look([a_worker(1, 10)], 100.0) == []
+
+
+MIB = 1 << 20
+
+
+class Growing:
+    """A worker that has grown by a mebibyte an event, of two connections, and its monitor."""
+
+    def __init__(self) -> None:
+        self.judge = LeakMonitor("p")
+        self.judge.destination_of = {"a": "x", "b": "y"}
+        self.worker = a_worker(1, 0)
+        self.worker.worked = Counter[str]()
+        self.now = 100.0
+
+    def grow(self, events: int) -> list[WatchdogEffect]:
+        """It works on so many of each, and is looked at after each."""
+        effects: list[WatchdogEffect] = []
+        for _ in range(events):
+            self.worker.worked.update(a=1, b=1)
+            self.worker.private_bytes += MIB
+            self.judge.sampled(self.worker, self.worker.private_bytes)
+            self.now += LEAKS_S
+            effects += self.judge.look([self.worker], self.now)
+        return effects
+
+    def held_by_a(self) -> Holdings:
+        """What a copy counts: all of it is held by one of them."""
+        return Holdings({"a": self.worker.private_bytes}, [], {})
+
+
+def test_worker_that_grows_is_counted_and_the_holder_named() -> None:
+    """Each time that it has grown by a third of what is judged; one count at a time."""
+    growing = Growing()
+    events = LEAK_LEAST_BYTES // MIB
+    assert growing.grow(events // 3) == []
+    for _ in range(4):
+        assert growing.grow(events // 2) == [CountHoldings(1)]
+        assert growing.grow(1) == [], "the last is not there yet"
+        growing.judge.counted(1, growing.held_by_a())
+    growing.judge.judge()
+    assert list(growing.judge.leaks) == ["a"]
+    assert growing.judge.together == ()
+    assert growing.grow(events) == [], "it is known whose it is"
+
+
+def test_count_that_is_put_off_is_asked_for_again() -> None:
+    """Its pool gave other evidence; a count of a worker that is gone is not waited for."""
+    growing = Growing()
+    assert CountHoldings(1) in growing.grow(5)
+    growing.judge.put_off(1)
+    assert growing.grow(1) == [CountHoldings(1)]
+    growing.judge.gone(1)
+    growing.judge.counted(1, growing.held_by_a())
+    assert CountHoldings(1) in growing.grow(5)

@@ -30,10 +30,14 @@ from supervisor.core.scheduling.retry import RetryPolicy
 from supervisor.core.scheduling.scheduler import Terms
 from supervisor.delivery.pool import PoolRunner
 from supervisor.delivery.records import PoolConnection, PoolWorker
+from supervisor.delivery.tokens import TokenBroker
 from supervisor.diagnostics.exits import ExitStore
+from supervisor.insight.nothing import NOTHING
 from supervisor.queue import NewEvent, Route
 from supervisor.queue.sqlite.engine import SqliteQueue
 from supervisor.state.backoff import BackoffStore
+from supervisor.state.credentials import CredentialStore
+from supervisor.state.tokens import MemoryTokenStore
 from supervisor.telemetry.metrics import Metrics
 from supervisor.workers.handle import Exit, Listener
 from supervisor.workers.spawn import PoolSpec
@@ -82,7 +86,8 @@ class World:
         self.accepted: set[Which] = set()
         self.sent: Counter[Which] = Counter()
         self.answered: Counter[Which] = Counter()
-        #: left without an answer by a worker that died, and how often of those by no event's fault
+        #: left without an answer by a worker that died, and how often of those by a death that
+        #: charges nobody: by no event's fault, or of a worker that was told to leave
         self.silent: Counter[Which] = Counter()
         self.bad_luck: Counter[Which] = Counter()
         self.done: set[Which] = set()
@@ -103,11 +108,15 @@ class World:
             queue=self.queue,
             fleet=cast(Any, fleet),  # Any: as much of it as a shell asks for
             metrics=self.metrics,
+            watch=NOTHING,
             exits=self.exits,
             clock=self.clock,
             retry=RetryPolicy(EVER_S, 1.0, 10.0),
             broker=cast(Any, None),  # Any: nobody connects here
             backoff_store=BackoffStore(self.directory, self.clock),
+            credential_store=CredentialStore(self.directory),
+            tokens=TokenBroker(MemoryTokenStore(), lambda owner, secrets: None),
+            redact=str,
             begin_snapshot=cast(Any, None),  # Any: nobody runs out of memory here
         )
         # Deaths are what this is about: the pool shall not wait after them.
@@ -193,7 +202,9 @@ class World:
         if bad is not None:
             if self.reports_early:
                 self._answer(worker, batch, range(bad))
-            self.die(worker, ExitReason.SIGNAL, "SIGSEGV")
+            # One that was told to leave: nobody is charged, so that it is all to come again.
+            is_leaving = worker.state is ProcessState.DRAINING
+            self.die(worker, ExitReason.SIGNAL, "SIGSEGV", is_luck=is_leaving)
             return
         self._answer(worker, batch, range(len(named)))
         del worker.batches[batch.id]
@@ -230,7 +241,7 @@ class World:
     def die(
         self, worker: Worker, reason: ExitReason, detail: str, *, is_luck: bool = False
     ) -> None:
-        """It is gone; `is_luck`: for no fault of an event that it had."""
+        """It is gone; `is_luck`: for no fault of an event that it had, or none is charged."""
         reported = {
             batch.id: bytes(batch.reported) for batch in self._pool_worker(worker).batches.values()
         }

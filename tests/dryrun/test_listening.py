@@ -33,8 +33,9 @@ from sandbox.protocol import (
     UnhandledException,
 )
 from supervisor.config import Connection
+from supervisor.core.counted_time import CpuTimes, ThreadTimes
 from supervisor.core.effects import ExitReason
-from supervisor.dryrun import jail_selftest
+from supervisor.dryrun import dry_run, jail_selftest
 from supervisor.dryrun.dry_run import MOST_KEPT, DryRun, DryRunListener, EventResult
 from supervisor.dryrun.jail_selftest import Attempt, SelftestFailed, run_selftest
 from supervisor.egress.broker import Broker
@@ -42,6 +43,7 @@ from supervisor.egress.policy import EgressPolicy
 from supervisor.workers.fleet import WorkerFleet
 from supervisor.workers.handle import Exit, Listener, WorkerHandle
 from supervisor.workers.spawn import PoolSpec
+from tests.queue.given import until
 
 POOL = PoolSpec(
     name="default",
@@ -56,6 +58,10 @@ POOL = PoolSpec(
 )
 
 
+#: A process that waits for a CPU all the time.
+STARVED: CpuTimes = {1: ThreadTimes(1.0, 1.0, is_ready=True)}
+
+
 @dataclass
 class ScriptedWorker:
     """Keeps what it is told; `on_message` is what it does with a message."""
@@ -64,6 +70,15 @@ class ScriptedWorker:
     told: list[Message] = field(default_factory=list)
     ended: list[tuple[ExitReason, str]] = field(default_factory=list)
     on_end: Callable[[ExitReason, str], None] = lambda reason, detail: None
+    #: what it had of the CPUs, and how often that was asked
+    had: CpuTimes = field(default_factory=dict)
+    looks: int = 0
+
+    @property
+    def cpu_times(self) -> CpuTimes:
+        """As the test says."""
+        self.looks += 1
+        return self.had
 
     @property
     def as_worker(self) -> WorkerHandle:
@@ -100,10 +115,10 @@ def an_exit(reason: ExitReason, detail: str) -> Exit:
 class Bench:
     """A dry run of two events in batches of one, whose worker is ready."""
 
-    def __init__(self) -> None:
+    def __init__(self, had: CpuTimes | None = None) -> None:
         pending = EventResult("retry", "the worker reported no outcome")
         self.run = DryRun([pending, pending])
-        self.worker = ScriptedWorker()
+        self.worker = ScriptedWorker(had=had or {})
         self.listener = DryRunListener(
             self.run,
             Connection(name="c", source="s", destination="d"),
@@ -131,10 +146,16 @@ def outcome(batch: int, code: OutcomeCode, detail: str = "", index: int = 0) -> 
 
 @pytest.mark.parametrize("code", OutcomeCode)
 async def test_each_code_has_its_word(code: OutcomeCode) -> None:
-    """As users know outcomes: whatever the cause of a retry, it is a retry."""
+    """As users know outcomes: a retry is one whatever its cause; here nothing is held."""
     bench = Bench()
     bench.say(outcome(0, code, "why"))
-    words = {"DELIVERED": "delivered", "FAILED": "failed", "UNSUPPORTED": "unsupported"}
+    words = {
+        "DELIVERED": "delivered",
+        "FAILED": "failed",
+        "UNSUPPORTED": "unsupported",
+        "UNAUTHORIZED": "failed",
+        "LOCKED_OUT": "failed",
+    }
     assert bench.run.outcomes[0] == EventResult(words.get(code.name, "retry"), "why")
     bench.end()
 
@@ -149,6 +170,23 @@ async def test_batches_come_one_after_the_other() -> None:
     assert bench.worker.ended == [(ExitReason.DRAIN, "")]
     bench.end()
     assert [result.outcome for result in bench.run.outcomes] == ["delivered", "failed"]
+
+
+@pytest.mark.parametrize("most_times", [10.0, 0.02])
+async def test_a_worker_without_a_cpu_is_not_late(
+    monkeypatch: pytest.MonkeyPatch, most_times: float
+) -> None:
+    """Time counts in which it could have ended its batch; in the end it is ended all the same."""
+    monkeypatch.setattr(dry_run, "GRACE_S", -0.96)
+    monkeypatch.setattr(dry_run, "MOST_TIMES", 0.96 + most_times)
+    bench = Bench(had=STARVED)
+    if most_times > 1:
+        await until(lambda: bench.worker.looks > 20)
+        assert bench.worker.ended == []
+        bench.worker.had = {1: ThreadTimes(1.0, 1.0)}
+    await until(lambda: bool(bench.worker.ended))
+    assert bench.worker.ended == [(ExitReason.TIMEOUT, "longer than 1 s")]
+    bench.end()
 
 
 @pytest.mark.parametrize(

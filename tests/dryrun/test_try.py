@@ -5,14 +5,17 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from destinations.kit.loading import load
 from supervisor.tapes.tape import read
@@ -72,6 +75,13 @@ def track(user: str = "ann-4711", **fields: Any) -> dict[str, Any]:
 @pytest.fixture
 def partner() -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """A server of a partner's: its address, and what it was asked."""
+    with serving(None) as served:
+        yield served
+
+
+@contextmanager
+def serving(tls: ssl.SSLContext | None) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """The same, by TLS where a context is given."""
     asked: list[tuple[str, str]] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -89,12 +99,18 @@ def partner() -> Iterator[tuple[str, list[tuple[str, str]]]]:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", asked
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield f"http{'' if tls is None else 's'}://localhost:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def test_dry(run: Run, partner: tuple[str, list[tuple[str, str]]]) -> None:
@@ -125,6 +141,24 @@ def test_live(run: Run, partner: tuple[str, list[tuple[str, str]]]) -> None:
     assert request["answer"]["status"] == 202
     assert told["events"][0]["outcome"] == "delivered"
     assert "s3cret" not in ran.stdout
+
+
+def test_live_over_tls(run: Run, tmp_path: Path) -> None:
+    """Certificates count as in production: to a server without a good one nothing is sent."""
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    with (tmp_path / "bulkhead.toml").open("a") as config:
+        config.write(f"[sandbox]\nca_file = '{tmp_path}/ca.pem'\n")
+    for authority, outcome in ((ca, "delivered"), (trustme.CA(), "retry")):
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("localhost").configure_cert(tls)
+        with serving(tls) as (url, asked):
+            ran = run(
+                "try", "plain", *map(track, "abc"), settings=f"url = '{url}'", arguments=("--live",)
+            )
+        assert ran.stdout.count(f": {outcome}") == 3, ran.stdout
+        assert len(asked) == (3 if outcome == "delivered" else 0)
+    assert "no answer: SSLCertVerificationError: " in ran.stdout
 
 
 def test_nobody_there(run: Run) -> None:
@@ -217,8 +251,8 @@ async def test_a_recorded_tape_plays(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The tape is a test as it is."""
-    # By name, since replayed names are answered by the tape, and addresses are not.
-    url = partner[0].replace("127.0.0.1", "localhost")
+    # By name: replayed names are answered by the tape, and addresses are not.
+    url = partner[0]
     tape = tmp_path / "plain-real.yaml"
     event = track(traits={"email": "ann@firma.example", "name": "Ann Özil"})
     settings = f"url = '{url}'\napi_key = {{ env = 'TOKEN' }}"

@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from destinations.kit.client.sessions import UrlKeepingSession
 from sandbox import channel as worker_channel
 from sandbox.jail.egress import Egress
 from sandbox.protocol import Collect, ToWorkerChannel
@@ -36,7 +37,7 @@ def egress_policy(
         destination="trial",
         pool="default",
         network=network,
-        declared=declared,
+        declared=len(declared),
         hosts=host_patterns(declared, {}, {}),
         allowed=allowed,
         blocks=blocks,
@@ -93,7 +94,7 @@ class Both:
 
     def session(self, connection: str = "c") -> aiohttp.ClientSession:
         """A session as the runner makes one."""
-        made = aiohttp.ClientSession(
+        made = UrlKeepingSession(
             connector=self.egress.connector(connection), cookie_jar=aiohttp.DummyCookieJar()
         )
         self._sessions.append(made)

@@ -19,6 +19,7 @@ from sandbox.protocol import Abandon, Connect, ProtocolError, Taken
 from supervisor.egress import broker as broker_module
 from supervisor.egress.broker import MOST_UNREAD
 from supervisor.egress.names import Resolver
+from supervisor.workers.resources import procfs
 from tests.egress.conftest import Book, MakeBoth, Serve, egress_policy
 from tests.harness.dns import NameServer
 from tests.harness.ports import free_port
@@ -430,6 +431,48 @@ async def test_proxies_that_are_none(
         await request
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [b"HTTP/1.0 200 OK\n\n", b"http/1.1  200\r\n\r\n", b"HTTP/2 299 \xff\r\nno header\n\r\n",
+     b"HTTP/1.1 200 OK\r\nX: " + b"a" * 60_000 + b"\r\n\r\n"],
+)  # fmt: skip
+async def test_careless_proxies_that_connect(
+    both: MakeBoth,
+    serve: Serve,
+    proxy: ConnectProxy,
+    ca: trustme.CA,
+    trusting: ssl.SSLContext,
+    answer: bytes,
+) -> None:
+    """Where the status was read, it counts."""
+    proxy.authorization = None
+    proxy.hosts = {"a.example:443": await serve(hello, certified(ca, "a.example"))}
+    proxy.answer = answer
+    pair = both(egress_policy("a.example"), tls=trusting)
+    pair.broker.follow(f"http://127.0.0.1:{proxy.port}", ())
+    async with pair.session().get("https://a.example/") as said:
+        assert said.status == 200
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"HTTP/1.1 403 Not you\n\n<html>", b"HTTP/1.1 403 Not you", b"HTTP/1.1 403 Not you\r\n"],
+)
+async def test_careless_proxies_that_refuse(both: MakeBoth, answer: bytes) -> None:
+    """A refusal is told as it was said, however it ends."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        pair = both(egress_policy("a.example"))
+        pair.broker.follow(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", ())
+        with pytest.raises(aiohttp.ClientConnectorError, match="the proxy answered 403 Not you"):
+            await pair.session().get("https://a.example/")
+
+
 async def test_loopback_is_no_proxys_business(
     both: MakeBoth, serve: Serve, proxy: ConnectProxy
 ) -> None:
@@ -440,3 +483,22 @@ async def test_loopback_is_no_proxys_business(
     async with pair.session().get(f"http://127.0.0.1:{port}/") as answer:
         assert answer.status == 200
     assert not proxy.asked
+
+
+async def test_what_a_worker_took_is_known_by_its_inode(both: MakeBoth, serve: Serve) -> None:
+    """So the kernel can be asked what it still has open; what it gave back is not among that."""
+    port = await serve(hello)
+    pair = both(egress_policy(f"127.0.0.1:{port}", allow=[f"127.0.0.1:{port}"]))
+    http = pair.session()
+    async with http.get(f"http://127.0.0.1:{port}/") as answer:
+        await answer.read()
+        given = dict(pair.egress_session.given)
+        assert list(given.values()) == ["c"]
+        held = procfs.open_sockets(os.getpid())
+        assert held is not None
+        assert given.keys() <= held
+        assert given.keys() <= procfs.tcp_sockets()
+    await http.close()
+    await until(
+        lambda: not given.keys() & (procfs.open_sockets(os.getpid()) or set()), 10, "it is closed"
+    )

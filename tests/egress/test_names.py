@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
 from supervisor.egress import names
 from supervisor.egress.names import Overloaded, Resolver, Unresolved
 from tests.harness.dns import NameServer
+from tests.harness.waiting import until
 
 A, B = (ipaddress.ip_address(text) for text in ("192.0.2.7", "192.0.2.8"))
 V6 = ipaddress.ip_address("2001:db8::1")
@@ -66,6 +68,52 @@ async def test_one_query_for_many_askers(resolver: Start) -> None:
     clock.now = server.ttl_s - 1
     await one.addresses("a.example")
     assert server.asked["a.example"] == 1
+
+
+@pytest.mark.parametrize("by_reload", [False, True])
+async def test_name_servers_that_change(tmp_path: Path, by_reload: bool) -> None:
+    """A file that names other servers is followed, by a look or a reload, replaced or rewritten."""
+    old, new = NameServer({"a.example": [[str(A)]]}), NameServer({"a.example": [[str(B)]]})
+    conf = tmp_path / "resolv.conf"
+    conf.write_text(f"nameserver {await old.start()}\n")
+    clock = Clock()
+    one = Resolver((), clock, str(conf))
+    assert list(await one.addresses("a.example")) == [A]
+    there = await new.start()
+    conf.unlink()  # for a moment there is none
+    clock.now = names.LOOK_EVERY_S
+    assert list(await one.addresses("a.example")) == [A]
+    conf.write_text(f"nameserver {there}\n")
+    assert list(await one.addresses("a.example")) == [A]
+    if by_reload:
+        one.follow()
+    else:
+        clock.now = 2 * names.LOOK_EVERY_S
+    assert list(await one.addresses("a.example")) == [B]
+    assert old.asked["a.example"] == 1
+    await one.close()
+    await old.stop()
+    await new.stop()
+
+
+async def test_a_look_up_under_way_ends_where_it_began(tmp_path: Path) -> None:
+    """Who asked the old name servers hears their answer; who asks after the change, the new one."""
+    old = NameServer({"a.example": [[str(A)]]}, silent={"a.example"})
+    new = NameServer({"a.example": [[str(B)]]})
+    conf = tmp_path / "resolv.conf"
+    conf.write_text(f"nameserver {await old.start()}\n")
+    one = Resolver((), Clock(), str(conf))
+    first = asyncio.create_task(one.addresses("a.example"))
+    await until(lambda: old.asked["a.example"] == 1, 10, "the old one is asked")
+    conf.write_text(f"nameserver {await new.start()}\n")
+    one.follow()
+    assert list(await one.addresses("a.example")) == [B]
+    old.silent.clear()
+    assert list(await first) == [A]
+    assert list(await one.addresses("a.example")) == [B]
+    await one.close()
+    await old.stop()
+    await new.stop()
 
 
 async def test_answers_end_with_their_ttl(resolver: Start) -> None:

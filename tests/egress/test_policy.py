@@ -37,7 +37,7 @@ def egress_policy(
         destination="example",
         pool="default",
         network=network,
-        declared=tuple(declared),
+        declared=len(declared),
         hosts=host_patterns(declared, settings or {}, schema or {}),
         allowed=allowed,
         blocks=blocks,
@@ -302,9 +302,11 @@ def test_refusals_say_what_to_do() -> None:
     text = egress_policy(["api.example.com", "{url}"]).refusal(target("evil.net", 8443))
     assert text == (
         "egress refused: evil.net:8443 is not declared by example, which declares "
-        "api.example.com, {url}; if it should be reached, add "
+        "2 others (see `bulkhead check`); if it should be reached, add "
         '"evil.net:8443" to pools.default.allow'
     )
+    many = [f"{'x' * 60}{n}.example" for n in range(256)]
+    assert len(egress_policy(many).refusal(target("evil.net", 8443)) or "") < 200, "nor repeats it"
     asked = target("api.example.com", 443)
     text = egress_policy().address_refusal(asked, ipaddress.ip_address("10.0.0.5"), is_own=False)
     assert text == (

@@ -58,13 +58,11 @@ class NameServer(asyncio.DatagramProtocol):
                     answer.add_answer(dnslib.RR(name, kind, rdata=record, ttl=self.ttl_s))
         self.transport.sendto(answer.pack(), addr)
 
-    async def start(self) -> str:
-        """Serve on a free port of loopback; the ADDRESS:PORT to ask."""
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
+        """Serve there, on a free port where none is named; the ADDRESS:PORT to ask."""
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(
-            lambda: self, local_addr=("127.0.0.1", 0)
-        )
-        return f"127.0.0.1:{transport.get_extra_info('sockname')[1]}"
+        transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=(host, port))
+        return f"{host}:{transport.get_extra_info('sockname')[1]}"
 
     async def stop(self) -> None:
         """Serve no more."""

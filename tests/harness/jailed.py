@@ -166,6 +166,7 @@ def _tried(layers: Sequence[str], targets: Targets, who: str) -> dict[str, int]:
     if child == 0:
         try:
             report = jail.enter(order_of(who), [writable], parent=parent, layers=layers)
+            jail.seal("strict", report)
             wrong = {
                 layer: report[layer]
                 for layer in layers

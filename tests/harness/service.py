@@ -12,11 +12,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlencode
 
 from tests.harness.ports import free_port
 from tests.harness.waiting import wait_until
@@ -26,12 +27,14 @@ WRITE_KEY = "test-write-key"
 #: How long a start or a stop may take, in seconds; a busy machine included.
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
+#: Reasons of exits that we bring about ourselves, of workers that say what they declare too.
+PLANNED = ("recycle", "drain")
 
 
 def writable(file: Path) -> str:
     """Let workers append to `file` and make others beside it, whatever uid each of them has.
 
-    Its folder, for `write_paths`.
+    Its folder, for `write_paths`: one that holds nothing of the service's.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     file.parent.chmod(0o777)
@@ -73,7 +76,9 @@ class RunningService:
     `sections` are the config's sections beside `service.state_dir`, the
     addresses and the source `test`, which are made here. `cores` pins the
     whole process tree to these CPUs, and `environment` is added to ours.
-    `module` is what is run in the place of `bulkhead`.
+    `module` is what is run in the place of `bulkhead`. `output` is a descriptor that
+    standard output and error go to in the place of `log_path`, and `prefix` is put before
+    the command.
     """
 
     directory: Path
@@ -81,6 +86,8 @@ class RunningService:
     cores: frozenset[int] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     module: str = "supervisor"
+    output: int | None = None
+    prefix: Sequence[str] = ()
     api_port: int = field(default_factory=free_port)
     admin_port: int = field(default_factory=free_port)
     _process: subprocess.Popen[bytes] | None = None
@@ -117,6 +124,44 @@ class RunningService:
 
         Raises ServiceFailed when it exits first or is not ready within START_TIMEOUT_S.
         """
+        self.begin()
+        return self.await_ready()
+
+    def await_ready(self) -> Self:
+        """The rest of `start` after `begin`, with the same errors."""
+        try:
+            wait_until(self.is_ready, START_TIMEOUT_S, "the service answers /ready")
+        except TimeoutError as error:
+            self.kill()
+            raise ServiceFailed(f"{error}\n{self.log_tail()}") from error
+        except ServiceFailed:
+            self.kill()
+            raise
+        return self
+
+    def begin(self) -> subprocess.Popen[bytes]:
+        """Write the config and start the process; nothing is waited for."""
+        self.write_config()
+        with self.log_path.open("ab") as log, pinned(self.cores):
+            self._process = subprocess.Popen(
+                [
+                    *self.prefix,
+                    *(sys.executable, "-m", self.module, "run", "--config", str(self.config_path)),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log if self.output is None else self.output,
+                stderr=subprocess.STDOUT,
+                # A coverage or test setting of the caller is none of the service's business.
+                env={
+                    **{k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")},
+                    **self.environment,
+                },
+                start_new_session=True,
+            )
+        return self._process
+
+    def write_config(self) -> None:
+        """Write `sections` as they are now; who has changed them asks for a reload."""
         self.directory.mkdir(parents=True, exist_ok=True)
         sections: dict[str, dict[str, object]] = {
             "service": {"state_dir": str(self.directory / "state")},
@@ -127,33 +172,15 @@ class RunningService:
         for name, values in self.sections.items():
             sections[name] = {**sections.get(name, {}), **values}
         self.config_path.write_text(config_text(sections))
-        with self.log_path.open("ab") as log, pinned(self.cores):
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", self.module, "run", "--config", str(self.config_path)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                # A coverage or test setting of the caller is none of the service's business.
-                env={
-                    **{k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")},
-                    **self.environment,
-                },
-                start_new_session=True,
-            )
-        try:
-            wait_until(self._is_ready, START_TIMEOUT_S, "the service answers /ready")
-        except TimeoutError as error:
-            self.kill()
-            raise ServiceFailed(f"{error}\n{self.log_tail()}") from error
-        except ServiceFailed:
-            self.kill()
-            raise
-        return self
 
     def stop(self) -> None:
         """SIGTERM, then wait. Raises ServiceFailed where the exit status is not 0."""
+        self._require_process().send_signal(signal.SIGTERM)
+        self.await_end()
+
+    def await_end(self) -> None:
+        """The rest of `stop` after the signal, with the same errors."""
         process = self._require_process()
-        process.send_signal(signal.SIGTERM)
         try:
             status = process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired as error:
@@ -177,6 +204,18 @@ class RunningService:
             raise ServiceFailed(f"{method} {path} answered {status}: {body[:500]!r}")
         return json.loads(body) if body else None
 
+    def ask(self, path: str, timeout_s: float) -> tuple[int, bytes]:
+        """Status and body of the admin API's answer, whatever it is."""
+        return self._request(self.admin_port, path, "GET", timeout_s)
+
+    def metric(self, name: str) -> float:
+        """The value of a metric that has no labels."""
+        _, page = self._request(self.admin_port, "/metrics", "GET")
+        (value,) = [
+            line.split()[1] for line in page.decode().splitlines() if line.startswith(f"{name} ")
+        ]
+        return float(value)
+
     def books(self) -> dict[str, int]:
         """The books of `/status`."""
         books: dict[str, int] = self.admin("/status")["books"]
@@ -191,6 +230,19 @@ class RunningService:
         """A connection's line of `/status`."""
         (found,) = [q for q in self.admin("/status")["queues"] if q["connection"] == connection]
         return dict(found)
+
+    def exits(self, **where: str) -> list[dict[str, Any]]:  # Any: JSON
+        """Exits that nobody had planned, by the filters of `/debug/exits` (`pool`), newest first.
+
+        A worker's `last_exit` is no longer the one in question once a further worker has ended.
+        """
+        found: list[dict[str, Any]] = self.admin(f"/debug/exits?{urlencode(where)}")["exits"]
+        return [end for end in found if end["reason"] not in PLANNED]
+
+    def first_exit(self, within_s: float = 20, **where: str) -> dict[str, Any]:  # Any: JSON
+        """The first of them ever, whatever ends after it; waited for."""
+        wait_until(lambda: bool(self.exits(**where)), within_s, f"an exit of {where}")
+        return self.exits(**where)[-1]
 
     def wait_for(self, condition: Callable[[dict[str, int]], bool], within_s: float) -> None:
         """Wait until the books fulfil `condition`; what they were is in the TimeoutError."""
@@ -228,7 +280,8 @@ class RunningService:
             raise ServiceFailed("the service is not started")
         return self._process
 
-    def _is_ready(self) -> bool:
+    def is_ready(self) -> bool:
+        """Whether it takes events now. Raises ServiceFailed where it has ended."""
         process = self._require_process()
         if process.poll() is not None:
             raise ServiceFailed(f"exit status {process.returncode} at start\n{self.log_tail()}")
@@ -239,8 +292,8 @@ class RunningService:
         return status == 200
 
     @staticmethod
-    def _request(port: int, path: str, method: str) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    def _request(port: int, path: str, method: str, timeout_s: float = 10.0) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
         try:
             connection.request(method, path)
             response = connection.getresponse()

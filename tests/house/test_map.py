@@ -61,6 +61,7 @@ _CODE = re.compile(r"`([^`\n]+)`")
 _FENCE = re.compile(r"^```.*?^```", re.M | re.S)
 _HEADING = re.compile(r"^#+ +(.+?)\s*$", re.M)
 _WORD = re.compile(r"[A-Za-z_]\w*")
+_EXPORTED = re.compile(r"^export (?:function|class|const) ([A-Z]\w*)", re.M)
 _PATH = re.compile(r"(\./)?[\w.-]+(/[\w.-]+)*(/|\.(py|md|toml|yml))|(\./)?[\w.-]+(/[\w.-]+)+")
 _FILE = re.compile(r"`([\w/]+\.py)`")
 _CLASS = re.compile(r"([A-Z]\w*[a-z]\w*)(?:\.(\w+))?")
@@ -79,7 +80,7 @@ class Code:
 
 @pytest.fixture(scope="module")
 def code() -> Code:
-    """All of it, and the words of the configs."""
+    """All of it, the words of the configs, and what the console's page is made of."""
     found = Code()
     for name, module in read(ROOT, PACKAGES).items():
         found.modules.add(name)
@@ -89,6 +90,9 @@ def code() -> Code:
     for path in (*ROOT.glob("config/**/*.*"), *ROOT.glob("scripts/*"), ROOT / "pyproject.toml"):
         if path.is_file():
             found.words.update(_WORD.findall(path.read_text()))
+    for path in ROOT.glob("supervisor/console/static/**/*.js"):
+        found.words.update(_WORD.findall(path.read_text()))
+        found.classes.update((name, set()) for name in _EXPORTED.findall(path.read_text()))
     for path in ROOT.glob("config/*.toml"):
         found.keys.update(re.findall(r"^(?:# *)?(\w+) = ", path.read_text(), re.M))
     return found

@@ -12,6 +12,7 @@ from aiohttp.web import Application, Request
 from supervisor.config import Api, Connection, Source
 from supervisor.ingest.api import TrackingApi
 from supervisor.ingest.router import Router
+from supervisor.insight.nothing import NOTHING
 from tests.ingest.stubs import Counts, MemoryIntake
 
 Client = TestClient[Request, Application]
@@ -50,6 +51,8 @@ def api(intake: MemoryIntake, counts: Counts) -> TrackingApi:
         router=router(),
         queue=intake,
         metrics=counts,
+        watch=NOTHING,
+        clock=lambda: RECEIVED_AT,
         wall=lambda: RECEIVED_AT,
     )
 

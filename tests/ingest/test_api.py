@@ -34,6 +34,12 @@ def basic(user: str, password: str = "") -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
 
+def bare_of(body: bytes) -> bytes:
+    """Deflate without zlib's frame."""
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(body) + packer.flush()
+
+
 async def refusal(answer: aiohttp.ClientResponse) -> tuple[int, str]:
     """Status and code of an error, which has a message too."""
     body = await answer.json()
@@ -63,7 +69,13 @@ async def test_group_and_alias_have_theirs(client: Client, intake: MemoryIntake)
     assert [found["type"] for found in intake.stored] == ["group", "group", "alias", "alias"]
 
 
-@pytest.mark.parametrize("path", ["/v1/batch", "/v1/b", "/v1/import", "/v1/batch/"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/v1/batch", "/v1/b", "/v1/import", "/v1/batch/", "/v1//batch"),
+        *("/v1/batch//", "/v1//import//?x=//1", "/v1/b?", "/%761/batch"),
+    ],
+)
 async def test_batches_are_taken(
     client: Client, intake: MemoryIntake, counts: Counts, path: str
 ) -> None:
@@ -118,11 +130,22 @@ async def test_gzip_is_known_by_its_bytes(client: Client, intake: MemoryIntake, 
 async def test_other_packings(client: Client) -> None:
     """Deflate and gzip in several members are unpacked; a false label does no harm."""
     body = json.dumps(EVENT).encode()
-    for packed in (zlib.compress(body), gzip.compress(body[:9]) + gzip.compress(body[9:]), body):
+    for packed in (
+        zlib.compress(body),
+        bare_of(body),
+        gzip.compress(body[:9]) + gzip.compress(body[9:]),
+        body,
+        b" \n" + body,
+    ):
         answer = await client.post(
             "/v1/track", data=packed, headers={"Content-Encoding": "deflate"}
         )
         assert answer.status == 200
+    for broken in (bare_of(body)[:-3], bare_of(body) + b"x", b"\xff" * 9):
+        answer = await client.post(
+            "/v1/track", data=broken, headers={"Content-Encoding": "deflate"}
+        )
+        assert await refusal(answer) == (400, "invalid_deflate")
     answer = await client.post("/v1/track", data=body, headers={"Content-Encoding": "br"})
     assert await refusal(answer) == (415, "unsupported_encoding")
 
@@ -137,6 +160,9 @@ async def test_other_packings(client: Client) -> None:
         basic("key", "any password"),
         basic("old-key"),
         {"Authorization": "basic  " + base64.b64encode(b"key").decode()},
+        {"Authorization": "Basic a2V5Og"},
+        {"Authorization": "Basic a2V5Og="},
+        {"Authorization": "Basic " + base64.urlsafe_b64encode(b"key:??>>").decode()},
     ],
 )
 async def test_the_key_is_the_user_name(stranger: Client, header: dict[str, str]) -> None:
@@ -319,23 +345,33 @@ async def test_health_answers_head(client: Client) -> None:
 
 
 async def test_browsers_may_ask_first(client: Client) -> None:
-    """A preflight allows what a browser wants to send, from any origin."""
+    """A preflight allows what a browser wants to send, from any origin, with cookies too."""
     answer = await client.options(
         "/v1/batch",
         headers={
             "Origin": "https://shop.example",
             "Access-Control-Request-Method": "POST",
             "Access-Control-Request-Headers": "authorization, anonymousid",
+            "Access-Control-Request-Private-Network": "true",
         },
     )
     assert answer.status == 204
-    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://shop.example"
+    assert answer.headers["Access-Control-Allow-Credentials"] == "true"
+    assert answer.headers["Access-Control-Allow-Private-Network"] == "true"
+    assert "Origin" in answer.headers["Vary"]
     assert answer.headers["Access-Control-Allow-Headers"] == "authorization, anonymousid"
     assert "POST" in answer.headers["Access-Control-Allow-Methods"]
 
 
-async def test_browsers_may_read_every_answer(client: Client) -> None:
-    """Good and bad answers alike may be read from any origin."""
+@pytest.mark.parametrize("origin", ["https://shop.example", "http://[::1]:8080", "null"])
+async def test_browsers_may_read_every_answer(client: Client, origin: str) -> None:
+    """Good and bad answers alike may be read from any origin, sent with credentials or without."""
     for path in ("/v1/track", "/v1/nothing"):
+        answer = await client.post(path, json=EVENT, headers={"Origin": origin})
+        assert answer.headers["Access-Control-Allow-Origin"] == origin
+        assert answer.headers["Access-Control-Allow-Credentials"] == "true"
+        assert "Origin" in answer.headers["Vary"]
         answer = await client.post(path, json=EVENT)
         assert answer.headers["Access-Control-Allow-Origin"] == "*"
+        assert "Access-Control-Allow-Credentials" not in answer.headers

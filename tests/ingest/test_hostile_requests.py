@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from supervisor.ingest.api import TrackingApi
-from supervisor.ingest.bodies import Body, BodyError, BytesInFlight
+from supervisor.ingest.bodies import Body, BodyError
+from supervisor.ingest.held import BytesInFlight
 from tests.ingest.conftest import Client
 from tests.ingest.stubs import MemoryIntake
 
@@ -158,7 +159,7 @@ async def slow(limit_s: float, held: BytesInFlight, failures: list[BodyError]) -
     """A server that waits for bodies as long as it is told, and keeps what it refused."""
 
     async def handle(request: web.Request) -> web.Response:
-        with Body(request, held, 500_000, timeout_s=limit_s) as body:
+        with Body(request, held.hold("web", "here"), 500_000, timeout_s=limit_s) as body:
             try:
                 await body.read()
             except BodyError as error:

@@ -23,6 +23,12 @@ from supervisor.ingest.validation import (
 from tests.ingest.conftest import RECEIVED_AT, router
 
 Json = dict[str, Any]  # Any: events are JSON
+#: Fields that mean something to the API.
+KNOWN = {
+    *("type", "event", "userId", "anonymousId", "groupId", "previousId", "messageId", "writeKey"),
+    *("properties", "traits", "context", "integrations"),
+    *("timestamp", "originalTimestamp", "sentAt", "receivedAt"),
+}
 GOOD: Json = {"type": "track", "userId": "ann", "event": "Tested", "messageId": "m"}
 
 
@@ -306,3 +312,75 @@ def test_any_damage_is_noticed_or_harmless(data: st.DataObject) -> None:
     with contextlib.suppress(BadBody):
         for event in reader(bytes(body)).events:
             msgspec.json.decode(event.body)
+
+
+NUMBERS = [
+    *("1.10", "-0", "-0.0", "1E5", "1e+05", "0.1e1", "1.0", "100000000000000000000000.0"),
+    *("12345678901234567890123", "-9223372036854775809", "0.30000000000000004", "5e-324"),
+    *("1.000000000000000001", "1.7976931348623157e308", "3.14159265358979323846264338327950288"),
+]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_numbers_are_stored_as_they_were_written(number: str) -> None:
+    """Wherever they stand: beside what is set, in the batch's context, in the event's own."""
+    body = (
+        f'{{"batch":[{{"type":"track","userId":"ann","event":"x","extra":{number},'
+        f'"properties":{{"a":[{number},{{"b" : {number}}}]}},"context":{{"own":{number}}}}}],'
+        f'"context":{{"shared":{number},"own":0}},"integrations":{{"x":{{"y":{number}}}}}}}'
+    )
+    (found,) = reader(body.encode()).events
+    text = found.body.decode()
+    for where in (
+        f'"extra":{number},',
+        f'"a":[{number},{{"b" : {number}}}]',
+        f'"shared":{number}',
+        f'"own":{number}',
+        f'"integrations":{{"x":{{"y":{number}}}}}',
+    ):
+        assert where in text
+    assert msgspec.json.decode(found.body)["context"].keys() == {"shared", "own"}
+
+
+def test_of_what_is_put_right_only_that_changes() -> None:
+    """An id that is a number becomes text; the number beside it stays."""
+    body = b'{"userId":7,"event":"x","properties":{"price":1.10},"traits":[],"a":-0}'
+    (found,) = reader(body, "track").events
+    assert b'"price":1.10' in found.body
+    assert b'"a":-0' in found.body
+    assert msgspec.json.decode(found.body)["userId"] == "7"
+    assert msgspec.json.decode(found.body)["traits"] == {}
+
+
+_TEXTS = st.text(max_size=8)
+_VALUES = st.recursive(
+    st.none() | st.booleans() | _TEXTS | st.sampled_from(NUMBERS).map(lambda text: f"\0{text}"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def written(value: Any) -> str:  # Any: JSON, with numbers as texts that open with a NUL
+    """A document as a sender writes it, with its numbers in any notation."""
+    match value:
+        case str() if value.startswith("\0") and value[1:] in NUMBERS:
+            return value[1:]
+        case list():
+            return "[" + " , ".join(map(written, value)) + "]"
+        case dict():
+            pairs = (f"{json.dumps(name)} : {written(item)}" for name, item in value.items())
+            return "{" + ",".join(pairs) + "}"
+        case _:
+            return json.dumps(value)
+
+
+@settings(max_examples=300)
+@given(st.dictionaries(_TEXTS.filter(lambda name: name not in KNOWN), _VALUES, max_size=4))
+def test_what_is_not_known_is_kept_byte_for_byte(fields: Json) -> None:
+    """Every field that nobody sets stands in what is stored as the sender wrote it."""
+    own = "".join(f",{json.dumps(name)}:{written(value)}" for name, value in fields.items())
+    (found,) = reader(f'{{"userId":"ann","event":"x"{own}}}'.encode(), "track").events
+    kept = msgspec.json.decode(found.body, type=dict[str, msgspec.Raw])
+    for name, value in fields.items():
+        assert bytes(kept[name]).decode() == written(value)
+    assert msgspec.json.decode(found.body).keys() >= {"messageId", "receivedAt", "timestamp"}

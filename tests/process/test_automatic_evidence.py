@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +81,21 @@ def test_a_worker_that_runs_out_of_memory_leaves_a_snapshot(running_service: Sta
     end = exits(service, "oom")[-1]
     assert end["connection"] == "hoarder"
     assert end["snapshot"] in [kept["name"] for kept in kept_as(service, "memory_error")]
+
+
+def test_a_worker_that_is_full_of_small_objects_leaves_a_snapshot(
+    running_service: StartService,
+) -> None:
+    """To look at each un-shares all of its memory, and tables are as large again: all is there."""
+    service = running_service(hoarding(350_000, soft="124MiB", hard="128MiB"))
+    wait_until(lambda: len(service.worker_pids()) == 1, 20, "the worker serves")
+    post(service.url, [track("m1")])
+    service.wait_for(lambda books: books["delivered_first_try"] == 1, within_s=30)
+    post(service.url, [track("m2", "Gulp")])
+    wait_until(lambda: bool(exits(service, "oom")), 120, "the worker has gone")
+    end = exits(service, "oom")[-1]
+    assert end["snapshot"] is not None, end
+    file = service.directory / "state" / "snapshots" / end["snapshot"]
+    heap = json.loads(file.read_bytes())
+    assert heap["snapshot"]["bulkhead"]["notes"] == []
+    assert heap["snapshot"]["node_count"] > 1_000_000

@@ -74,11 +74,11 @@ def test_killed_supervisor_takes_its_children_along_and_loses_nothing(
     running_service: StartService, tmp_path: Path
 ) -> None:
     """After SIGKILL no child is left, and the next supervisor delivers what was accepted."""
-    diary = tmp_path / "diary"
+    diary = tmp_path / "diary" / "lines"
     service = running_service(trial(diary, "diary", seconds=0.3))
     ids = [f"m{n}" for n in range(200)]
     post(service.url, [track(i) for i in ids])
-    wait_until(lambda: len(descendants(service.pid)) == 4, 20, "zygote, workers and a spare")
+    wait_until(lambda: len(descendants(service.pid)) == 5, 20, "zygote, reaper, workers, spare")
     children = descendants(service.pid)
     service.kill()
     psutil.wait_procs(children, timeout=10)
@@ -94,7 +94,7 @@ def test_workers_that_die_together_with_the_zygote_charge_nobody(
     running_service: StartService, tmp_path: Path
 ) -> None:
     """What ended both is nobody's event: all are sent again, and none is under suspicion."""
-    diary = tmp_path / "diary"
+    diary = tmp_path / "diary" / "lines"
     service = running_service(trial(diary, "diary", seconds=0.5))
     workers = serving(service)
     ids = [f"m{n}" for n in range(40)]
@@ -110,7 +110,7 @@ def test_workers_that_die_together_with_the_zygote_charge_nobody(
         os.kill(pid, signal.SIGSEGV)
     service.wait_for(lambda books: books["pending"] == 0, within_s=60)
     assert set(written(diary)) == set(ids)
-    ends = [end for end in service.admin("/debug/exits")["exits"] if end["pid"] in workers]
+    ends = [end for end in service.exits() if end["pid"] in workers]
     assert {(end["reason"], end["detail"]) for end in ends} == {("signal", "SIGSEGV")}
     assert service.queue_of("trial")["blame"] == BLAMELESS
 
@@ -119,7 +119,7 @@ def test_killed_workers_are_replaced_and_their_events_arrive(
     running_service: StartService, tmp_path: Path
 ) -> None:
     """A worker killed with batches in it leaves its id to another process and loses nothing."""
-    diary = tmp_path / "diary"
+    diary = tmp_path / "diary" / "lines"
     service = running_service(trial(diary, "diary", seconds=0.05))
     first = serving(service)
     ids = [f"m{n}" for n in range(600)]
@@ -131,17 +131,51 @@ def test_killed_workers_are_replaced_and_their_events_arrive(
     workers = service.admin("/status")["pools"][0]["workers"]
     assert [worker["id"] for worker in workers] == ["default-1", "default-2"]
     assert not {worker["pid"] for worker in workers} & set(first)
-    assert {worker["last_exit"]["reason"] for worker in workers} == {"signal"}
-    assert {worker["last_exit"]["detail"] for worker in workers} == {"SIGKILL"}
+    ends = [end for end in service.exits() if end["pid"] in first]
+    assert {(end["reason"], end["detail"]) for end in ends} == {("signal", "SIGKILL")}
+    assert len(ends) == len(first)
     books = service.books()
     assert books["delivered_first_try"] + books["delivered_on_retry"] == len(ids)
+
+
+def test_kill_from_outside_names_nobody_until_it_meets_the_same_again(
+    running_service: StartService, tmp_path: Path
+) -> None:
+    """An operator's `kill -9` is no fault of what ran; an event that is met twice is tried."""
+    diary = tmp_path / "diary" / "lines"
+    service = running_service(trial(diary, "diary", seconds=2.0))
+    post(service.url, [track("m1")])
+
+    def busy() -> list[int]:
+        workers = service.admin("/status")["pools"][0]["workers"]
+        return [worker["pid"] for worker in workers if worker["inflight_batches"]]
+
+    killed: list[int] = []
+
+    def has_it() -> bool:
+        return any(pid not in killed for pid in busy())
+
+    def is_reaped() -> bool:
+        return len(service.exits()) == len(killed)
+
+    for times in (1, 2):
+        wait_until(has_it, 20, "a worker has the event")
+        killed += busy()
+        os.kill(killed[-1], signal.SIGKILL)
+        wait_until(is_reaped, 20, "its exit is on record")
+        if times == 1:
+            assert service.queue_of("trial")["blame"] == BLAMELESS
+    service.wait_for(lambda books: books["pending"] == 0, within_s=60)
+    assert set(written(diary)) == {"m1"}
+    ends = {end["pid"]: end["connection"] for end in service.exits()}
+    assert [ends[pid] for pid in killed] == [None, "trial"]
 
 
 def test_what_was_reported_survives_the_worker(
     running_service: StartService, tmp_path: Path
 ) -> None:
     """Events reported before their worker died are not sent again; the rest of the batch is."""
-    diary = tmp_path / "diary"
+    diary = tmp_path / "diary" / "lines"
     service = running_service(trial(diary, "fragile"))
     events = [track(f"m{n}", "Fatal" if n == 5 else "Fine") for n in range(10)]
     post(service.url, events)
@@ -149,21 +183,15 @@ def test_what_was_reported_survives_the_worker(
     assert written(diary) == Counter({f"m{n}": 1 for n in range(10)})
     books = service.books()
     assert books["delivered_first_try"] + books["delivered_on_retry"] == 10
-    exits = [
-        worker["last_exit"]
-        for worker in service.admin("/status")["pools"][0]["workers"]
-        if worker["last_exit"]
-    ]
-    assert [(end["reason"], end["detail"], end["connection"]) for end in exits] == [
-        ("crash", "exit status 3", "trial")
-    ]
+    ends = [(end["reason"], end["detail"], end["connection"]) for end in service.exits()]
+    assert ends == [("crash", "exit status 3", "trial")]
 
 
 def test_dead_zygote_is_replaced_and_no_worker_notices(
     running_service: StartService, tmp_path: Path
 ) -> None:
     """Workers outlive their zygote, and the next one forks when it is needed."""
-    diary = tmp_path / "diary"
+    diary = tmp_path / "diary" / "lines"
     service = running_service(trial(diary, "diary"))
     workers = serving(service)
     zygote = service.admin("/status")["zygote"]["pid"]
@@ -186,12 +214,12 @@ def test_dead_zygote_is_replaced_and_no_worker_notices(
 
 def test_stray_descendants_are_ended(running_service: StartService, tmp_path: Path) -> None:
     """Of a worker that was killed no process is left, and none that nobody knows."""
-    service = running_service(trial(tmp_path / "diary", "diary"))
-    wait_until(lambda: len(descendants(service.pid)) == 4, 20, "zygote, workers and a spare")
+    service = running_service(trial(tmp_path / "diary" / "lines", "diary"))
+    wait_until(lambda: len(descendants(service.pid)) == 5, 20, "zygote, reaper, workers, spare")
     for pid in serving(service):
         os.kill(pid, signal.SIGKILL)
     wait_until(
-        lambda: len(descendants(service.pid)) == living(service.pid) == 4,
+        lambda: len(descendants(service.pid)) == living(service.pid) == 5,
         10,
         "as many processes as before",
     )
@@ -201,7 +229,7 @@ def test_hung_worker_is_killed_at_its_deadline(
     running_service: StartService, tmp_path: Path, sink: SinkProcess
 ) -> None:
     """A destination that never returns costs its worker; the others' events are delivered."""
-    sections = trial(tmp_path / "unused", "hung")
+    sections = trial(tmp_path / "diary" / "unused", "hung")
     del sections["connections.trial"]["settings"]
     sections["pools.default"]["batch_timeout"] = "500ms"
     sections["pools.default"]["allow"] = [sink.url.removeprefix("http://").strip("/")]
@@ -213,21 +241,14 @@ def test_hung_worker_is_killed_at_its_deadline(
     service = running_service(sections)
     post(service.url, [track(f"m{n}") for n in range(20)])
     wait_until(lambda: len(sink.received()) == 20, 60, "the healthy connection's events")
-    wait_until(
-        lambda: any(
-            worker["last_exit"] and worker["last_exit"]["reason"] == "timeout"
-            for worker in service.admin("/status")["pools"][0]["workers"]
-        ),
-        60,
-        "a worker killed for its time",
-    )
+    service.first_exit(within_s=60, reason="timeout")
 
 
 def test_event_that_makes_a_batch_raise_fails_alone(
     running_service: StartService, tmp_path: Path
 ) -> None:
     """After an exception the batch's events go on singly, so that only the bad one is left."""
-    sections = trial(tmp_path / "unused", "raises")
+    sections = trial(tmp_path / "diary" / "unused", "raises")
     del sections["connections.trial"]["settings"]
     service = running_service(sections)
     post(service.url, [track(f"m{n}", "Bad" if n == 5 else "Fine") for n in range(10)])
@@ -245,7 +266,7 @@ def test_destination_that_cannot_be_imported_leaves_the_others_alone(
     running_service: StartService, tmp_path: Path, kind: str
 ) -> None:
     """Its connection says why, its events wait, and the rest is delivered."""
-    diary = tmp_path / "diary"
+    diary = tmp_path / "diary" / "lines"
     sections = trial(diary, "diary")
     path = "broken_import:Nothing" if kind == "raises" else "no_such_module:Nothing"
     sections["destinations.broken"] = {"class": path}
@@ -265,7 +286,7 @@ def test_drain_finishes_what_runs_and_counts_it(
     running_service: StartService, tmp_path: Path
 ) -> None:
     """SIGTERM lets batches in flight end, says each second how many, and leaves the rest queued."""
-    diary = tmp_path / "diary"
+    diary = tmp_path / "diary" / "lines"
     sections = trial(diary, "diary", seconds=1.5)
     sections["connections.trial"]["max_concurrency"] = 1
     service = running_service(sections)
@@ -285,7 +306,7 @@ def test_drain_finishes_what_runs_and_counts_it(
 
 def test_drain_limit_kills_and_loses_nothing(running_service: StartService, tmp_path: Path) -> None:
     """What still runs at the drain limit is killed, uncharged, and delivered after the restart."""
-    diary = tmp_path / "diary"
+    diary = tmp_path / "diary" / "lines"
     sections = trial(diary, "diary", seconds=20.0)
     sections["service"]["drain_timeout"] = "1s"
     service = running_service(sections)

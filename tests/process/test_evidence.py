@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from supervisor.diagnostics.snapshots import RESERVE_BYTES
 from tests.conftest import StartService
 from tests.harness.disks import small_disk
 from tests.harness.service import RunningService
@@ -118,7 +120,23 @@ def test_a_heap_is_had_while_the_worker_goes_on(hoarder: Hoarder) -> None:
     post(service.url, [track("m2")])
     service.wait_for(lambda books: books["delivered_first_try"] == 2, within_s=20)
     assert serving(service).pid == pid
-    assert not serving(service).children()
+    wait_until(lambda: not is_gathering(service), 20, "the copy is gone")
+
+
+def test_a_heap_that_fills_most_of_its_limit_costs_the_worker_nothing(
+    running_service: StartService,
+) -> None:
+    """Its copy comes to have as much again, which is no doing of the worker's."""
+    sections = hoarding(objects=400_000)
+    sections["pools.default"] |= {"memory_limit": "192MiB", "memory_soft_limit": "180MiB"}
+    service = running_service(sections)
+    post(service.url, [track("m1")])
+    service.wait_for(lambda books: books["delivered_first_try"] == 1, within_s=30)
+    pid = serving(service).pid
+    for _ in range(2):
+        status, body = get(service, HEAP)
+        assert (status, b"HOARD" in body) == (200, True), body[:300]
+    assert serving(service).pid == pid
 
 
 def test_a_kept_snapshot_is_reported(hoarder: Hoarder) -> None:
@@ -139,6 +157,13 @@ def test_of_two_that_ask_at_once_one_is_told_to_wait(hoarder: Hoarder) -> None:
         assert status == 409
         assert "ask again in a few seconds" in json.loads(body)["message"]
         assert first.result()[0] == 200
+
+
+def test_the_next_one_is_had_at_once(hoarder: Hoarder) -> None:
+    """A copy that has written all and still frees its memory is in nobody's way."""
+    service = hoarder()
+    for _ in range(4):
+        assert get(service, f"{HEAP}?format=summary")[0] == 200
 
 
 def test_a_client_that_goes_away_stops_the_work(hoarder: Hoarder) -> None:
@@ -179,7 +204,7 @@ def test_a_hung_worker_shows_its_stacks_and_says_that_its_heap_is_not_to_be_had(
     running_service: StartService,
 ) -> None:
     """The line that spins is in the stacks; a heap is refused with the reason."""
-    service = running_service(hoarding(seconds=30.0))
+    service = running_service(hoarding(seconds=120.0))
     serving(service)
     post(service.url, [track("m1", "Spin")])
     wait_until(
@@ -272,6 +297,38 @@ def test_a_full_disk_is_told_and_the_service_goes_on(
     assert "make room, or delete old ones" in json.loads(body)["message"]
     post(service.url, [track("m1")])
     service.wait_for(lambda books: books["delivered_first_try"] == 1, within_s=20)
+
+
+def test_evidence_without_end_leaves_the_queue_its_disk(
+    running_service: StartService, tmp_path: Path
+) -> None:
+    """It is ended while it arrives, before the disk has less than the queue's reserve, and leaves
+    nothing behind; events are taken and delivered all the while."""
+    with small_disk(tmp_path / "disk", RESERVE_BYTES + 256 * 1024**2) as disk:
+        sections = hoarding(objects=10)
+        sections["service"]["state_dir"] = str(disk)
+        sections["destinations.hoarder"] = {"class": "endless:Endless"}
+        service = running_service(sections)
+        serving(service)
+        before = shutil.disk_usage(disk).free
+        free, sent = [before], 0
+        for _ in range(2):
+            with ThreadPoolExecutor(1) as pool:
+                asked = pool.submit(get, service, HEAP)
+                while True:
+                    sent += 1
+                    post(service.url, [track(f"m{sent}")])
+                    free.append(shutil.disk_usage(disk).free)
+                    if asked.done():
+                        break
+            status, body = asked.result()
+            assert status == 503, body
+            assert "which the queue needs" in json.loads(body)["message"]
+        assert min(free) > RESERVE_BYTES - 8 * 1024**2
+        wait_until(lambda: not list((disk / "snapshots").glob("*.partial")), 10, "it is removed")
+        assert shutil.disk_usage(disk).free > before - 64 * 1024**2
+        service.wait_for(lambda books: books["delivered_first_try"] == sent, within_s=30)
+        service.stop()
 
 
 def test_a_profile_shows_what_takes_the_time(running_service: StartService) -> None:

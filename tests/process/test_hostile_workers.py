@@ -21,7 +21,7 @@ def test_nonsense_on_the_wire_costs_only_its_worker(
     running_service: StartService, tmp_path: Path, lie: str
 ) -> None:
     """The liar is killed for `protocol`, its event waits, and its neighbour is served."""
-    diary = tmp_path / "diary"
+    diary = tmp_path / "diary" / "lines"
     service = running_service(
         {
             "service": {"plugin_paths": [PLUGINS]},
@@ -48,15 +48,7 @@ def test_nonsense_on_the_wire_costs_only_its_worker(
     )
     memory = psutil.Process(service.pid).memory_info().rss
     post(service.url, [track("m1")])
-
-    def last_exit() -> dict[str, str] | None:
-        (worker,) = service.admin("/status")["pools"][0]["workers"]
-        end: dict[str, str] | None = worker["last_exit"]
-        return end
-
-    wait_until(lambda: last_exit() is not None, 20, "an exit of the worker")
-    end = last_exit()
-    assert end is not None
+    end = service.first_exit()
     assert end["reason"] == "protocol", end
     assert end["detail"]
     post(service.url, [track("m2")])

@@ -77,57 +77,57 @@ def test_new_connection_gets_events_from_then_on(
     running_service: StartService, tmp_path: Path
 ) -> None:
     """A connection that is added is served by the same workers, and gets what comes after it."""
-    sections = base(tmp_path / "one")
+    sections = base(tmp_path / "diaries" / "one")
     service = running_service(sections)
     workers = serving(service)
     post(service.url, [track("m1")])
     sections["connections.two"] = {
         "source": "test",
         "destination": "diary",
-        "settings": {"path": str(tmp_path / "two")},
+        "settings": {"path": str(tmp_path / "diaries" / "two")},
     }
     reload(service, sections)
     post(service.url, [track("m2")])
     service.wait_for(lambda books: books["accepted"] == 3 and books["pending"] == 0, within_s=20)
-    assert [line[0] for line in lines(tmp_path / "two")] == ["m2"]
+    assert [line[0] for line in lines(tmp_path / "diaries" / "two")] == ["m2"]
     assert service.worker_pids() == workers
 
 
 def test_changed_settings_need_no_new_worker(running_service: StartService, tmp_path: Path) -> None:
     """Settings travel with the next batch; the worker that has them stays."""
-    service = running_service(base(tmp_path / "one"))
+    service = running_service(base(tmp_path / "diaries" / "one"))
     workers = serving(service)
     post(service.url, [track("m1")])
     service.wait_for(lambda books: books["pending"] == 0, within_s=20)
-    reload(service, base(tmp_path / "other", version=2))
+    reload(service, base(tmp_path / "diaries" / "other", version=2))
     post(service.url, [track("m2")])
     service.wait_for(lambda books: books["accepted"] == 2 and books["pending"] == 0, within_s=20)
-    assert lines(tmp_path / "one") == [["m1", str(workers[0])]]
-    assert lines(tmp_path / "other") == [["m2", str(workers[0])]]
+    assert lines(tmp_path / "diaries" / "one") == [["m1", str(workers[0])]]
+    assert lines(tmp_path / "diaries" / "other") == [["m2", str(workers[0])]]
 
 
 def test_only_changed_pools_get_new_workers_and_nothing_is_dropped(
     running_service: StartService, tmp_path: Path
 ) -> None:
     """A pool with another limit is replaced between batches; its neighbour's processes stay."""
-    sections = base(tmp_path / "one", seconds=0.2)
+    sections = base(tmp_path / "diaries" / "one", seconds=0.2)
     sections["pools.other"] = {
         "destinations": ["second"],
         "workers": 1,
         "spares": 0,
-        "write_paths": [writable(tmp_path / "two")],
+        "write_paths": [writable(tmp_path / "diaries" / "two")],
     }
     sections["destinations.second"] = {"class": "trials:Diary"}
     sections["connections.two"] = {
         "source": "test",
         "destination": "second",
-        "settings": {"path": str(tmp_path / "two"), "seconds": 0.2},
+        "settings": {"path": str(tmp_path / "diaries" / "two"), "seconds": 0.2},
     }
     service = running_service(sections)
     wait_until(lambda: len(service.worker_pids()) == 2, 20, "a worker in each pool")
     before = {p["name"]: p["workers"][0]["pid"] for p in service.admin("/status")["pools"]}
     post(service.url, [track(f"m{n}") for n in range(200)])
-    wait_until(lambda: bool(lines(tmp_path / "one")), 20, "deliveries under way")
+    wait_until(lambda: bool(lines(tmp_path / "diaries" / "one")), 20, "deliveries under way")
     sections["pools.default"]["max_open_files"] = 200
     reload(service, sections)
     service.wait_for(lambda books: books["pending"] == 0, within_s=60)
@@ -136,7 +136,7 @@ def test_only_changed_pools_get_new_workers_and_nothing_is_dropped(
     assert after["other"] == before["other"]
     assert after["default"] != before["default"]
     for name in ("one", "two"):
-        counts = Counter(line[0] for line in lines(tmp_path / name))
+        counts = Counter(line[0] for line in lines(tmp_path / "diaries" / name))
         assert counts == Counter({f"m{n}": 1 for n in range(200)})
 
 
@@ -165,7 +165,7 @@ def test_invalid_config_changes_nothing_and_says_so(
     running_service: StartService, tmp_path: Path, change: Sections, word: str
 ) -> None:
     """The running config stays in force, and the log names the key."""
-    sections = base(tmp_path / "one")
+    sections = base(tmp_path / "diaries" / "one")
     service = running_service(sections)
     workers = serving(service)
     reload(service, {**sections, **change}, outcome="reload_refused")
@@ -175,11 +175,41 @@ def test_invalid_config_changes_nothing_and_says_so(
     assert service.worker_pids() == workers
 
 
+def test_workers_get_nothing_of_the_state_in_use(
+    running_service: StartService, tmp_path: Path
+) -> None:
+    """Also where the file names another one, which counts from the next start on."""
+    sections = base(tmp_path / "diaries" / "one")
+    service = running_service(sections)
+    state = service.directory / "state"
+    moved: Sections = {
+        **sections,
+        "service": {"plugin_paths": [PLUGINS], "state_dir": str(tmp_path / "moved")},
+    }
+    given: Sections = {
+        **moved,
+        "pools.default": {**sections["pools.default"], "write_paths": [str(state / "code")]},
+    }
+    reload(service, given, outcome="reload_refused")
+    (refused,) = logged(service, "reload_refused")
+    assert f"pools.default.write_paths[0]: {state}/code lies in service.state_dir" in (
+        str(refused["error"])
+    )
+    shown: Sections = {
+        **moved,
+        "service": {**moved["service"], "plugin_paths": [PLUGINS, str(service.directory)]},
+    }
+    reload(service, shown)
+    shielded = {entry["path"] for entry in logged(service, "plugin_path_shielded")}
+    assert {str(state), str(service.config_path)} <= shielded
+    assert not list((state / "code").glob("*/*/state"))
+
+
 def test_required_layer_that_is_missing_refuses_the_reload(
     running_service: StartService, tmp_path: Path
 ) -> None:
     """The log names the layer and why this machine lacks it; workers and config stay."""
-    sections = base(tmp_path / "one")
+    sections = base(tmp_path / "diaries" / "one")
     service = running_service(sections)
     workers = serving(service)
     layers = service.admin("/status")["sandbox"]
@@ -206,11 +236,11 @@ def test_pending_deliveries_of_a_removed_connection_become_dead_letters(
     running_service: StartService, tmp_path: Path
 ) -> None:
     """They are kept with that reason, and can be replayed when the connection is back."""
-    sections = base(tmp_path / "one")
+    sections = base(tmp_path / "diaries" / "one")
     sections["connections.two"] = {
         "source": "test",
         "destination": "diary",
-        "settings": {"path": str(tmp_path / "two")},
+        "settings": {"path": str(tmp_path / "diaries" / "two")},
     }
     service = running_service(sections)
     service.admin("/connections/two/pause", "POST")
@@ -229,12 +259,14 @@ def test_pending_deliveries_of_a_removed_connection_become_dead_letters(
     )
     assert done.returncode == 0, done.stderr
     service.wait_for(lambda books: books["pending"] == 0 and books["failed"] == 0, within_s=20)
-    assert sorted(line[0] for line in lines(tmp_path / "two")) == [f"m{n}" for n in range(5)]
+    assert sorted(line[0] for line in lines(tmp_path / "diaries" / "two")) == [
+        f"m{n}" for n in range(5)
+    ]
 
 
 def test_pause_holds_across_a_restart(running_service: StartService, tmp_path: Path) -> None:
     """What an operator has paused stays so until somebody resumes it."""
-    service = running_service(base(tmp_path / "one"))
+    service = running_service(base(tmp_path / "diaries" / "one"))
     service.admin("/connections/one/pause", "POST")
     post(service.url, [track("m1")])
     service.stop()

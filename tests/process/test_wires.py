@@ -7,15 +7,18 @@ import gc
 import os
 from pathlib import Path
 
+import pytest
 import uvloop
 
 from sandbox.protocol import FromWorker, FromWorkerChannel, Limits, Spawn, Withheld
+from supervisor.core.effects import ExitReason
 from supervisor.workers.fleet import WorkerFleet
 from supervisor.workers.handle import Exit, WorkerHandle
 from supervisor.workers.output import Printed
 from supervisor.workers.resources.procfs import children
 from supervisor.workers.resources.provision import WorkerResources
-from supervisor.workers.zygote import Zygote
+from supervisor.workers.zygote import Zygote, become_subreaper
+from tests.harness.waiting import until
 
 #: Files that are opened in each turn of the loop, and turns: more than there are numbers to close.
 FILES_A_TURN, TURNS = 16, 12
@@ -86,7 +89,7 @@ def test_a_worker_that_could_not_be_forked_costs_nobody_a_descriptor(tmp_path: P
 
     async def lose_one(bereaved: Bereaved) -> list[int]:
         fleet = WorkerFleet(WorkerResources.of_command(tmp_path))
-        fleet.zygote = Barren(fleet._answered)
+        fleet.zygote = Barren(fleet._answered, fleet.reserve, fleet.unanswered)
         fleet.spared = set(children())  # those of other tests in this process
         fleet.spawn(order(), bereaved)
         for _ in range(TURNS):
@@ -103,6 +106,36 @@ def test_a_worker_that_could_not_be_forked_costs_nobody_a_descriptor(tmp_path: P
             os.close(number)
     assert [end.detail for end in bereaved.ends] == ["fork: Cannot allocate memory"]
     assert lost == []
+
+
+class Raising(Bereaved):
+    """A bug of ours that shows when a worker is ready."""
+
+    def ready(self, worker: WorkerHandle, credits: int, layers: dict[str, str]) -> None:
+        """As `spawn` did where no descriptor was left."""
+        raise OSError(24, "Too many open files")
+
+
+def test_what_we_raise_while_a_worker_speaks_is_told_and_ends_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """uvloop drops an OSError of a read callback without a word, and the worker would start for
+    ever. It is logged, the worker goes, and nobody is charged."""
+    raising = Raising()
+
+    async def run() -> None:
+        fleet = WorkerFleet(WorkerResources.of_command(tmp_path))
+        become_subreaper()
+        fleet.spared = set(children())
+        fleet.start()
+        fleet.spawn(order(), raising)
+        await until(lambda: bool(raising.ends), 60, "its end is told")
+        await fleet.stop(20)
+
+    uvloop.run(run())
+    assert [end.reason for end in raising.ends] == [ExitReason.RECYCLE]
+    assert "Too many open files" in raising.ends[0].detail
+    assert "worker_step_failed" in caplog.text + capsys.readouterr().out
 
 
 def is_open(number: int) -> bool:

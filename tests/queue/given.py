@@ -21,6 +21,7 @@ from supervisor.queue import (
     Route,
 )
 from supervisor.queue.sqlite.engine import SqliteQueue
+from supervisor.runtime.clock import Anchored
 
 TO_A = Route(pending=("a",))
 TO_B = Route(pending=("b",))
@@ -70,11 +71,19 @@ def ids_in(lease: Lease | None) -> list[str]:
 
 
 def sqlite_queue(
-    state_dir: Path, clock: Callable[[], float], config: QueueConfig | None = None
+    state_dir: Path,
+    clock: Callable[[], float],
+    config: QueueConfig | None = None,
+    *,
+    anchored: Anchored | None = None,
 ) -> SqliteQueue:
     """The engine, with its defaults."""
     return SqliteQueue(
-        state_dir, config or QueueConfig(), clock, max_retry_delay_s=MAX_RETRY_DELAY_S
+        state_dir,
+        config or QueueConfig(),
+        clock,
+        max_retry_delay_s=MAX_RETRY_DELAY_S,
+        anchored=anchored or Anchored(),
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from supervisor.config import ConfigError, QueueConfig
 from supervisor.config.types import ENGINES as CONFIGURABLE
 from supervisor.queue import QueueUnavailable
-from supervisor.queue.engines import ENGINES, audit, last_seen, make_queue
+from supervisor.queue.engines import ENGINES, audit, is_present, last_run, make_queue
 from tests.queue.conftest import OpenQueue
 from tests.queue.given import MAX_RETRY_DELAY_S, T0, SetClock, events
 
@@ -37,11 +37,13 @@ async def test_state_directory_is_read_without_being_told_the_engine(
 ) -> None:
     """Books and the newest time come from the engine whose files are there."""
     state_dir = tmp_path / "state"
-    assert last_seen(state_dir) == 0.0
+    assert last_run(state_dir).seen == 0.0
+    assert not is_present(state_dir)
     with pytest.raises(QueueUnavailable, match="there is no queue here"):
         audit(state_dir)
     queue = await open_queue()
     await queue.append("web", events(range(3)), T0)
     assert audit(state_dir)["a"] == queue.books_by_connection()["a"]
     assert audit(state_dir)["a"].pending == 3
-    assert last_seen(state_dir) == T0
+    assert last_run(state_dir).seen == T0
+    assert is_present(state_dir)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import socket
@@ -77,7 +78,7 @@ def test_without_systemd_nothing_is_sent() -> None:
 
 
 def test_a_manager_that_went_away_does_no_harm(manager: socket.socket, tmp_path: Path) -> None:
-    """A notification that nobody takes is lost, and the service goes on."""
+    """A notification that nobody takes keeps nobody waiting, and the service goes on."""
     notifier = Notifier(manager.getsockname())
     (tmp_path / "notify").unlink()
     notifier.ready()
@@ -134,8 +135,49 @@ async def test_a_living_loop_pings(manager: socket.socket, environ: dict[str, st
     notifier.close()
 
 
-async def test_keep_alive_ends_at_once_without_a_watchdog() -> None:
-    """There is nothing to keep alive where systemd expects no pings."""
+@pytest.mark.parametrize("watchdog", [{}, {"WATCHDOG_USEC": "20000"}], ids=["none", "pings"])
+async def test_a_state_that_was_not_taken_is_told_again(
+    manager: socket.socket, environ: dict[str, str], watchdog: dict[str, str]
+) -> None:
+    """In order, of each the last one, until systemd reads again; it asks for nothing by itself."""
+    notifier = Notifier.from_environment({**environ, **watchdog})
+    for _ in range(10_000):
+        notifier.status("full")
+    notifier.ready("started")
+    for round_ in range(1000):
+        notifier.reloading()
+        notifier.ready(f"round {round_}")
+    manager.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            assert received(manager) == ["STATUS=full"]
+    alive = asyncio.create_task(notifier.keep_alive())
+    manager.settimeout(5)
+    told = [await asyncio.to_thread(received, manager) for _ in range(2)]
+    assert [lines[0] for lines in told] == ["RELOADING=1", "READY=1"]
+    assert told[1][1] == "STATUS=round 999"
+    alive.cancel()
+    notifier.close()
+
+
+async def test_a_state_that_nobody_took_is_told_with_the_last_word(
+    manager: socket.socket, environ: dict[str, str]
+) -> None:
+    """A service that stops as systemd reads late still says that it does."""
+    notifier = Notifier.from_environment(environ)
+    for _ in range(10_000):
+        notifier.status("full")
+    notifier.stopping("draining")
+    manager.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while received(manager) == ["STATUS=full"]:
+            continue
+    notifier.close()
+    assert received(manager)[0] == "STOPPING=1"
+
+
+async def test_keep_alive_ends_at_once_without_systemd() -> None:
+    """There is nobody to tell."""
     await asyncio.wait_for(Notifier(None).keep_alive(), 5)
 
 
@@ -148,7 +190,8 @@ def listener() -> socket.socket:
 
 def passed(*sockets: socket.socket) -> int:
     """Put copies of the sockets on descriptors that follow each other, as systemd does."""
-    first = 200
+    # Past what else this process may have open: a copy over one of those would close it.
+    first = 900
     for offset, given in enumerate(sockets):
         os.dup2(given.fileno(), first + offset)
     return first

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sandbox.marks import MarkerWriter, current_place
 from sandbox.protocol import (
     BEATS,
+    FORKED,
     MARK,
     MARKED_CONNECTIONS,
     MARKED_EVENTS,
@@ -54,6 +55,22 @@ def test_mark_reads_as_it_was_written(
 def test_any_word_can_be_read(word: int) -> None:
     """A destination may write what it wants into the page: it is a mark, or none."""
     read_mark(word)
+
+
+async def test_a_fork_is_noted_with_the_step_that_makes_it(page: MarkerWriter) -> None:
+    """What the worker forks for us, between steps, is nobody's, and hides nothing."""
+
+    async def forks() -> None:
+        page.at(7)
+        page.forks()
+        page.at(8)
+
+    assert read_mark(page.words[FORKED]) is None
+    current_place.set((3, 9))
+    await asyncio.create_task(forks())
+    asyncio.get_running_loop().call_soon(page.forks)
+    await asyncio.sleep(0)
+    assert read_mark(page.words[FORKED]) == RawMark(3, 9, 7, True)
 
 
 async def test_steps_of_a_task_and_of_tasks_that_it_makes_are_marked(page: MarkerWriter) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
+import timeit
+from collections.abc import Callable
 
 import pytest
 
-from sandbox.output import LINES_PER_S, MAX_LINE, Handler, Lines, PrintStream
+from sandbox.output import FEW, MAX_LINE, Handler, Lines, PrintStream
+from sandbox.protocol import LINES_PER_S, WORKER_LINES_PER_S
 
 Line = tuple[int, str, str, int]
 
@@ -69,6 +73,48 @@ def test_too_many_lines_are_counted_and_told_with_the_next(desk: Desk) -> None:
     desk.running = "a"
     stream.write("again\n")
     assert desk.said[-1] == (logging.INFO, "a", "again", 7)
+
+
+def test_the_end_of_a_line_that_was_cut_is_no_line(desk: Desk) -> None:
+    """`print` writes it by itself, and a blank line says nothing: neither is counted as dropped."""
+    stream = PrintStream(desk.lines, logging.INFO, 1)
+    desk.lines.write(logging.INFO, "more\n" * LINES_PER_S)
+    print("x" * (MAX_LINE + 1), file=stream)
+    print(file=stream)
+    desk.now += 1
+    print("again", file=stream)
+    assert desk.said[-1] == (logging.INFO, "a", "again", 1)
+
+
+@pytest.mark.parametrize("lines", [1, FEW, FEW + 1, FEW + 2, 5 * FEW])
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_every_dropped_line_is_counted(desk: Desk, lines: int, end: str) -> None:
+    """However many there are, and whether the last of them has an end."""
+    desk.lines.write(logging.INFO, "more\n" * LINES_PER_S)
+    desk.lines.write(logging.INFO, "\n".join(["x" * 5_000] * lines) + end)
+    desk.now += 1
+    desk.lines.write(logging.INFO, "again")
+    assert desk.said[-1] == (logging.INFO, "a", "again", lines)
+
+
+def test_a_long_line_that_is_dropped_is_not_counted_character_by_character(desk: Desk) -> None:
+    """Its neighbours wait for that long, and one that prints much does it over and over."""
+    stream = PrintStream(desk.lines, logging.INFO, 1)
+    desk.lines.write(logging.INFO, "more\n" * LINES_PER_S)
+    text = "x" * 1_000_000
+
+    def seconds(what: Callable[[], object]) -> float:
+        return min(timeit.repeat(what, timer=time.thread_time, number=20, repeat=5))
+
+    assert seconds(lambda: print(text, file=stream)) < seconds(lambda: text.count("\n")) / 2
+
+
+def test_a_worker_has_a_rate_for_all_its_connections_together(desk: Desk) -> None:
+    """The supervisor holds it to that, so that more would be lost on the way."""
+    for name in "abcd":
+        desk.running = name
+        desk.lines.write(logging.INFO, "more\n" * LINES_PER_S)
+    assert len(desk.said) == WORKER_LINES_PER_S
 
 
 def test_what_was_dropped_of_a_connection_that_went_silent_is_told(desk: Desk) -> None:

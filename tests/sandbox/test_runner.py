@@ -26,8 +26,10 @@ from destinations.kit import (
     Unsupported,
 )
 from sandbox.marks import MarkerWriter
-from sandbox.output import LINES_PER_S
 from sandbox.protocol import (
+    LINES_PER_S,
+    MAX_DETAIL,
+    STRAY_LINES_PER_S,
     Batch,
     BatchDone,
     Configure,
@@ -65,6 +67,7 @@ class Bench:
     def __init__(self, habit: Deliver, settings: dict[str, object] | None = None) -> None:
         self.said: list[Message] = []
         self.short_of_files: list[str] = []
+        self.starved_s = 0.0
         self.threads: set[int] = set()
         self.done = asyncio.Event()
         self.runner = Runner(
@@ -72,6 +75,7 @@ class Bench:
             MarkerWriter(),
             lambda _: aiohttp.TCPConnector(),
             self.short_of_files.append,
+            lambda: self.starved_s,
         )
         kind = type("Scripted", (Scripted,), {"habit": staticmethod(habit)})
         self.runner.add("scripted", kind)
@@ -121,6 +125,17 @@ async def test_outcomes_are_passed_on_as_they_are() -> None:
     ]
 
 
+async def test_a_reason_is_one_line_of_print() -> None:
+    """Whatever of a server's bytes a reason quotes, nothing in it is obeyed by who shows it."""
+
+    async def habit(self: Scripted, events: Sequence[Event]) -> object:
+        return [Failed("a\r\nb\x1b[31m\x00\u202e\udcff"), Retry("x\n" * 100_000)]
+
+    for _, _, reason in await Bench(habit).run(2):
+        assert reason.isprintable()
+        assert len(reason) <= MAX_DETAIL
+
+
 async def test_each_cause_of_a_retry_has_a_code_of_its_own() -> None:
     """A cause is told by a code, and a word that a destination made up for one is a plain retry."""
 
@@ -136,6 +151,7 @@ async def test_each_cause_of_a_retry_has_a_code_of_its_own() -> None:
         Cause.TIMEOUT: OutcomeCode.TIMEOUT,
         Cause.CONNECT: OutcomeCode.CONNECT,
         Cause.SERVER: OutcomeCode.SERVER,
+        Cause.SETUP: OutcomeCode.SETUP,
         Cause.OTHER: OutcomeCode.RETRY,
     }
 
@@ -244,6 +260,31 @@ async def test_batch_past_its_time_is_cancelled_and_retried_together() -> None:
         (0, OutcomeCode.DELIVERED, ""),
         (1, OutcomeCode.TIMEOUT, "not finished within 0.05 s"),
     ]
+
+
+async def test_time_without_a_cpu_does_not_count_for_a_batch() -> None:
+    """It has as much longer, also where it is without one again meanwhile, and no more."""
+    looks: list[float] = []
+
+    async def habit(self: Scripted, events: Sequence[Event]) -> object:
+        await asyncio.Event().wait()
+        return []
+
+    bench = Bench(habit)
+    loop = asyncio.get_running_loop()
+
+    def starve() -> float:
+        # As many seconds as have passed, until the batch had twice its time.
+        looks.append(loop.time() - began)
+        return min(looks[-1], 0.2)
+
+    bench.runner._starved_s = starve
+    began = loop.time()
+    assert await bench.run(1, timeout_s=0.1) == [
+        (0, OutcomeCode.TIMEOUT, "not finished within 0.1 s")
+    ]
+    assert loop.time() - began >= 0.29
+    assert len(looks) >= 4
 
 
 async def test_batch_that_swallows_its_cancellation_is_given_up(
@@ -399,7 +440,7 @@ async def test_stray_exception_is_told_with_its_connection() -> None:
     assert told[0].connection == "d"
     assert told[0].text == "ignored in f: Spiteful: (its text raised SystemExit)"
     assert told[1] == UnhandledException("", "thread x ended: ValueError: left behind", 0)
-    assert len(told) <= 2 * LINES_PER_S + 1
+    assert len(told) <= 2 * STRAY_LINES_PER_S + 1
 
 
 async def test_threads_of_a_destination_may_log() -> None:

@@ -177,5 +177,5 @@ def test_one_event(tmp_path: Path) -> None:
     assert any(name.startswith("supervisor.core") for name in modules)
     lines = traced.read_text().splitlines()
     assert lines[0] == "# event, run 1"
-    assert "supervisor.ingest" in lines[1]
+    assert any("supervisor.ingest" in line for line in lines[1:20])
     assert len(lines) > found["calls"]

@@ -136,3 +136,13 @@ def test_an_answer_that_is_a_list() -> None:
 def test_fitting_never_fails(sent: Any, asked: Any, said: Any) -> None:
     """Whatever was recorded and is sent, there is an answer."""
     assert fitted(call(sent), exchange("x", asked, said)).status == 200
+
+
+def test_an_escaped_slash_is_no_step() -> None:
+    """A step with an escaped slash is not two, and other escapes mean what they stand for."""
+    recorded = exchange("x", {"a": 1}, url="https://a.example.com/a%2Fb/c%40d").call
+    assert not differences(recorded, recorded)
+    same = exchange("x", {"a": 1}, url="https://a.example.com/a%2fb/c@d").call
+    assert not differences(same, recorded)
+    other = exchange("x", {"a": 1}, url="https://a.example.com/a/b/c@d").call
+    assert differences(other, recorded)

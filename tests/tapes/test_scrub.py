@@ -185,3 +185,12 @@ def test_stable(again: int) -> None:
     exchange = posted({"e": "a@b.de", "f": "c@d.de"}, {"id": "abcdefgh"})
     first, second = (dumps(scrubbed(tape(exchange, events=[event]), {})) for _ in range(2))
     assert first == second
+
+
+@pytest.mark.parametrize(
+    "target", ["/a%2Fb%2f%7e/c%40d?sig=x%2By%40z&d=a+b%20c&&e", "/?", "", "/a?b=%2F?c"]
+)
+def test_urls_are_kept_byte_for_byte(target: str) -> None:
+    """Where nothing of a URL is replaced, its escapes stay what they were."""
+    url = f"https://a.example.com{target}"
+    assert scrubbed(tape(posted({}, url=url)), {}).exchanges[0].call.url == url

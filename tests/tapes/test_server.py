@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import random
 import ssl
 from datetime import UTC, datetime
@@ -117,6 +118,36 @@ async def test_bodies_are_unpacked(authority: Authority, http: aiohttp.ClientSes
             assert answer.status == 202
         async with http.post(url, data=b"x", headers=headers) as answer:
             assert answer.status == 400
+
+
+async def test_requests_are_taken_whole(authority: Authority, http: aiohttp.ClientSession) -> None:
+    """A body that comes in many pieces, and headers as long as tokens become."""
+    heard = Listening()
+    async with Server(heard, authority) as server:
+        url = f"http://127.0.0.1:{server.port}/{'u' * 20_000}"
+        body = bytes(range(256)) * 20_000
+        headers = {"Authorization": "t" * 100_000, **{f"X-{n}": "a" for n in range(300)}}
+        async with http.post(url, data=io.BytesIO(body), headers=headers) as answer:
+            assert answer.status == 200
+    (call,) = heard.calls
+    assert call.body == body
+    assert call.header("Authorization") == "t" * 100_000
+    assert call.url == url
+
+
+async def test_what_careless_servers_said_is_played(
+    authority: Authority, http: aiohttp.ClientSession
+) -> None:
+    """A tape holds what was said; what HTTP cannot carry of it is left out, and no more."""
+    headers = (("X-Is", "a\x00\n\x7fb"), ("Odd Name", "c"), ("Größe", "d"), ("X-Ü", "ü"))
+    tape = Tape(ABOUT, (Exchange(CALL, Answer(299, "Ja, ü", headers, b"done")),))
+    async with (
+        Server(Player([tape]), authority) as server,
+        http.post(f"http://127.0.0.1:{server.port}/in", json={"a": 1}) as answer,
+    ):
+        assert (answer.status, answer.headers["X-Is"]) == (299, "a   b")
+        assert not {"Odd Name", "Größe", "X-Ü"} & set(answer.headers)
+        assert await answer.read() == b"done"
 
 
 async def test_not_on_tape(authority: Authority, http: aiohttp.ClientSession) -> None:

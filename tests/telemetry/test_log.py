@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import logging
+import re
+import urllib.parse
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -128,6 +131,15 @@ def test_a_secret_within_a_secret_leaves_no_rest() -> None:
     assert log.Redactor({"token", "token-and-more"})("token-and-more") == log.REDACTED
 
 
+@pytest.mark.parametrize("others", [0, log.FEW_HEADS + 1])
+def test_few_secrets_are_found_like_many(others: int) -> None:
+    """With few of them most lines are only searched for their first characters."""
+    redact = log.Redactor({"the-secret", *(f"{n:04}-other" for n in range(others))})
+    assert redact("it is the-secret.") == f"it is {log.REDACTED}."
+    for line in ("nothing", "the-secrecy of it", ""):
+        assert redact(line) == line
+
+
 def test_very_short_secrets_leave_lines_readable() -> None:
     """A secret of fewer than four characters is not looked for."""
     assert log.Redactor({"", "a", "123"})("a line of 1234") == "a line of 1234"
@@ -140,6 +152,20 @@ def test_no_secret_survives_redaction(secret: str, around: str) -> None:
     assert line.removesuffix(log.REDACTED).count(secret) == 0
 
 
+@given(secret=st.text(min_size=12, max_size=30), before=st.binary(max_size=5), after=st.binary())
+def test_no_secret_survives_within_base64_or_in_a_urls_escapes(
+    secret: str, before: bytes, after: bytes
+) -> None:
+    """Wherever in what was encoded it stands; of its ends a few bits are left at most."""
+    redact = log.Redactor({secret})
+    encoded = base64.b64encode(before + secret.encode() + after).decode()
+    for text in (encoded, encoded.replace("+", "-").replace("/", "_")):
+        assert log.REDACTED in redact(text)
+    quoted = urllib.parse.quote(secret, safe="")
+    for text in (quoted, re.sub("%..", lambda found: found[0].lower(), quoted)):
+        assert redact(f"a={text}&b=0") == f"a={log.REDACTED}&b=0"
+
+
 def test_an_endless_value_is_cut() -> None:
     """A value of any length becomes a line of bounded length that is still JSON."""
     stream = io.StringIO()
@@ -147,3 +173,16 @@ def test_an_endless_value_is_cut() -> None:
     structlog.get_logger().info("answer", body="x" * 1_000_000)
     assert len(stream.getvalue()) < 2 * log.MAX_LINE
     json.loads(stream.getvalue())
+
+
+def test_tokens_that_are_renewed_are_secrets_too() -> None:
+    """The newest and the one before, which may still be in use; a reload forgets neither."""
+    redact = log.Redactor(["configured"])
+    redact.also("a", ["first-token"])
+    redact.also("a", ["second-token"])
+    redact.follow(["changed"])
+    assert redact("configured changed first-token second-token") == (
+        "configured [secret] [secret] [secret]"
+    )
+    redact.also("a", ["third-token"])
+    assert redact("first-token second-token third-token") == "first-token [secret] [secret]"

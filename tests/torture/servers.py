@@ -16,6 +16,7 @@ import sys
 import urllib.request
 import zlib
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import trustme
@@ -42,11 +43,14 @@ class Record(msgspec.Struct):
 class Ports(msgspec.Struct, frozen=True):
     """Where else there are servers: with a certificate that nobody trusts, and one to stay out of.
 
-    Whoever connects to `trap` was led there by a redirect.
+    Whoever connects to `trap` was led there by a redirect. The certificate at `expired` is one of
+    the authority `ca`, in PEM, and has ended.
     """
 
     tls: int
     trap: int
+    expired: int = 0
+    ca: str = ""
 
 
 Misbehave = Callable[[asyncio.StreamReader, asyncio.StreamWriter, Record], Awaitable[None]]
@@ -55,6 +59,18 @@ Misbehave = Callable[[asyncio.StreamReader, asyncio.StreamWriter, Record], Await
 def _answer(status: str, body: bytes = b'{"ok": true}', *headers: str) -> bytes:
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
     return "\r\n".join(lines).encode() + body
+
+
+#: Successes of servers that do not care for HTTP.
+_SAYS_TOO_MUCH = (
+    b"HTTP/1.1 200 \x1b[31m\xff\r\nX-Long: " + b"a" * 9_000 + b"\r\n" + b"X-Many: a\r\n" * 160
+    + b"what is this\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
+)  # fmt: skip
+_LIES_ABOUT_ITS_PACKING = (
+    b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
+)
+_BREAKS_ITS_CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nok\r\nzz\r\n"
+_CUTS_ITS_BODY = b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nok"
 
 
 class Servers:
@@ -68,6 +84,8 @@ class Servers:
         self._misbehaviour: dict[str, Misbehave] = {
             "throttles": self._says("429 Too Many Requests", f"Retry-After: {RETRY_AFTER_S}"),
             "fails": self._says("500 Internal Server Error"),
+            "refuses-its-key": self._says("401 Unauthorized"),
+            "refuses-its-grant": self._says("400 Bad Request", body=b'{"error": "invalid_grant"}'),
             "redirects": self._says("302 Found", "Location: http://169.254.169.254/latest/"),
             "leads-outside": self._says("302 Found", "Location: http://169.254.169.254/latest/"),
             "leads-inside": self._leads_inside,
@@ -79,6 +97,10 @@ class Servers:
             "speaks-no-http": _speaks_no_http,
             "hangs-up": _hangs_up,
             "resets": _resets,
+            "says-too-much": self._carelessly(_SAYS_TOO_MUCH),
+            "lies-about-its-packing": self._carelessly(_LIES_ABOUT_ITS_PACKING),
+            "breaks-its-chunks": self._carelessly(_BREAKS_ITS_CHUNKS),
+            "cuts-its-body": self._carelessly(_CUTS_ITS_BODY),
         }
 
     async def start(self) -> int:
@@ -86,7 +108,17 @@ class Servers:
         untrusted = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         trustme.CA().issue_cert("127.0.0.1").configure_cert(untrusted)
         tls = await self._listen(self._serve, ssl=untrusted)
-        self.ports = Ports(tls, await self._listen(self._trap))
+        authority, ended = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        yesterday = datetime.now(UTC) - timedelta(days=1)
+        authority.issue_cert(
+            "127.0.0.1", not_before=yesterday - timedelta(days=9), not_after=yesterday
+        ).configure_cert(ended)
+        self.ports = Ports(
+            tls,
+            await self._listen(self._trap),
+            await self._listen(self._serve, ssl=ended),
+            authority.cert_pem.bytes().decode(),
+        )
         return await self._listen(self._serve)
 
     async def _listen(
@@ -159,11 +191,20 @@ class Servers:
         self._record("trap").requests += 1
         writer.close()
 
-    def _says(self, status: str, *headers: str) -> Misbehave:
+    def _says(self, status: str, *headers: str, body: bytes = b"no") -> Misbehave:
         async def misbehave(
             reader: asyncio.StreamReader, writer: asyncio.StreamWriter, record: Record
         ) -> None:
-            writer.write(_answer(status, b"no", "Connection: close", *headers))
+            writer.write(_answer(status, body, "Connection: close", *headers))
+            await writer.drain()
+
+        return misbehave
+
+    def _carelessly(self, answer: bytes) -> Misbehave:
+        async def misbehave(
+            reader: asyncio.StreamReader, writer: asyncio.StreamWriter, record: Record
+        ) -> None:
+            writer.write(answer)
             await writer.drain()
 
         return misbehave

@@ -17,7 +17,6 @@ from tests.harness.waiting import wait_until
 PATIENCE_S = 60.0
 #: Descriptors that the supervisor may have more at the end: of the queue, and of clients.
 _MORE_DESCRIPTORS = 20
-_PLANNED = ("recycle", "drain")
 
 
 @contextmanager
@@ -39,11 +38,12 @@ def one_service(
         books = running.books()
         audit = running.command("audit", "--config", str(running.config_path))
         assert audit.returncode == 0, (books, audit.stdout)
-        wait_until(
-            lambda: _is_clean(running, before),
-            PATIENCE_S,
-            f"processes, descriptors and folders as before: {before}",
-        )
+        try:
+            wait_until(lambda: _is_clean(running, before), PATIENCE_S, "all is as before")
+        except TimeoutError as error:
+            now = _left_behind(running)
+            what = "processes, descriptors and folders"
+            raise TimeoutError(f"{error}: {what} were {before}, are {now}") from error
         children = psutil.Process(running.pid).children(recursive=True)
         running.stop()
         assert not psutil.wait_procs(children, timeout=10)[1]
@@ -86,8 +86,7 @@ def books_of(service: RunningService, connection: str) -> dict[str, int]:
 
 def exits_of(service: RunningService, pool: str) -> list[dict[str, Any]]:  # Any: JSON
     """Exits of a pool's workers that nobody had planned, newest first."""
-    found: list[dict[str, Any]] = service.admin(f"/debug/exits?pool={pool}")["exits"]
-    return [end for end in found if end["reason"] not in _PLANNED]
+    return service.exits(pool=pool)
 
 
 def wait_for_delivered(service: RunningService, connection: str, events: int) -> None:

@@ -75,7 +75,7 @@ def test_a_reload_is_over_when_the_new_config_holds(unit: Unit, sink: Sink) -> N
 def test_a_supervisor_that_hangs_is_restarted(unit: Unit, sink: Sink) -> None:
     """One that does not pat the watchdog is killed, another starts, and nothing is lost."""
     unit.install(to_sink())
-    unit.drop_in("[Service]\nWatchdogSec=5s\n")
+    unit.drop_in("[Service]\nWatchdogSec=10s\n")
     unit.start()
     sink.gate.clear()
     unit.send([f"m{n}" for n in range(20)])

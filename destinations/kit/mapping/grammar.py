@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from destinations.kit.mapping.functions import ACCESSORS, FUNCTIONS
 from destinations.kit.numbers import amount
@@ -125,6 +126,7 @@ _ONE_SEGMENT = re.compile(_SEGMENT)
 _ESCAPES = {"n": "\n", "t": "\t"}
 
 
+@lru_cache(maxsize=4096)  # a destination's defaults are those of each of its connections
 def parse(text: str) -> Node:
     """The tree of an expression. Raises MappingError."""
     if len(text) > MOST_CHARS:

@@ -32,6 +32,8 @@ class MappingTable:
     def __init__(self, **fields: Mapping[str, str]) -> None:
         assert fields.keys() <= EVENT_TYPES, fields.keys()
         self._fields = {event_type: dict(table) for event_type, table in fields.items()}
+        self._usual: dict[str, FieldMapper] = {}
+        """Of connections that change no field, by what they do with custom events."""
         for event_type, target, expression in self.rows():
             try:
                 parse(expression)
@@ -70,9 +72,14 @@ class MappingTable:
     ) -> FieldMapper:
         """The defaults with what settings change of them; made once a connection.
 
-        `mapping` and `custom_events` are settings that `mapping_errors` has nothing against.
+        Connections that change nothing share one. `mapping` and `custom_events` are settings that
+        `mapping_errors` has nothing against.
         """
-        return FieldMapper(self._fields, mapping, custom_events)
+        if mapping or not isinstance(custom_events, str):
+            return FieldMapper(self._fields, mapping, custom_events)
+        if custom_events not in self._usual:
+            self._usual[custom_events] = FieldMapper(self._fields, mapping, custom_events)
+        return self._usual[custom_events]
 
 
 def _in_cell(expression: str) -> str:

@@ -8,11 +8,12 @@ batches that run, or probes.
 from __future__ import annotations
 
 from supervisor.core.effects import ExitReason
-from supervisor.core.isolation.attribution import FaultAttribution
+from supervisor.core.isolation.attribution import FaultAttribution, is_proven
 from supervisor.core.isolation.dedication import Dedication
 from supervisor.core.isolation.effects import (
     BlameKind,
     CountBlame,
+    PlaceConnection,
     PostponeAlone,
     ReportNoisyNeighbour,
     Trip,
@@ -26,7 +27,7 @@ from supervisor.core.isolation.facts import (
 )
 from supervisor.core.isolation.health import FaultKind, fault_of
 from supervisor.core.isolation.records import IsolatedConnection, IsolationState
-from supervisor.core.placement import TrustState
+from supervisor.core.placement import SHARED, TrustState
 
 #: A batch that takes this share of its time limit is slow.
 SLOW_SHARE = 0.8
@@ -58,50 +59,111 @@ class Charges:
         after = self._faults.case_closed(connection, known.trust, is_alone=is_alone)
         self._dedication.trust(connection, known, after)
 
+    def try_out(self, named: str, *present: str, company: frozenset[str], now: float) -> list[str]:
+        """Whoever may have done it, by a worker's word, runs apart until it has shown itself.
+
+        Those that do from now on.
+        """
+        tried = [
+            name
+            for name in sorted(self._faults.named(named, present, company))
+            if name in self._state.open
+        ]
+        for name in tried:
+            known = self._state.of(name)
+            is_named = name == named
+            after = self._faults.of(name).tried(known.trust, now, is_named=is_named)
+            self._dedication.trust(name, known, after)
+            self.close(name)
+        return tried
+
+    def try_first(self, named: str, company: frozenset[str], now: float, *present: str) -> None:
+        """One is tried for what others may have done: `present` with it, the rest of them later."""
+        for name in self.try_out(named, *present, company=company, now=now):
+            self._faults.of(name).tried_with = company.difference(present)
+
+    def set_apart(self, connection: str, now: float) -> None:
+        """It has something to prove, and nothing of it is to be decided.
+
+        Where the pool has no other connection that it could be kept from, it stays where it is, and
+        what it had proven is void: to accuse it and to trust it again in one breath would take a
+        spare and give it back.
+        """
+        trust = self._state.of(connection).trust
+        if trust is TrustState.TRUSTED and self._state.is_alone(connection):
+            self._state.effects.append(PlaceConnection(connection, SHARED))
+            return
+        self.accuse(connection, 1, now)
+        self.close(connection)
+
     # --- what it is charged with ---
 
-    def death(self, connection: str, death: WorkerDied, now: float) -> None:
-        """A worker died of it."""
+    def death(self, connection: str, death: WorkerDied, now: float, *, was_dedicated: bool) -> None:
+        """A worker died of it, or says so: then it is charged once it dies where it is alone."""
         known = self._state.of(connection)
-        known.blame.deaths += 1
-        self._state.effects.append(CountBlame(connection, BlameKind.DEATH))
-        self._charge_health(connection, known, death.reason, death.detail, now)
+        known.unproven_deaths.append((death.reason, death.detail))
+        if not is_proven(death, connection, was_dedicated=was_dedicated):
+            return
+        self._faults.solved(connection)
+        while known.unproven_deaths:
+            reason, detail = known.unproven_deaths.popleft()
+            known.blame.deaths += 1
+            self._state.effects.append(CountBlame(connection, BlameKind.DEATH))
+            self._charge_health(connection, known, reason, detail, now)
 
     def used_up(self, fact: ResourcesExhausted, now: float) -> None:
         """It has left a worker with nothing of what all need.
 
-        It runs apart until it is proven, so that the next worker is its own.
+        It runs apart until it is proven, so that the next worker is its own. Where others may have
+        done it, it is charged there, and the others run apart until then too.
         """
         connection = fact.connection
-        if connection not in self._state.open or self._state.is_draining:
+        if self._state.is_draining:
             return
+        if fact.company:
+            self.try_first(connection, fact.company, now, *fact.present)
+            return
+        if connection not in self._state.open:
+            return
+        self._faults.solved(connection)
         known = self._state.of(connection)
         known.blame.used_up += 1
         self._state.effects.append(CountBlame(connection, BlameKind.USED_UP))
-        self.accuse(connection, 1, now)
         self._charge_health(connection, known, fact.reason, fact.detail, now)
-        self.close(connection)
+        self.set_apart(connection, now)
 
     def hogged(self, fact: LoopHogged, now: float) -> None:
         """It runs apart until it has not done so for a while; nothing else is held against it.
 
-        On probation it has nothing to do with others anyway, and that has its own end.
+        On probation it has nothing to do with others anyway, and that has its own end. One that is
+        alone in its pool keeps nothing from anybody. Where others may have done it, it is tried
+        before it is named: it runs apart, and is named once it does it there.
         """
         connection, known = fact.connection, self._state.known.get(fact.connection)
         trust = TrustState.TRUSTED if known is None else known.trust
         if connection not in self._state.open or self._state.is_draining:
             return
-        if trust is TrustState.PROBATION:
+        if trust is TrustState.PROBATION or self._state.is_alone(connection):
             return
+        if fact.others:
+            if trust is TrustState.TRUSTED:
+                present = fact.others | {connection}
+                for name in self.try_out(connection, company=fact.others, now=now):
+                    self._faults.of(name).tried_with = present - {name}
+                    self._faults.of(name).hogged(now)
+            else:
+                self._faults.of(connection).hogged(now)
+            return
+        was_tried = self._faults.shown(connection, now)
         blame = self._state.of(connection).blame
         blame.hogged += 1
         blame.hogs = fact.how
         self._state.effects.append(CountBlame(connection, BlameKind.HOGGED))
         self._faults.of(connection).hogged(now)
-        if trust is TrustState.TRUSTED:
+        if trust is TrustState.TRUSTED or was_tried:
             self._state.effects.append(ReportNoisyNeighbour(connection, fact.how))
-            self.accuse(connection, 1, now)
-            self.close(connection)
+        if trust is TrustState.TRUSTED:
+            self.set_apart(connection, now)
 
     def finished(self, fact: BatchFinished, now: float) -> None:
         """A batch was slow, or failed as a whole, or counts for its connection."""
@@ -112,7 +174,7 @@ class Charges:
             self._state.of(connection).health.charged(FaultKind.ERROR, "", now)
         elif known is not None and fact.delivered:
             known.health.went_well()
-            after = self._faults.of(connection).went_well(known.trust, now)
+            after = self._faults.of(connection).went_well(known.trust, fact.delivered, now)
             self._dedication.trust(connection, known, after)
 
     def _charge_health(

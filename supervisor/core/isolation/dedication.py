@@ -66,6 +66,7 @@ class Dedication:
         if after is before:
             return
         if after is TrustState.TRUSTED:
+            known.unproven_deaths.clear()
             self._place(connection, known, SHARED)
             self._return(connection, known)
             self._state.effects.append(ReportTrust(connection))

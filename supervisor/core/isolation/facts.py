@@ -110,8 +110,9 @@ class WorkerDied:
     """A worker is gone for good.
 
     `mark` is None where it was at nothing. `overdue` are batches past their deadline when it was
-    ended for that; `configured` the connections that it ever had a batch of. `is_ours`: no
-    connection's fault, whatever it looks like; `is_leaving`: it had been told to finish and exit;
+    ended for that; `ended` the connections that may have done what a look found, and had no batch
+    there any more; `configured` those that it ever had a batch of. `is_ours`: no connection's
+    fault, whatever it looks like; `is_leaving`: it had been told to finish and exit;
     `has_finished`: a batch, at any time. `exit_id` names the exit record.
     """
 
@@ -126,23 +127,36 @@ class WorkerDied:
     is_leaving: bool = False
     has_finished: bool = False
     exit_id: str | None = None
+    ended: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class ResourcesExhausted:
-    """A connection has left a worker with no memory or files, which need not die of it."""
+    """A connection has left a worker with no memory or files, which need not die of it.
+
+    `connection` was measured by us, or named by the worker, whose word is no proof. In that case
+    `company` are all others that may have done it, and `present` those of them that are to be tried
+    with it, where its name is as good as any.
+    """
 
     connection: str
     reason: ExitReason
     detail: str
+    present: frozenset[str] = frozenset()
+    company: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class LoopHogged:
-    """A connection keeps the event loops of workers from the others; `how` follows "it"."""
+    """A connection keeps the event loops of workers from the others; `how` follows "it".
+
+    `others` may have done it in its stead, where only the word of a worker that they had batches
+    in says that it was this one; none where nobody else can have.
+    """
 
     connection: str
     how: str
+    others: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

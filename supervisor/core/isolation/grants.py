@@ -1,9 +1,11 @@
 """How many batches a worker may have at once, for the sake of the connections in it.
 
-Owns three limits: a dedicated worker has one batch at a time, so that no other is there when it
-dies; a shared worker that still has batches of an unproven connection is left to them; and one
-shared worker has one batch at a time for a while where it cannot be told which of several
-connections leaks memory, so that each of them is seen alone. Must not know workers but by number.
+Owns four limits: a dedicated worker has one batch at a time, so that no other is there when it
+dies; a shared worker that still has batches of an unproven connection is left to them; so is one
+that has had a batch for many times as long as its connection usually takes, whatever it says of
+itself; and one shared worker has one batch at a time for a while where it cannot be told which of
+several connections leaks memory, so that each of them is seen alone. Must not know workers but by
+number.
 """
 
 from __future__ import annotations
@@ -18,30 +20,66 @@ SERIAL_S, PAUSE_S = 10.0, 60.0
 #: Looks in a row that find the serial worker at work, after which it is given up: there is more to
 #: do than one batch at a time allows, and others wait.
 BUSY_LOOKS = 2
+#: Looks in a row, of those every 20 ms, that find others waiting for a place while one is serial,
+#: after which it is given up, too: they are not to wait for the slower looks.
+WAITING_LOOKS = 10
+
+
+#: A batch is late that takes so many times what those of its connection usually do, and so many
+#: seconds at least; and what one batch counts in what is usual.
+OVERTIME, OVERTIME_S, NEWEST_SHARE = 10.0, 1.0, 0.2
+
+
+class BatchTimes:
+    """How long batches of each connection usually take, in seconds."""
+
+    def __init__(self) -> None:
+        self._usual: dict[str, float] = {}
+
+    def ended(self, connection: str, seconds: float) -> None:
+        """One took so long."""
+        usual = self._usual.get(connection, seconds)
+        self._usual[connection] = usual + NEWEST_SHARE * (seconds - usual)
+
+    def is_late(self, connection: str, seconds: float) -> bool:
+        """Whether one that its worker has had for so long should have ended long ago.
+
+        Not while none has ended: nobody knows what it takes.
+        """
+        usual = self._usual.get(connection)
+        return usual is not None and seconds > max(OVERTIME_S, OVERTIME * usual)
+
+    def forget(self, connection: str) -> None:
+        """It left the pool."""
+        self._usual.pop(connection, None)
 
 
 @dataclass(frozen=True, slots=True)
 class SharedWorker:
-    """A worker in a slot that takes batches, and the connections that it has batches of."""
+    """A worker in a slot that takes batches, and the connections that it has batches of.
+
+    `is_late`: one of them is, see `BatchTimes`.
+    """
 
     worker: int
     is_unresponsive: bool
     connections: Collection[str]
+    is_late: bool = False
 
 
-def left_to_unproven(
+def left_alone(
     shared: Iterable[SharedWorker], trust: Callable[[str], TrustState]
 ) -> frozenset[int]:
-    """Shared workers that get nothing more, since they have batches of unproven connections.
+    """Shared workers that get nothing more, since they have batches that bode no good.
 
-    A connection that has a worker of its own may have batches among the others still: those of
-    the others go elsewhere meanwhile, as long as there is an elsewhere.
+    Late ones, and those of unproven connections: one that has a worker of its own may have batches
+    among the others still. New ones go elsewhere meanwhile, as long as there is an elsewhere.
     """
     workers = list(shared)
     theirs = {
         one.worker
         for one in workers
-        if any(trust(name) is TrustState.UNPROVEN for name in one.connections)
+        if one.is_late or any(trust(name) is TrustState.UNPROVEN for name in one.connections)
     }
     is_elsewhere = any(not one.is_unresponsive and one.worker not in theirs for one in workers)
     return frozenset(theirs) if is_elsewhere else frozenset()
@@ -60,6 +98,16 @@ class SerialTurn:
     _until: float = 0.0
     _not_before: float = 0.0
     _busy_looks: int = 0
+    _waiting_looks: int = 0
+
+    def waited(self, now: float, *, is_waiting: bool) -> bool:
+        """Others wait for a place, or do not; whether the serial one is given up for that."""
+        is_missed = is_waiting and self.worker is not None
+        self._waiting_looks = self._waiting_looks + 1 if is_missed else 0
+        if self._waiting_looks < WAITING_LOOKS:
+            return False
+        self.worker, self._not_before, self._waiting_looks = None, now + PAUSE_S, 0
+        return True
 
     def looked(self, *, is_busy: bool) -> bool:
         """The serial worker was looked at; whether it has had no rest of late."""

@@ -1,68 +1,36 @@
-"""Which connection leaks: memory that grows with its events, for as long as anybody looks.
+"""Which connection leaks: who is named, who is in question, and when a name is taken back.
 
-Owns the judgement over the memory of a pool's workers. Healthy memory grows
-too: at start, while caches fill, by fragmentation. What tells a leak from that
-is its shape, so a worker counts as growing only where its floor (what is left
-after garbage was collected) rises steadily, in its second half hardly less
-than in its first, and by so much that it matters. Who it is comes from how
-growth went with each connection's events, over all workers that grow: a
-connection is named where the others do not explain it.
-
-Connections of one source get the same events, so that growth goes with all of
-them alike. Of such a group only those are named that grew when they worked
-alone: between two looks at which the worker had nothing to do, and nobody else
-had a batch. Until that was seen often enough nobody of it is named; the group is.
-
-A cache that is larger than `least_bytes` and fills evenly looks like a leak
-until it is full; nobody could tell by then.
+Owns the judgement over the memory of a pool's workers; its method stands in LEAKS.md. Nobody is
+named under doubt. A connection is named where a worker's copy counts in several windows that it
+holds what grew, and the kernel's figures and its own events agree (`holdings.py`); where a worker
+that grows (`growth.py`) has worked for it alone; or where it grew whenever it worked alone
+(`alone.py`), which is asked where several connections share the modules that hold what grew, or
+where no count shows who does. What libraries hold is nobody's, and only told of.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations, pairwise
-from math import inf, sqrt
 
-#: Points kept of one worker's life; at twice as many, every other one is dropped.
-POINTS = 32
-#: Points of a growing worker that are too few to judge.
-LEAST_POINTS = 16
-#: The first part of a worker's life, in which it may grow as it likes. A fraction.
-WARM_UP = 0.25
-#: Where a worker has come to have so many times the connections that it had, its life begins anew:
-#: what it keeps of each connection, settings and sessions, is no leak.
-MORE_CONNECTIONS = 1.1
-#: Stretches whose floors have to rise, and how much of the first half's slope the second must have.
-#: What grows like a square root comes to 0.73.
-STRETCHES, STEADINESS = 4, 0.85
-#: A connection is named for at least this share of the growth, where leaving it out makes the rest
-#: explain it that much worse (an F statistic with one degree of freedom).
-LEAST_SHARE, LEAST_F = 0.3, 10.0
-#: Connections that are judged one by one, those with most events; the rest count as one group.
-MOST_JUDGED = 32
-#: Counts of two connections that part by no more than this share are of the same events.
-ALIKE = 0.01
-#: And no more than by so many times what was running, and may have been worked on or not.
-UNSURE = 3.0
-#: Times alone that are enough to judge, how many standard errors have to lie between growth and
-#: none, and how many times are remembered: from twice as many on, each counts half.
-LEAST_ALONE, SURE, ALONE = 8, 3.0, 128
-#: Bytes a time below which growth may be the work of others: what they leave in memory that was
-#: touched before does not show, and the next connection that needs more than is left touches new.
-#: It cannot be where no other has worked since the last time.
-BLUR_BYTES = 1024 * 1024
+from supervisor.core.isolation.alone import Observations
+from supervisor.core.isolation.growth import LEAST_POINTS, Life, Point, worked
+from supervisor.core.isolation.holdings import LEAST_SHARE, MOST_FAILURES, Count
+
+#: A group's growth is explained where less than this share of it is left by those that are named.
+UNEXPLAINED_SHARE = 0.3
 #: Lives of workers that are remembered beyond their end.
 PAST_LIVES = 8
-_ROUNDS = 200
+#: A name is taken back where it should have left so many times the least growth behind, and the
+#: worker grew by less than this share of that.
+ACQUIT_TIMES, ACQUIT_SHARE = 4, 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Leak:
     """`per_event_bytes` is what each event of the connection leaves behind.
 
-    `grown_bytes` is what its events left in the workers that were judged.
+    `grown_bytes` is what its events had left when it was named.
     """
 
     connection: str
@@ -72,13 +40,15 @@ class Leak:
 
 @dataclass(frozen=True, slots=True)
 class Together:
-    """Connections of which some leak, and nobody can tell which: growth goes with all alike.
+    """Connections of which some leak, and nobody can tell which.
 
-    `per_event_bytes` is of the events of all of them.
+    `per_event_bytes` is of the events of all of them. `held_by` is what holds it where that is
+    nobody's in particular, a library: then it is not asked which of them leaks.
     """
 
     connections: tuple[str, ...]
     per_event_bytes: float
+    held_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,152 +59,31 @@ class Findings:
     together: tuple[Together, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
-    """A worker's private memory after so many events of each connection since its start.
+@dataclass(slots=True)
+class _Verdict:
+    """A name, and where each worker stood when it was given: memory, and events of its own."""
 
-    `running` are the events of batches that it has besides, and may have worked on.
-    """
-
-    used_bytes: int
-    events: Mapping[str, int]
-    running: Mapping[str, int] = field(default_factory=dict)
-    total: int = field(init=False)
-    """Events of all connections."""
-
-    def __post_init__(self) -> None:
-        # Asked for again and again, and there may be thousands of connections.
-        object.__setattr__(self, "total", sum(self.events.values()))
+    leak: Leak
+    marks: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
-class Life:
-    """The memory of one worker over its events, in few points."""
+class _Group:
+    """Growth that is one or some of these connections', over workers."""
 
-    points: list[Point] = field(default_factory=list)
-    stride: int = 1
-    largest: dict[str, int] = field(default_factory=dict)
-    """Most events of each connection between two samples, of which not all were kept."""
-    _last: Mapping[str, int] = field(default_factory=dict)
-    _connections: int = 0
-
-    def sampled(self, point: Point) -> bool:
-        """Take a sample; whether it was kept, since enough has happened since the last one."""
-        for name, count in point.events.items():
-            more = count - self._last.get(name, 0)
-            if more > self.largest.get(name, 0):
-                self.largest[name] = more
-        self._last = point.events
-        if len(point.events) > MORE_CONNECTIONS * self._connections + 1:
-            self._connections = len(point.events)
-            self.points.clear()
-            self.stride = 1
-        if self.points and point.total - self.points[-1].total < self.stride:
-            return False
-        self.points.append(point)
-        if len(self.points) >= 2 * POINTS:
-            self.points = self.points[::2]
-            self.stride = max(1, self.points[-1].total // POINTS)
-        return True
-
-    def growing(self, least_bytes: float) -> Sequence[Point]:
-        """The points past the warm-up, where they show a steady growth; else none."""
-        points = self.points[int(len(self.points) * WARM_UP) :]
-        if len(points) < LEAST_POINTS:
-            return ()
-        size = len(points) / STRETCHES
-        floors = [
-            min(point.used_bytes for point in points[int(n * size) : int((n + 1) * size)])
-            for n in range(STRETCHES)
-        ]
-        if any(after <= before for before, after in pairwise(floors)):
-            return ()
-        half = len(points) // 2
-        if _slope(points[half:]) < STEADINESS * _slope(points[:half]):
-            return ()
-        return points if floors[-1] - floors[0] >= least_bytes else ()
-
-
-@dataclass(slots=True)
-class Tally:
-    """Growth over the times at which a connection worked alone, as sums."""
-
-    times: float = 0.0
-    events: float = 0.0
     bytes: float = 0.0
-    _events_events: float = 0.0
-    _events_bytes: float = 0.0
-    _bytes_bytes: float = 0.0
+    events: dict[str, int] = field(default_factory=dict)
 
-    def add(self, events: int, grown_bytes: int) -> None:
-        """It worked on so many events alone; negative growth is as good."""
-        if self.times >= 2 * ALONE:
-            self.times /= 2
-            self.events /= 2
-            self.bytes /= 2
-            self._events_events /= 2
-            self._events_bytes /= 2
-            self._bytes_bytes /= 2
-        self.times += 1
-        self.events += events
+    def add(self, grown_bytes: float, events: Mapping[str, int]) -> None:
+        """Another worker has grown."""
         self.bytes += grown_bytes
-        self._events_events += events**2
-        self._events_bytes += events * grown_bytes
-        self._bytes_bytes += grown_bytes**2
+        for name, count in events.items():
+            self.events[name] = self.events.get(name, 0) + count
 
     @property
     def per_event_bytes(self) -> float:
-        """Growth an event where it is surely more than none, else 0."""
-        if self.times < LEAST_ALONE:
-            return 0.0
-        rate, error = self._rate()
-        return rate if rate > SURE * error else 0.0
-
-    @property
-    def most_per_event_bytes(self) -> float:
-        """Growth an event that it surely does not surpass."""
-        if self.times < LEAST_ALONE:
-            return inf
-        rate, error = self._rate()
-        return rate + SURE * error
-
-    def _rate(self) -> tuple[float, float]:
-        """Growth an event, and its standard error."""
-        rate = self.bytes / self.events
-        left = self._bytes_bytes - 2 * rate * self._events_bytes + rate**2 * self._events_events
-        return rate, sqrt(max(0.0, left) * self.times / (self.times - 1)) / self.events
-
-
-@dataclass(slots=True)
-class Alone:
-    """What one connection showed alone: each time, and those right after another such time."""
-
-    each: Tally = field(default_factory=Tally)
-    again: Tally = field(default_factory=Tally)
-
-    @property
-    def per_event_bytes(self) -> float:
-        """What an event surely leaves behind; 0 where nobody can say that."""
-        if self.again.times >= LEAST_ALONE:
-            return self.again.per_event_bytes
-        each = self.each
-        return each.per_event_bytes if each.bytes >= BLUR_BYTES * each.times else 0.0
-
-    @property
-    def is_known(self) -> bool:
-        """It was seen often enough, and its growth cannot be the work of others."""
-        if self.again.times >= LEAST_ALONE or self.per_event_bytes:
-            return True
-        return self.each.times >= LEAST_ALONE and not self.each.per_event_bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Rest:
-    """A worker that has nothing to do, and the connection that worked alone before, if one did."""
-
-    used_bytes: int
-    events: Mapping[str, int]
-    alone: str | None
+        """Of the events of all."""
+        return self.bytes / max(1, sum(self.events.values()))
 
 
 @dataclass(slots=True)
@@ -243,229 +92,193 @@ class LeakWatch:
 
     lives: dict[int, Life] = field(default_factory=dict)
     past: list[Life] = field(default_factory=list)
-    alone: dict[str, Alone] = field(default_factory=dict)
-    _rests: dict[int, Rest] = field(default_factory=dict)
+    observations: Observations = field(default_factory=Observations)
+    _verdicts: dict[str, _Verdict] = field(default_factory=dict)
+    _last: dict[int, tuple[int, Mapping[str, int]]] = field(default_factory=dict)
+
+    # --- what is seen ---
 
     def sampled(
-        self,
-        worker: int,
-        used_bytes: int,
-        events: Mapping[str, int],
-        running: Mapping[str, int] | None = None,
+        self, worker: int, used_bytes: int, events: Mapping[str, int], running: Iterable[str] = ()
     ) -> None:
         """A worker's private memory now; `events` count since its start, in batches that ended.
 
-        `running` are events of batches that it has now.
+        `running` are connections that it has batches of.
         """
+        events, running = dict(events), frozenset(running)
         life = self.lives.setdefault(worker, Life())
-        life.sampled(Point(used_bytes, dict(events), dict(running or {})))
+        life.sampled(Point(used_bytes, events))
+        life.seen.update(events, running)
+        self._last[worker] = used_bytes, events
         if not running:
-            self._rested(worker, used_bytes, events)
+            self.observations.rested(worker, used_bytes, events)
 
-    def _rested(self, worker: int, used_bytes: int, events: Mapping[str, int]) -> None:
-        before = self._rests.get(worker)
-        worked: dict[str, int] = {}
-        if before is not None:
-            worked = {
-                name: count - before.events.get(name, 0)
-                for name, count in events.items()
-                if count > before.events.get(name, 0)
-            }
-        alone = None if before is None or worked else before.alone
-        if before is not None and len(worked) == 1:
-            ((alone, count),) = worked.items()
-            shown = self.alone.setdefault(alone, Alone())
-            shown.each.add(count, used_bytes - before.used_bytes)
-            if before.alone == alone:
-                shown.again.add(count, used_bytes - before.used_bytes)
-        self._rests[worker] = Rest(used_bytes, dict(events), alone)
+    def used_bytes(self, worker: int) -> int:
+        """Its private memory at the last sample; 0 before the first."""
+        return self._last[worker][0] if worker in self._last else 0
+
+    def is_count_due(self, worker: int, used_bytes: int, least_bytes: float) -> bool:
+        """Whether a worker has grown so much that it should be counted who holds its memory."""
+        life = self.lives.get(worker)
+        if life is None or life.least_bytes is None:
+            return False
+        holdings = life.holdings
+        if not holdings.is_due(used_bytes, life.least_bytes, least_bytes):
+            return False
+        if not holdings.counts:
+            return True
+        # Where it is known already whose it is, there is nothing to be found out.
+        before, (_, now) = holdings.counts[-1], self._last[worker]
+        events = {name: count - before.events.get(name, 0) for name, count in now.items()}
+        grown = used_bytes - before.used_bytes
+        return grown - self._explained(events) >= UNEXPLAINED_SHARE * grown
+
+    def counted(self, worker: int, count: Count) -> None:
+        """It was counted who holds a worker's memory."""
+        if worker in self.lives:
+            self.lives[worker].holdings.counted(count)
+
+    def not_counted(self, worker: int) -> None:
+        """That could not be had."""
+        if worker in self.lives:
+            self.lives[worker].holdings.failures += 1
 
     def ended(self, worker: int) -> None:
         """A worker is gone; what it showed is remembered for a while."""
-        self._rests.pop(worker, None)
+        self.observations.ended(worker)
+        self._last.pop(worker, None)
+        for verdict in self._verdicts.values():
+            verdict.marks.pop(worker, None)
         life = self.lives.pop(worker, None)
-        if life is not None and len(life.points) >= LEAST_POINTS:
+        if life is not None and (len(life.points) >= LEAST_POINTS or life.holdings.is_enough):
+            life.is_over = True
             self.past = [*self.past, life][-PAST_LIVES:]
 
     def forgotten(self) -> None:
         """The code or the settings are others now: what was seen means nothing any more."""
         self.lives.clear()
         self.past.clear()
-        self.alone.clear()
-        self._rests.clear()
+        self.observations.forgotten()
+        self._verdicts.clear()
+        self._last.clear()
 
-    def findings(self, least_bytes: float) -> Findings:
-        """Who leaks; growth of a worker by less than `least_bytes` is nobody's."""
+    # --- what it means ---
+
+    def findings(self, least_bytes: float, destination_of: Mapping[str, str]) -> Findings:
+        """Who leaks; growth of a worker by less than `least_bytes` is nobody's.
+
+        `destination_of` says which destination each connection feeds.
+        """
+        self._take_back(least_bytes)
         lives = (*self.past, *self.lives.values())
-        grown = [(points, life) for life in lives if (points := life.growing(least_bytes))]
-        largest: Counter[str] = Counter()
-        for _, life in grown:
-            largest |= Counter(life.largest)
-        return _attributed([points for points, _ in grown], largest, self.alone)
-
-
-def _slope(points: Sequence[Point]) -> float:
-    """Bytes an event of whatever connection, by least squares."""
-    at = sum(point.total for point in points) / len(points)
-    used = sum(point.used_bytes for point in points) / len(points)
-    square = sum((point.total - at) ** 2 for point in points)
-    along = sum((point.total - at) * (point.used_bytes - used) for point in points)
-    return along / square if square else 0.0
-
-
-def _attributed(
-    lives: Sequence[Sequence[Point]], largest: Mapping[str, int], alone: Mapping[str, Alone]
-) -> Findings:
-    groups = _groups(lives, largest)
-    steps = list(_steps(lives, groups))
-    growth = sum(grown for grown, _ in steps)
-    rates, left = _fit(steps, groups)
-    leaks: list[Leak] = []
-    together: list[Together] = []
-    for group in groups:
-        share = rates[group] * sum(events[group] for _, events in steps)
-        if share < LEAST_SHARE * growth:
-            continue
-        _, left_without = _fit(steps, [other for other in groups if other != group])
-        freedom = max(1, len(steps) - len(groups))
-        if left_without - left < LEAST_F * left / freedom:
-            continue
-        if len(group) == 1:
-            # What it showed alone is certain; that growth goes with its events may be chance.
-            shown = alone.get(group[0])
-            if shown is None or shown.again.most_per_event_bytes >= rates[group] / 2:
-                leaks.append(Leak(group[0], rates[group], share))
-            continue
-        found = _alone(group, share, lives, alone)
-        leaks += found
-        named = {leak.connection for leak in found}
-        unknown = tuple(n for n in group if n not in named and not _is_known(n, alone))
-        unexplained = share - sum(leak.grown_bytes for leak in found)
-        if not found:
-            together.append(Together(group, rates[group]))
-        elif unknown and unexplained >= LEAST_SHARE * share:
-            together.append(Together(unknown, unexplained / share * rates[group]))
-    return Findings(tuple(leaks), tuple(together))
-
-
-def _steps(
-    lives: Sequence[Sequence[Point]], groups: Sequence[tuple[str, ...]]
-) -> Iterator[tuple[float, dict[tuple[str, ...], int]]]:
-    """From point to point: growth in bytes, and the events of each group.
-
-    Those that are not judged one by one may be thousands; they have what the others have not.
-    """
-    few = [group for group in groups if len(group) <= MOST_JUDGED]
-    many = [group for group in groups if len(group) > MOST_JUDGED]
-    for points in lives:
-        for before, after in pairwise(points):
-            events = {
-                group: sum(after.events.get(n, 0) - before.events.get(n, 0) for n in group)
-                for group in few
-            }
-            left = after.total - before.total - sum(events.values())
-            events |= dict.fromkeys(many, left)
-            yield float(after.used_bytes - before.used_bytes), events
-
-
-def _alone(
-    group: Iterable[str],
-    growth: float,
-    lives: Sequence[Sequence[Point]],
-    alone: Mapping[str, Alone],
-) -> list[Leak]:
-    """Those of a group that explain much of its growth by what they showed alone."""
-    found = []
-    for name in group:
-        rate = alone[name].per_event_bytes if name in alone else 0.0
-        grown = rate * _events_of(name, lives) if rate else 0.0
-        if grown > 0 and grown >= LEAST_SHARE * growth:
-            found.append(Leak(name, rate, grown))
-    return found
-
-
-def _is_known(name: str, alone: Mapping[str, Alone]) -> bool:
-    return name in alone and alone[name].is_known
-
-
-def _worked(points: Sequence[Point]) -> dict[str, int]:
-    """Events of each connection between the first point and the last."""
-    first, last = points[0].events, points[-1].events
-    return {name: count - first.get(name, 0) for name, count in last.items()}
-
-
-def _events_of(name: str, lives: Sequence[Sequence[Point]]) -> int:
-    """What it has worked on in all of them."""
-    return sum(points[-1].events.get(name, 0) - points[0].events.get(name, 0) for points in lives)
-
-
-def _groups(lives: Sequence[Sequence[Point]], largest: Mapping[str, int]) -> list[tuple[str, ...]]:
-    """Connections that nobody can tell apart by their counts of events."""
-    worked: Counter[str] = Counter()
-    for points in lives:
-        worked.update(_worked(points))
-    names = [name for name, count in worked.most_common() if count]
-    rest = frozenset(names[MOST_JUDGED:])
-    names = names[:MOST_JUDGED]
-    groups = {name: {name} for name in names}
-    for a, b in combinations(names, 2):
-        if groups[a] is not groups[b] and _are_alike(lives, largest, a, b):
-            groups[a] |= groups[b]
-            for name in groups[b]:
-                groups[name] = groups[a]
-    found = {tuple(sorted(group)) for group in groups.values()}
-    return sorted(found | ({tuple(sorted(rest))} if rest else set()))
-
-
-def _are_alike(
-    lives: Sequence[Sequence[Point]], largest: Mapping[str, int], a: str, b: str
-) -> bool:
-    """Whether one has always had as many times the events of the other, as far as one can tell.
-
-    Who comes first with the same events is ahead by so many as there are between two samples.
-    What of a running batch was worked on is not known at either end of a step, either: what
-    parts them hardly more than that would be explained by chance.
-    """
-    total_a = _events_of(a, lives)
-    times = total_a / _events_of(b, lives)
-    unsure = max(_running(point, a, b, times) for points in lives for point in points)
-    ahead = largest.get(a, 0) + times * largest.get(b, 0)
-    most = ALIKE * total_a / len(lives) + ahead + UNSURE * unsure
-    return all(
-        abs(point.events.get(a, 0) - first_a - times * (point.events.get(b, 0) - first_b)) <= most
-        for points in lives
-        for first_a, first_b in [(points[0].events.get(a, 0), points[0].events.get(b, 0))]
-        for point in points
-    )
-
-
-def _running(point: Point, a: str, b: str, times: float) -> float:
-    return point.running.get(a, 0) + times * point.running.get(b, 0)
-
-
-def _fit(
-    steps: Sequence[tuple[float, Mapping[tuple[str, ...], int]]], groups: Iterable[tuple[str, ...]]
-) -> tuple[dict[tuple[str, ...], float], float]:
-    """Bytes an event of each group, none negative, by least squares; and the squares left.
-
-    Coordinate descent: columns are few, and each round leaves no more than the one before.
-    """
-    rates = dict.fromkeys(groups, 0.0)
-    left = [grown for grown, _ in steps]
-    columns = {group: [float(events[group]) for _, events in steps] for group in rates}
-    squares = {group: sum(x * x for x in column) for group, column in columns.items()}
-    for _ in range(_ROUNDS):
-        moved = 0.0
-        for group, column in columns.items():
-            if squares[group] == 0.0:
+        for life in lives:
+            if life.denies(least_bytes):
                 continue
-            along = sum(x * y for x, y in zip(column, left, strict=True))
-            rate = max(0.0, rates[group] + along / squares[group])
-            change = rate - rates[group]
-            if change:
-                rates[group] = rate
-                left = [y - change * x for x, y in zip(column, left, strict=True)]
-                moved = max(moved, abs(change) / (rate or 1.0))
-        if moved < 1e-6:
-            break
-    return rates, sum(y * y for y in left)
+            fed_by = life.fed_by(destination_of)
+            for name, growth in life.holdings.leaks(fed_by, least_bytes):
+                shown = self.observations.of.get(name)
+                if shown is None or not shown.refutes(growth.per_event_bytes):
+                    self._name(Leak(name, growth.per_event_bytes, growth.bytes))
+        together: list[Together] = []
+        groups: dict[tuple[str, ...], _Group] = {}
+        shared: dict[tuple[tuple[str, ...], str], _Group] = {}
+        for life in lives:
+            for grown, events, held_by in self._unexplained(life, least_bytes, destination_of):
+                names = tuple(sorted(events))
+                if held_by is not None:
+                    shared.setdefault((names, held_by), _Group()).add(grown, events)
+                else:
+                    groups.setdefault(names, _Group()).add(grown, events)
+        for names, group in groups.items():
+            together += self._of_a_group(names, group)
+        together += [
+            Together(names, group.per_event_bytes, held_by)
+            for (names, held_by), group in shared.items()
+        ]
+        return Findings(
+            tuple(one.leak for _, one in sorted(self._verdicts.items())), tuple(together)
+        )
+
+    def _unexplained(
+        self, life: Life, least_bytes: float, destination_of: Mapping[str, str]
+    ) -> Iterator[tuple[float, Mapping[str, int], str | None]]:
+        """Growth of a life that is nobody's yet: bytes, events of whose it may be, who holds it."""
+        holdings, fed_by = life.holdings, life.fed_by(destination_of)
+        is_held = False
+        for names, growth in holdings.of_modules(fed_by, least_bytes):
+            is_held = True
+            if len(names) > 1:
+                yield growth.bytes, holdings.events_of(names), None
+        points = life.growing(least_bytes)
+        if is_held or not points:
+            return
+        events, held_by, modules = worked(points), holdings.nobodys, holdings.modules
+        served = life.seen
+        if modules:
+            served = {name for destination in modules for name in fed_by.get(destination, ())}
+        events = {name: events.get(name, 0) for name in served}
+        is_counted = holdings.is_enough or life.is_over or holdings.failures >= MOST_FAILURES
+        if not (is_counted or held_by or (len(events) > 1 and modules)):
+            return  # it will be counted, or counted again
+        grown = float(points[-1].used_bytes - points[0].used_bytes)
+        if grown - self._explained(events) < UNEXPLAINED_SHARE * grown:
+            return
+        if held_by is None and len(events) == 1 and not modules:
+            ((name, count),) = events.items()
+            self._name(Leak(name, grown / max(1, count), grown))
+        elif held_by is not None or len(events) > 1:
+            yield grown, events, held_by
+
+    def _of_a_group(self, names: Sequence[str], group: _Group) -> Iterator[Together]:
+        """Name those that left much of it when they worked alone; who is in question still."""
+        for name in names:
+            shown = self.observations.of.get(name)
+            rate = 0.0 if shown is None else shown.per_event_bytes
+            grown = rate * group.events[name]
+            if grown > 0 and grown >= LEAST_SHARE * group.bytes:
+                self._name(Leak(name, rate, grown))
+        named = [name for name in names if name in self._verdicts]
+        if not named:
+            yield Together(tuple(names), group.per_event_bytes)
+            return
+        unknown = tuple(
+            name for name in names if name not in self._verdicts and not self._is_known(name)
+        )
+        left = group.bytes - self._explained(group.events)
+        if unknown and left >= UNEXPLAINED_SHARE * group.bytes:
+            yield Together(unknown, left / group.bytes * group.per_event_bytes)
+
+    def _is_known(self, name: str) -> bool:
+        shown = self.observations.of.get(name)
+        return shown is not None and shown.is_known
+
+    def _explained(self, events: Mapping[str, int]) -> float:
+        """Bytes that those which are named leave behind of so many events."""
+        return sum(
+            verdict.leak.per_event_bytes * events.get(name, 0)
+            for name, verdict in self._verdicts.items()
+        )
+
+    # --- names ---
+
+    def _name(self, leak: Leak) -> None:
+        if leak.connection not in self._verdicts:
+            self._verdicts[leak.connection] = _Verdict(leak)
+
+    def _take_back(self, least_bytes: float) -> None:
+        """A name holds until a worker should have grown by it much, and has not."""
+        for name, verdict in list(self._verdicts.items()):
+            for worker, (used, events) in self._last.items():
+                before_used, before = verdict.marks.setdefault(worker, (used, events.get(name, 0)))
+                expected = verdict.leak.per_event_bytes * (events.get(name, 0) - before)
+                if expected < ACQUIT_TIMES * least_bytes:
+                    continue
+                if used - before_used < ACQUIT_SHARE * expected:
+                    del self._verdicts[name]
+                    shown = self.observations.of.get(name)
+                    if shown is not None and not shown.refutes(verdict.leak.per_event_bytes):
+                        del self.observations.of[name]  # else it will not be named again
+                    self.past.clear()
+                    self.lives = {number: Life() for number in self.lives}
+                    break
+                verdict.marks[worker] = used, events.get(name, 0)

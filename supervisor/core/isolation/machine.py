@@ -8,9 +8,13 @@ scheduler: what an effect means there is for the shell to know (`effects.py`).
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from supervisor.core.effects import ExitReason
 from supervisor.core.isolation.attribution import (
     DeathKind,
     FaultAttribution,
+    is_proven,
     kind_of,
     last_at_it,
 )
@@ -39,6 +43,7 @@ from supervisor.core.isolation.facts import (
     IsolationFact,
     LeaseLost,
     LoopHogged,
+    LostBatch,
     ProbeRefused,
     ProbeSent,
     ResourcesExhausted,
@@ -116,6 +121,22 @@ class Isolation:
             return None
         return IsolationStatus(known.trust, known.undecided, known.health.score, known.blame)
 
+    def is_outsiders(self, death: WorkerDied) -> bool:
+        """Whether somebody outside has ended a worker, as far as is known: nobody's fault.
+
+        SIGKILL that neither we nor the kernel at its limits of memory sent; but one that meets the
+        same suspects again is no accident. To be asked before the fact is taken.
+        """
+        if (death.reason, death.detail) != (ExitReason.SIGNAL, "SIGKILL"):
+            return False
+        owner = self.dedicated_to(death.worker)
+        known = None if owner is None else self._state.known.get(owner)
+        if known is not None and known.probe is not None and known.probe.is_among(death.batches):
+            return False
+        if owner is not None and not any(one.unreported for one in death.batches):
+            return not self._faults.of(owner).was_killed
+        return not self._faults.is_repeated(death, self._open_batches(death))
+
     # --- facts ---
 
     def handle(self, fact: IsolationFact, now: float) -> list[IsolationEffect]:
@@ -151,6 +172,8 @@ class Isolation:
                 self._dedication.ticked(would_send, now)
             case ConnectionOpened(connection=connection, is_closed=is_closed):
                 self._state.open[connection] = is_closed
+                if is_closed:
+                    self._advance(connection)
             case ConnectionRemoved(connection=connection):
                 self._connection_removed(connection)
             case Draining():
@@ -211,10 +234,11 @@ class Isolation:
     ) -> None:
         """Each batch of the dead worker is given back, or suspected from here on."""
         inquiry = self._faults.inquire(
-            [one for one in fact.batches if one.connection in self._state.open],
+            self._open_batches(fact),
             kind,
             mark=fact.mark,
             overdue=fact.overdue,
+            ended=fact.ended & self._state.open.keys(),
             was_dedicated=was_dedicated,
         )
         cases: dict[str, int] = {}
@@ -238,27 +262,46 @@ class Isolation:
             is_alone = connection == inquiry.attributed
             self._charges.accuse(connection, count, now, is_alone=is_alone)
         if inquiry.attributed is not None:
-            self._charges.death(inquiry.attributed, fact, now)
+            self._charges.death(inquiry.attributed, fact, now, was_dedicated=was_dedicated)
         elif kind is not DeathKind.OURS and not any(one.unreported for one in fact.batches):
             # All was told, and yet it did not end.
             self._charge_last(fact, kind, now, was_dedicated=was_dedicated)
+        self._try_ended(inquiry.tried, now)
+        if inquiry.hinted is not None:
+            self._charges.try_first(inquiry.hinted, inquiry.others - {inquiry.hinted}, now)
         for connection in cases:
             self._advance(connection)
+
+    def _try_ended(self, names: Collection[str], now: float) -> None:
+        """What a look found may be the doing of these, which had no batch there any more."""
+        if names:
+            first, *others = sorted(names)
+            self._charges.try_out(first, *others, company=frozenset(), now=now)
+
+    def _open_batches(self, fact: WorkerDied) -> list[LostBatch]:
+        return [one for one in fact.batches if one.connection in self._state.open]
 
     def _charge_last(
         self, fact: WorkerDied, kind: DeathKind, now: float, *, was_dedicated: bool
     ) -> None:
         """A worker died with no event to suspect: its connection runs apart, where it is known.
 
-        Where somebody outside may have killed it, only a connection that had it alone is charged.
+        Where somebody outside may have killed it, only a connection that had it alone is charged,
+        and only where that is not the first time.
         """
-        if kind is DeathKind.KILLED and not was_dedicated:
-            return
         connection = last_at_it(fact, self._state.open.keys())
-        if connection is not None:
-            self._charges.accuse(connection, 1, now)
-            self._charges.death(connection, fact, now)
-            self._charges.close(connection)
+        if kind is DeathKind.KILLED and (
+            not was_dedicated or connection is None or not self._faults.was_killed(connection)
+        ):
+            return
+        if connection is None:
+            self._try_ended(fact.ended, now)
+        else:
+            self._charges.death(connection, fact, now, was_dedicated=was_dedicated)
+            self._charges.set_apart(connection, now)
+            if not is_proven(fact, connection, was_dedicated=was_dedicated):
+                company = fact.configured - {connection}
+                self._charges.try_out(connection, company=company, now=now)
 
     def _died_in_probe(
         self, connection: str, probe: Probe, fact: WorkerDied, kind: DeathKind, now: float
@@ -274,7 +317,7 @@ class Isolation:
             suspected.reason, suspected.detail = fact.reason, fact.detail
             suspected.exit_id = fact.exit_id
             self._faults.of(connection).died_in_probe(now)
-            self._charges.death(connection, fact, now)
+            self._charges.death(connection, fact, now, was_dedicated=True)
         self._advance(connection)
 
     # --- suspected batches ---
@@ -284,7 +327,9 @@ class Isolation:
         known = self._state.known.get(connection)
         while known is not None and known.suspected and known.probe is None:
             first = known.suspected[0]
-            if self._state.is_draining:
+            # Of what is closed nothing is tried: no worker may have its destination any more, and
+            # an innocent event would bear the blame for that.
+            if self._state.is_draining or self._state.open.get(connection):
                 self._requeue(first.id, first.bisection.dissolve())
             match first.bisection.next():
                 case ProbeDue(indices=indices):

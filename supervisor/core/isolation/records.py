@@ -5,6 +5,7 @@ Owns the records and what is read off them alone; what is done with them is `mac
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -20,6 +21,10 @@ from supervisor.core.placement import (
     trust_of,
     worker_of,
 )
+
+#: Deaths that are remembered until they are proven; past that the oldest is forgotten. A proven one
+#: in company and two alone are what one bad event costs, and the breaker opens at four.
+UNPROVEN_MOST = 4
 
 
 @dataclass(slots=True)
@@ -97,6 +102,10 @@ class IsolatedConnection:
     placed_at: float = 0.0
     suspected: list[SuspectedBatch] = field(default_factory=list)
     probe: Probe | None = None
+    unproven_deaths: deque[tuple[ExitReason, str]] = field(
+        default_factory=lambda: deque(maxlen=UNPROVEN_MOST)
+    )
+    """Deaths among others that only their workers' word puts down to it, each with its detail."""
     health: HealthScore = field(default_factory=HealthScore)
     blame: BlameCounts = field(default_factory=BlameCounts)
 

@@ -8,8 +8,20 @@ Owns four judgements on one record a worker, from looks at its heartbeats and at
   not for want of a CPU. Three times within a while is no accident: a **noisy neighbour**.
 - **dear**: a connection whose steps are short, but so many that most of the loops' time is its own,
   though it gets little done in it. Three times within a while: a noisy neighbour too.
-- **blocked**: seconds for which a loop was silent, not counting time without a CPU, nor time in
-  which nobody looked: a machine that stalls must not have its workers killed.
+
+  Nobody is one without **company**: another connection has a batch in that worker, or waits for a
+  place in any. One that is alone with its work keeps it from nobody, and may have all the loops. In
+  a worker of its own it shows what it would do to others: there it is enough that another had work
+  of late.
+- **blocked**: seconds for which a loop was silent, of time that counts (`core/counted_time.py`): a
+  machine that stalls must not have its workers killed. Beats can be forged,
+  so one that has batches is asked over its wire too, and silent there whatever its page says.
+
+Whose step runs is the page's word, which any connection in the worker can write, in the name of any
+other. It counts where that one has a batch there, and names nobody: neither batches nor CPU time
+tell connections of one process apart. So with what keeps a loop come the `others` that may have
+done it in that one's stead, all that ever had a batch in that worker; who is named is seen at it in
+a worker that no other ever had. There the page is not asked: what keeps that loop is its own.
 
 None of them kills a worker or charges a death. Must not know workers: its caller tells what it saw.
 """
@@ -17,16 +29,18 @@ None of them kills a worker or charges a death. Must not know workers: its calle
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+
+from supervisor.core.counted_time import CountedTime, CpuTimes
 
 #: Seconds without a beat after which a busy worker is unresponsive: two or three beats.
 UNRESPONSIVE_S = 0.05
 #: Seconds between two rounds of looks at busy workers; and since the last one, after which a round
 #: is late: what it finds may be the fault of a machine that stalled.
 ROUND_S, LATE_S = 0.02, 0.04
-#: Share of the time between two looks at an unresponsive worker in which it must not have waited
-#: for a CPU, for what it is at to count as what keeps it.
+#: Share of the time between two looks at an unresponsive worker that must count, for what it is at
+#: to be what keeps it.
 BUSY_SHARE = 0.5
 #: So often within so many seconds is no accident.
 TIMES, WITHIN_S = 3, 10.0
@@ -42,26 +56,43 @@ DEARER = 8.0
 class LoopLook:
     """What a look at a worker that has batches found.
 
-    It has beaten `beats` times, is in a step of the connection `running` or in nobody's, and has
-    waited `waited_s` seconds for a CPU in its life. `dedicated_to` is the connection that has it
-    for itself.
+    It has beaten `beats` times, and is in a step of the connection `running`, which has a batch in
+    it, or in nobody's. `times` is what it had of the CPUs, None where it comes round.
+    `dedicated_to` is the connection that has it for itself. `has_company`: other connections than
+    the running one have batches in it, or wait. `ever` are all that ever had one there.
     """
 
     beats: int
     running: str | None
-    waited_s: float
+    times: CpuTimes | None
     dedicated_to: str | None = None
+    has_company: bool = False
+    ever: Collection[str] = ()
+
+    @property
+    def others(self) -> frozenset[str]:
+        """Who may be at it in place of the running one."""
+        return frozenset() if self.dedicated_to else frozenset(self.ever) - {self.running or ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """A connection keeps loops from others, or one of the `others` does; `how` follows "it"."""
+
+    connection: str
+    how: str
+    others: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class RoundFindings:
     """What a round of looks found: workers that became responsive or ceased to be, by number.
 
-    `noisy` are connections that keep loops from others, with what to say of each, to follow "it".
+    `noisy` is what keeps loops from others.
     """
 
     changed: tuple[int, ...]
-    noisy: tuple[tuple[str, str], ...]
+    noisy: tuple[Noise, ...]
 
 
 class Responsiveness:
@@ -69,7 +100,9 @@ class Responsiveness:
 
     def __init__(self) -> None:
         self._heartbeats: dict[int, Heartbeats] = {}
+        self._clocks: dict[int, CountedTime] = {}
         self._timers: dict[int, BlockedLoopTimer] = {}
+        self._wires: dict[int, BlockedLoopTimer] = {}
         self._noise = NoiseMeter()
         self._round_at = float("-inf")
 
@@ -78,49 +111,80 @@ class Responsiveness:
         heartbeats = self._heartbeats.get(worker)
         return heartbeats is not None and heartbeats.is_unresponsive
 
+    def is_away(self, worker: int, beats: int, now: float) -> bool:
+        """Whether a look now, which finds that it has beaten so often, finds it unresponsive."""
+        heartbeats = self._heartbeats.get(worker)
+        return heartbeats is not None and heartbeats.is_away(beats, now)
+
     def round(self, looks: Mapping[int, LoopLook | None], now: float) -> RoundFindings:
         """Every worker that takes batches was looked at; None: it has no batches."""
         is_late, self._round_at = now - self._round_at > LATE_S, now
         changed: list[int] = []
-        noisy: list[tuple[str, str]] = []
+        noisy: list[Noise] = []
         for worker, look in looks.items():
             heartbeats = self._heartbeats.setdefault(worker, Heartbeats())
             if look is None:
                 has_changed = heartbeats.rested()
             else:
                 if not is_late:
-                    self._noise.looked(look.running, look.dedicated_to, now)
+                    self._noise.looked(look, now)
                 has_changed = heartbeats.looked(look.beats, now)
-                is_kept = (
-                    look.running is not None
-                    and heartbeats.is_unresponsive
-                    and heartbeats.is_kept(look.running, look.waited_s, now)
-                )
-                if is_kept and not is_late and look.running is not None:
-                    is_dedicated = look.dedicated_to == look.running
-                    how = self._noise.blocked(look.running, now, is_dedicated=is_dedicated)
+                if not is_late and look.running is not None and self._is_noise(look, now):
+                    how = self._kept(heartbeats, look, look.running, now)
                     if how is not None:
-                        noisy.append((look.running, how))
+                        noisy.append(Noise(look.running, how, look.others))
             if has_changed:
                 changed.append(worker)
-        noisy += self._noise.found(now).items()
+        noisy += self._noise.found(now)
         return RoundFindings(tuple(changed), tuple(noisy))
 
-    def silent_s(
-        self, worker: int, beats: int, waited_s: float, now: float, most_s: float
-    ) -> float:
-        """Seconds for which its loop is blocked, see `BlockedLoopTimer.looked`; busy or not."""
-        timer = self._timers.setdefault(worker, BlockedLoopTimer())
-        return timer.looked(beats, waited_s, now, most_s)
+    def _is_noise(self, look: LoopLook, now: float) -> bool:
+        """Whether what keeps this loop would keep it from anybody."""
+        if look.running is None or look.dedicated_to != look.running:
+            return look.has_company
+        return self._noise.had_company(look.running, now)
 
-    def batch_given(self, connection: str, events: int) -> None:
+    def _kept(self, heartbeats: Heartbeats, look: LoopLook, running: str, now: float) -> str | None:
+        """What to say of a connection whose step keeps this loop, where it is noisy."""
+        if look.times is None or not heartbeats.is_unresponsive:
+            return None
+        if not heartbeats.is_kept(running, look.times, now):
+            return None
+        return self._noise.blocked(running, now, is_dedicated=look.dedicated_to == running)
+
+    def counted_s(self, worker: int, times: CpuTimes, now: float, most_s: float) -> float:
+        """A worker is looked at; what counts of the time since the last look, `most_s` at most."""
+        return self._clocks.setdefault(worker, CountedTime()).looked(times, now, most_s)
+
+    def lost_s(self, worker: int) -> float:
+        """Seconds of its life that did not count."""
+        clock = self._clocks.get(worker)
+        return 0.0 if clock is None else clock.lost_s
+
+    def silent_s(self, worker: int, beats: int, counted_s: float) -> float:
+        """Seconds for which its loop is blocked, see `BlockedLoopTimer.looked`; busy or not."""
+        return self._timers.setdefault(worker, BlockedLoopTimer()).looked(beats, counted_s)
+
+    def unread_s(self, worker: int, answers: int | None, counted_s: float) -> float:
+        """Seconds for which it has not read what its wire holds, by the count of its answers.
+
+        The same as `silent_s` in all else; None: it has no batches, and is not asked.
+        """
+        if answers is None:
+            self._wires.pop(worker, None)
+            return 0.0
+        return self._wires.setdefault(worker, BlockedLoopTimer()).looked(answers, counted_s)
+
+    def batch_given(self, connection: str, events: int, now: float) -> None:
         """A worker has a batch of it."""
-        self._noise.given(connection, events)
+        self._noise.given(connection, events, now)
 
     def forget_worker(self, worker: int) -> None:
         """It is gone."""
         self._heartbeats.pop(worker, None)
+        self._clocks.pop(worker, None)
         self._timers.pop(worker, None)
+        self._wires.pop(worker, None)
 
     def forget_connection(self, connection: str) -> None:
         """It left the pool."""
@@ -129,11 +193,11 @@ class Responsiveness:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """What an unresponsive worker was at, and how long it had waited for a CPU in its life."""
+    """What an unresponsive worker was at, and what it had of the CPUs by then."""
 
     at: str
     when: float
-    waited_s: float
+    times: CpuTimes
 
 
 @dataclass(slots=True)
@@ -152,8 +216,12 @@ class Heartbeats:
         before = self.is_unresponsive
         if beats != self._beats:
             self._beats, self._since = beats, now
-        self.is_unresponsive = now - self._since > UNRESPONSIVE_S
+        self.is_unresponsive = self.is_away(beats, now)
         return self.is_unresponsive is not before
+
+    def is_away(self, beats: int, now: float) -> bool:
+        """Whether it has not beaten since then for too long."""
+        return beats == self._beats and now - self._since > UNRESPONSIVE_S
 
     def rested(self) -> bool:
         """It has no batches, and need not show anything. Whether `is_unresponsive` changed."""
@@ -161,12 +229,12 @@ class Heartbeats:
         self.is_unresponsive, self._beats = False, None
         return before
 
-    def is_kept(self, at: str, waited_s: float, now: float) -> bool:
+    def is_kept(self, at: str, times: CpuTimes, now: float) -> bool:
         """It is unresponsive in a step of `at`; whether that keeps its loop: once an absence.
 
         It does where the next look finds it there too, and it was not for want of a CPU.
         """
-        seen, self._seen = self._seen, _Kept(at, now, waited_s)
+        seen, self._seen = self._seen, _Kept(at, now, times)
         if (
             seen is None
             or seen.at != at
@@ -174,7 +242,9 @@ class Heartbeats:
             or self._told_since == self._since
         ):
             return False
-        if waited_s - seen.waited_s > (1 - BUSY_SHARE) * (now - seen.when):
+        clock = CountedTime()
+        clock.looked(seen.times, seen.when)
+        if clock.looked(times, now) < BUSY_SHARE * (now - seen.when):
             return False
         self._told_since = self._since
         return True
@@ -185,32 +255,31 @@ class BlockedLoopTimer:
     """That of one worker."""
 
     beats: int | None = None
-    at: float = 0.0
-    waited_s: float = 0.0
     silent_s: float = 0.0
 
-    def looked(self, beats: int, waited_s: float, now: float, most_s: float) -> float:
+    def looked(self, beats: int, counted_s: float) -> float:
         """Seconds for which its loop was silent, after a look that found `beats`.
 
-        `waited_s` is what its thread has waited for a CPU in its life; one look
-        charges `most_s` at most, however long ago the last one was.
+        `counted_s` is what counts of the time since the last look.
         """
-        if self.beats == beats:
-            starved = max(0.0, waited_s - self.waited_s)
-            self.silent_s += max(0.0, min(now - self.at, most_s) - starved)
-        else:
-            self.silent_s = 0.0
-        self.beats, self.at, self.waited_s = beats, now, waited_s
+        self.silent_s = self.silent_s + counted_s if self.beats == beats else 0.0
+        self.beats = beats
         return self.silent_s
 
 
 @dataclass(slots=True)
 class _Window:
-    """What was seen since `since`; `looks`, and those in which a connection was `at` it."""
+    """What was seen since `since`; `looks`, and those in which a connection was `at` it.
+
+    `company` are those of the latter in which others were kept by it, `others` who may have been at
+    it in its place.
+    """
 
     since: float
     looks: int = 0
     at: Counter[str] = field(default_factory=Counter)
+    company: Counter[str] = field(default_factory=Counter)
+    others: dict[str, set[str]] = field(default_factory=dict)
     at_dedicated: Counter[str] = field(default_factory=Counter)
     looks_dedicated: Counter[str] = field(default_factory=Counter)
     events: Counter[str] = field(default_factory=Counter)
@@ -222,41 +291,65 @@ class NoiseMeter:
 
     _seen: dict[str, deque[float]] = field(default_factory=dict)
     _window: _Window | None = None
+    #: the connection that was last at work, and the last one before it that was another
+    _last_at_work: tuple[str, float] = ("", float("-inf"))
+    _other_at_work: tuple[str, float] = ("", float("-inf"))
 
     def blocked(self, connection: str, now: float, *, is_dedicated: bool) -> str | None:
         """A step of it has blocked its worker's loop for long; what to say if it is noisy."""
         return self._again(connection, "it blocked one", now, is_dedicated=is_dedicated)
 
-    def looked(self, at: str | None, dedicated_to: str | None, now: float) -> None:
-        """A worker that has batches was `at` a step of this connection, None: at nobody's."""
-        window = self._at(now)
-        if dedicated_to is None:
+    def looked(self, look: LoopLook, now: float) -> None:
+        """What a look at a worker that has batches found."""
+        window, at = self._at(now), look.running
+        if at is not None:
+            self._was_at_work(at, now)
+        if look.dedicated_to is None:
             window.looks += 1
             if at is not None:
                 window.at[at] += 1
+                window.company[at] += look.has_company
+                window.others.setdefault(at, set()).update(look.others)
         else:
-            window.looks_dedicated[dedicated_to] += 1
-            if at == dedicated_to:
-                window.at_dedicated[dedicated_to] += 1
+            window.looks_dedicated[look.dedicated_to] += 1
+            if at == look.dedicated_to:
+                window.at_dedicated[look.dedicated_to] += 1
 
-    def given(self, connection: str, events: int) -> None:
+    def had_company(self, connection: str, now: float) -> bool:
+        """Whether another connection of the pool had work of late."""
+        last = self._last_at_work
+        at = self._other_at_work[1] if last[0] == connection else last[1]
+        return now - at <= WITHIN_S
+
+    def _was_at_work(self, connection: str, now: float) -> None:
+        if self._last_at_work[0] != connection:
+            self._other_at_work = self._last_at_work
+        self._last_at_work = connection, now
+
+    def given(self, connection: str, events: int, now: float) -> None:
         """A worker has a batch of it."""
+        self._was_at_work(connection, now)
         if self._window is not None:
             self._window.events[connection] += events
 
-    def found(self, now: float) -> dict[str, str]:
-        """Noisy ones by name, with what to say of them; none while there is little to judge by."""
+    def found(self, now: float) -> list[Noise]:
+        """Noisy ones, each once; none while there is little to judge by."""
         window = self._at(now)
         if now - window.since < WINDOW_S:
-            return {}
+            return []
         self._window = None
-        found = {
-            connection: self._again(connection, what, now, is_dedicated=False)
-            for connection, what in _dear(window, window.at, dict.fromkeys(window.at, window.looks))
-        }
+        found: dict[str, Noise] = {}
+        for connection, what in _dear(window, window.at, dict.fromkeys(window.at, window.looks)):
+            if window.company[connection]:
+                said = self._again(connection, what, now, is_dedicated=False)
+                if said is not None:
+                    others = frozenset(window.others[connection])
+                    found[connection] = Noise(connection, said, others)
         for connection, what in _dear(window, window.at_dedicated, window.looks_dedicated):
-            found[connection] = self._again(connection, what, now, is_dedicated=True)
-        return {connection: said for connection, said in found.items() if said is not None}
+            said = self._again(connection, what, now, is_dedicated=True)
+            if said is not None:
+                found[connection] = Noise(connection, said)
+        return list(found.values())
 
     def forget(self, connection: str) -> None:
         """It left the pool."""

@@ -16,6 +16,9 @@ from supervisor.core.placement import TrustState
 #: Batches in a row that have to go well; doubled for each relapse, up to the most.
 PROOF_BATCHES = 8
 PROOF_BATCHES_MOST = 64
+#: Events that those batches have to be worth, or else seconds that they have to take: a batch of
+#: few events comes soon after the last one, and who does it at one event of a hundred passes.
+EVENTS_A_BATCH, SECONDS_A_BATCH = 16, 0.5
 #: Seconds that have to pass since a connection hogged its worker, before what goes well counts for
 #: it: most of its batches do.
 QUIET_S = 10.0
@@ -57,6 +60,9 @@ class Attribution:
     cases: int = 0
     batch_events: int | None = None
     good: int = 0
+    good_events: int = 0
+    #: when the proof began
+    since: float = 0.0
     needed: int = PROOF_BATCHES
     #: batches that go well before prove nothing
     quiet_from: float = float("-inf")
@@ -65,6 +71,10 @@ class Attribution:
     #: the connections that were there too when it was accused on a mere mark
     colocated: frozenset[str] = frozenset()
     has_died_in_probe: bool = False
+    #: a worker of its own was killed from outside, as far as is known, since it was trusted last
+    was_killed: bool = False
+    #: those that may have done in its stead what it is tried for, until it does that alone
+    tried_with: frozenset[str] = frozenset()
     #: It alone was accused, or has died in a probe: it has something to prove.
     is_suspected: bool = False
 
@@ -78,8 +88,28 @@ class Attribution:
         if is_alone:
             self._suspect(now)
         self.cases += cases
-        self.good, self.batch_events, self.unsolved = 0, 1, 0
+        self._begin(now)
         return trust_after(trust, TrustFact.ACCUSED)
+
+    def tried(self, trust: TrustState, now: float, *, is_named: bool) -> TrustState:
+        """It is one of several that may have done it, and there is no batch to probe.
+
+        It is to show in a worker of its own that it does not. Being there is no relapse; to be
+        named again, which costs it nothing but more to show, is as good as one: who does it at one
+        event of many passes for long, and would be among the others for the next.
+        """
+        if is_named and trust is TrustState.TRUSTED:
+            self.is_suspected = False
+            self._suspect(now)
+        self.is_suspected = True
+        self.cases += 1
+        self._begin(now)
+        return trust_after(trust, TrustFact.ACCUSED)
+
+    def shown(self, now: float) -> None:
+        """It does alone what it was tried for."""
+        self.tried_with, self.is_suspected = frozenset(), False
+        self._suspect(now)
 
     def died_in_probe(self, now: float) -> None:
         """Nothing else was there: it is guilty, whatever the mark was worth."""
@@ -102,22 +132,30 @@ class Attribution:
             return trust_after(trust, TrustFact.CLEARED)
         return trust_after(trust, TrustFact.SUSPECTED)
 
-    def went_well(self, trust: TrustState, now: float) -> TrustState:
-        """One of its batches was delivered."""
+    def went_well(self, trust: TrustState, events: int, now: float) -> TrustState:
+        """A batch of it was delivered, of so many events."""
         if trust is not TrustState.UNPROVEN:
             return trust
         if now >= self.quiet_from:
             self.good += 1
+            self.good_events += events
         if self.batch_events is not None:
             self.batch_events *= 2
-        if self.good < self.needed:
+        is_long = now >= self.since + self.needed * SECONDS_A_BATCH
+        is_much = self.good_events >= self.needed * EVENTS_A_BATCH
+        if self.good < self.needed or not (is_much or is_long):
             return trust
         self.batch_events, self.good = None, 0
+        self.tried_with, self.was_killed = frozenset(), False
         return trust_after(trust, TrustFact.PROVEN)
 
     def hogged(self, now: float) -> None:
-        """It was seen to hog its worker: its proof begins when it has not done so for a while."""
-        self.good, self.quiet_from = 0, now + QUIET_S
+        """It hogs its worker, or may: its proof begins when it has not done so for a while."""
+        self.good, self.good_events, self.quiet_from = 0, 0, now + QUIET_S
+
+    def _begin(self, now: float) -> None:
+        self.good, self.good_events, self.since = 0, 0, now
+        self.batch_events, self.unsolved = 1, 0
 
     def _suspect(self, now: float) -> None:
         if not self.is_suspected:

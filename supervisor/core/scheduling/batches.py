@@ -25,7 +25,7 @@ class BatchResult:
     `failed` are answers too, only final ones. `congested` are those of the
     `retried` that met a limit of the destination: 429, a timeout, no connection;
     `spoiled` those that go again singly, since one of them may have spoiled it for all.
-    `why` is the error of one of them.
+    `why` is the error of one of them. What was refused for its credentials is in none of them.
     """
 
     delivered: int = 0
@@ -43,7 +43,8 @@ class ScheduleStatus:
     """What a connection may do: the rule that its next delivery waits for, and its limits now.
 
     `tripped_since` and `tripped_for` are of the last time that its breaker opened. `concurrency` is
-    in batches at once, `batch_events` in events, the last two in events a second.
+    in batches at once, `batch_events` in events, the next two in events a second. `credentials` is
+    why it is held for them, "" where it is not.
     """
 
     blocked: Blocked
@@ -55,3 +56,4 @@ class ScheduleStatus:
     batch_events: int
     proven_per_s: float
     retries_per_s: float
+    credentials: str = ""

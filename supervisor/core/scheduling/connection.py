@@ -20,6 +20,7 @@ from supervisor.core.placement import (
 from supervisor.core.scheduling.batch_size import BatchSizer
 from supervisor.core.scheduling.breaker import Breaker, BreakerPolicy
 from supervisor.core.scheduling.concurrency import Concurrency
+from supervisor.core.scheduling.credentials import CredentialsHold
 from supervisor.core.scheduling.retry_governor import RetryGovernor
 from supervisor.core.scheduling.token_bucket import TokenBucket, gathered
 
@@ -30,7 +31,8 @@ FRESH_TURNS = 8
 PROBE_EVENTS = 10
 #: Events that have to end well, after a start or after workers died of it, before a connection
 #: may be in several workers at once: if it blocks or kills them, it shall not be all of them.
-PROVEN_EVENTS = 1000
+#: While no other connection has a batch in the pool, it would be its own time that it loses.
+PROVEN_EVENTS, PROVEN_ALONE_EVENTS = 1000, 50
 
 
 _POLICY = BreakerPolicy()
@@ -53,6 +55,7 @@ class BlockReason(StrEnum):
     RETRY = "its next attempt"
     BACKOFF = "the time that the destination asked for (Retry-After)"
     TRIPPED = "its circuit breaker"
+    CREDENTIALS = "its credentials to be accepted again"
     LINGER = "its batch to fill (linger)"
     PAUSED = "an operator to resume it"
     DISABLED = "enabled = true in the config"
@@ -131,6 +134,7 @@ class ConnectionSchedule:
     name: str
     terms: Terms
     breaker: Breaker = field(default_factory=Breaker)
+    credentials: CredentialsHold = field(default_factory=CredentialsHold)
     concurrency: Concurrency = field(default_factory=Concurrency)
     governor: RetryGovernor = field(default_factory=RetryGovernor)
     batch_sizer: BatchSizer = field(default_factory=BatchSizer)
@@ -146,6 +150,7 @@ class ConnectionSchedule:
     is_paused: bool = False
     closed: BlockReason | None = None
     wait_until: float = 0.0
+    wait_why: str = ""
     #: its place among those that wait for a turn: when it begins, and which entry is its own
     turn: float = 0.0
     ticket: int | None = None
@@ -170,10 +175,14 @@ class ConnectionSchedule:
         """Batches in flight that are not stuck."""
         return self.inflight - self.stuck
 
-    @property
-    def keeps_to(self) -> int | None:
-        """The worker that its next batch has to go to, None where any will do."""
-        return self.where if self.inflight and self.proven < PROVEN_EVENTS else None
+    def keeps_to(self, busy_weight: int) -> int | None:
+        """The worker that its next batch has to go to, None where any will do.
+
+        `busy_weight` is that of all connections that have batches in the pool.
+        """
+        is_alone = busy_weight <= self.terms.weight
+        enough = PROVEN_ALONE_EVENTS if is_alone else PROVEN_EVENTS
+        return self.where if self.inflight and self.proven < enough else None
 
     def offer(self, ready: Ready, now: float) -> Offer | Blocked:
         """What may go now of what is `ready`, or the first rule that forbids it.
@@ -189,6 +198,8 @@ class ConnectionSchedule:
         events = self.batch_sizer.most(self.terms.batch_events)
         if not self.breaker.is_closed:
             events = min(events, PROBE_EVENTS)
+        if self.credentials.is_held:
+            events = 1
         if self.terms.rate is not None:
             need = gathered(self.terms.rate, ready.fresh or 1, events)
             wait_s = self._rate.wait_s(self.terms.rate, max(1.0, self.terms.rate), need, now)
@@ -210,15 +221,20 @@ class ConnectionSchedule:
             return Blocked(self.closed)
         if self.is_paused:
             return Blocked(BlockReason.PAUSED)
+        held = self.credentials
+        if held.is_held and now < held.probe_at:
+            return Blocked(BlockReason.CREDENTIALS, held.probe_at, held.reason)
         if self.breaker.is_open(now):
             return Blocked(BlockReason.TRIPPED, self.breaker.probe_at, self.breaker.reason)
         if self.blocked_by is not None:
             return Blocked(self.blocked_by)
         if self.wait_until > now:
-            return Blocked(BlockReason.BACKOFF, self.wait_until)
+            return Blocked(BlockReason.BACKOFF, self.wait_until, self.wait_why)
         return None
 
     def _too_many(self, now: float) -> Blocked | None:
+        if self.credentials.is_held and self.inflight:
+            return Blocked(BlockReason.CREDENTIALS, None, self.credentials.reason)
         if not self.breaker.is_closed:
             # While it is not known whether a destination is well again, one batch asks.
             return (
@@ -251,6 +267,7 @@ class ConnectionSchedule:
         self._linger_until = None
         self._fresh_turns = 0 if offer.retries else self._fresh_turns + 1
         self.breaker.probe_began()
+        self.credentials.probe_began(now)
         self._spend(offer.max_events, retries=offer.retries)
         self.turn += self._guess(offer.max_events) / self.terms.weight
 
@@ -268,6 +285,21 @@ class ConnectionSchedule:
             self._rate.spend(events)
         if retries:
             self.governor.spend(events)
+
+    def send_by_hand(self, now: float) -> Blocked | None:
+        """One event goes past the queue: it counts for the rate. What forbids it, if anything."""
+        held = self._shut(now)
+        if held is None and not self.breaker.is_closed:
+            held = Blocked(BlockReason.TRIPPED, None, self.breaker.reason)
+        if held is None and self.credentials.is_held:
+            held = Blocked(BlockReason.CREDENTIALS, None, self.credentials.reason)
+        if held is None and self.terms.rate is not None:
+            rate = self.terms.rate
+            wait_s = self._rate.wait_s(rate, max(1.0, rate), 1, now)
+            held = Blocked(BlockReason.RATE, now + wait_s) if wait_s > 0 else None
+        if held is None:
+            self._spend(1, retries=False)
+        return held
 
     def resume(self) -> None:
         """An operator lets it go on: whatever held it back is over."""

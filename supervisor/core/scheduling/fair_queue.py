@@ -11,9 +11,14 @@ many wait. Who was away begins now: nobody saves up turns.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from supervisor.core.scheduling.connection import ConnectionSchedule
+
+#: Connections that are named at most where it is asked who waits.
+ASKED = 16
 
 
 @dataclass(slots=True)
@@ -54,6 +59,11 @@ class FairQueue:
             schedule.ticket = None
             return schedule
         return None
+
+    def others(self, connection: str) -> Iterator[str]:
+        """Some that wait beside this connection: so few that it costs the same however many do."""
+        waiting = (one.name for _, ticket, one in self._places if one.ticket == ticket)
+        return islice((name for name in waiting if name != connection), ASKED)
 
     def begin(self, schedule: ConnectionSchedule) -> None:
         """It has its turn now: none that comes from here on is earlier."""

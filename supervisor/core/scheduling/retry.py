@@ -39,8 +39,8 @@ def next_attempt_s(
     `since_first_s` seconds have passed since the first attempt. The window is
     judged when an attempt has failed, never while one waits: after an outage of
     Bulkhead itself every delivery still gets its attempt. `retry_after_s` is what
-    the destination asked for; it is obeyed even past `max_delay_s`, but not
-    past the window, since a delivery that nobody will try again is a dead letter.
+    the destination asked for; it is obeyed even past `max_delay_s`. Where that or
+    the back-off leads past the window, there is one last attempt when it closes.
     """
     left = policy.window_s - since_first_s
     if left <= 0:
@@ -48,7 +48,4 @@ def next_attempt_s(
     delay = backoff_s(policy, attempt, jitter)
     if retry_after_s is not None:
         delay = max(delay, retry_after_s)
-    if delay <= left:
-        return delay
-    # One last attempt when the window closes, unless the destination forbids it.
-    return left if retry_after_s is None or retry_after_s <= left else None
+    return min(delay, left)

@@ -107,6 +107,7 @@ class Scheduler:
         schedule = self.schedules[connection]
         schedule.wait_until = 0.0
         schedule.breaker.ask_now(now)
+        schedule.credentials.ask_now(now)
         self._enter(schedule)
 
     def work_came(self, connection: str) -> None:
@@ -220,7 +221,7 @@ class Scheduler:
                 continue
             held = self._crowds(waiting)
             if held is None:
-                keeps_to = waiting.keeps_to
+                keeps_to = waiting.keeps_to(self._busy_weight)
                 return self._begin(waiting, worker if keeps_to is None else keeps_to, offer, now)
             if held is BlockReason.KEPT and now < waiting.moved_at + STUCK_S:
                 # It goes next, and nobody before it: else small weights would get what is kept
@@ -264,7 +265,8 @@ class Scheduler:
         if schedule.inflight:
             if schedule.moving >= capacity.share(schedule.terms.weight, self._busy_weight):
                 return BlockReason.SHARE
-            if schedule.keeps_to is not None and not capacity.has_place(schedule.keeps_to):
+            keeps_to = schedule.keeps_to(self._busy_weight)
+            if keeps_to is not None and not capacity.has_place(keeps_to):
                 return BlockReason.UNPROVEN
             if capacity.free <= capacity.kept:
                 return BlockReason.KEPT
@@ -292,6 +294,7 @@ class Scheduler:
         self.sent(take, 0)
         schedule = self._freed(take.connection, take.worker)
         if schedule is not None:
+            schedule.credentials.ask_now(now)
             # Without this an empty queue that says it has work would spin.
             self._leave(schedule)
             at = self.look(schedule.name).next_retry_at
@@ -340,17 +343,18 @@ class Scheduler:
         )
         schedule.proven = min(PROVEN_EVENTS, schedule.proven + answered)
         if answered:
+            schedule.credentials.ask_now(now)  # of an event that failed before it was sent
             if schedule.breaker.succeeded(batch.started, now):
                 schedule.concurrency.ramp()
         elif batch.retried:
             schedule.breaker.failed(batch.retried, batch.why, batch.started, now, jitter)
         self._probing += self._is_probe(schedule) - was_probe
 
-    def retry_after(self, connection: str, until: float) -> None:
-        """The destination said Retry-After: nothing goes to it before `until`."""
+    def retry_after(self, connection: str, until: float, why: str = "") -> None:
+        """The destination said Retry-After: nothing goes to it before `until`; `why` says more."""
         schedule = self.schedules.get(connection)
-        if schedule is not None:
-            schedule.wait_until = max(schedule.wait_until, until)
+        if schedule is not None and until > schedule.wait_until:
+            schedule.wait_until, schedule.wait_why = until, why
 
     # --- questions ---
 
@@ -395,6 +399,7 @@ class Scheduler:
             batch_events=schedule.batch_sizer.most(terms.batch_events),
             proven_per_s=schedule.governor.proven(now),
             retries_per_s=schedule.governor.rate(now),
+            credentials=schedule.credentials.reason,
         )
 
     def would_send(self, connection: str, now: float) -> bool:
@@ -406,6 +411,12 @@ class Scheduler:
         offer = schedule.offer(self.look(connection), now)
         schedule.blocked_by = blocked
         return isinstance(offer, Offer)
+
+    def others_wait(self, connection: str, now: float) -> bool:
+        """Whether another of the first in line has something to send and finds no place."""
+        if self.capacity.freest() is not None:
+            return False
+        return any(self.would_send(name, now) for name in self._fair_queue.others(connection))
 
     def inflight(self, connection: str) -> int:
         """Batches of a connection that are with workers."""

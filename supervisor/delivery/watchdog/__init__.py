@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
+from supervisor.core.counted_time import is_late
 from supervisor.core.isolation.machine import Isolation
 from supervisor.core.isolation.responsiveness import ROUND_S, Responsiveness
 from supervisor.delivery.state import PoolRecords
@@ -30,6 +31,8 @@ LOOKS, SHORTEST_S, LONGEST_S = 4, 0.02, 0.25
 DEADLINES_S = 0.5
 #: A timer may ring so many seconds early: the event loop's own resolution.
 EARLY_S = 0.001
+#: Seconds that a late look waits: the loop takes what has come in before its next timers.
+LISTEN_S = 0.001
 
 
 class Watchdog:
@@ -44,11 +47,12 @@ class Watchdog:
         responsiveness: Responsiveness,
         collector: Collector,
         clock: Clock,
+        others_wait: Callable[[str, float], bool],
         do: Callable[[Iterable[WatchdogEffect]], None],
     ) -> None:
         self.leaks = LeakMonitor(pool_spec.name)
         self.limits = LimitMonitor(state, responsiveness, self.leaks)
-        self._loops = LoopMonitor(state, isolation, responsiveness, self.limits)
+        self._loops = LoopMonitor(state, isolation, responsiveness, self.limits, others_wait)
         self._state = state
         self._collector = collector
         self._clock = clock
@@ -59,6 +63,7 @@ class Watchdog:
         self._is_closing = False
         self._timer: asyncio.TimerHandle | None = None
         self._rings_at = float("inf")
+        self._has_listened = False
         self.follow(pool_spec)
 
     def follow(self, pool_spec: PoolSpec) -> None:
@@ -104,8 +109,15 @@ class Watchdog:
             self._timer = asyncio.get_running_loop().call_at(at, self._ring)
 
     def _ring(self) -> None:
-        self._timer, self._rings_at = None, float("inf")
+        due, self._timer, self._rings_at = self._rings_at, None, float("inf")
         now = asyncio.get_running_loop().time() + EARLY_S
+        if not self._has_listened and is_late(due, now):
+            # This process did not run: what workers have said meanwhile is read first.
+            self._has_listened = True
+            self._rings_at = now
+            self._timer = asyncio.get_running_loop().call_later(LISTEN_S, self._ring)
+            return
+        self._has_listened = False
         try:
             if self._loops_at is not None and self._loops_at <= now:
                 self._loops_at = now + ROUND_S

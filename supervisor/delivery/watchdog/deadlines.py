@@ -1,6 +1,7 @@
 """Deadlines: of batches that workers have, and of workers that are to exit.
 
-Owns which worker is ended for being late. Must not know what becomes of the batches of one that is.
+Owns which worker is ended for being late, by time that counts (`core/counted_time.py`). Must not
+know what becomes of the batches of one that is.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from supervisor.diagnostics.collector import Collector
 
 #: Seconds that a worker with nothing left to do may take to exit.
 EXIT_S = 5.0
+#: Seconds left of a batch's lease when its worker is ended, however little of the time counts.
+MARGIN_S = 5.0
 
 
 def look_at_deadlines(
@@ -27,8 +30,14 @@ def look_at_deadlines(
 ) -> Iterable[WatchdogEffect]:
     """Workers that are late, and what is to be done about each."""
     for pool_worker in state.workers:
-        overdue = [batch for batch in pool_worker.batches.values() if batch.deadline < now]
-        if overdue:
+        batches = pool_worker.batches.values()
+        overdue = [batch for batch in batches if pool_worker.is_late(batch, now)]
+        unleased = [batch for batch in batches if _is_unleased(batch, now)]
+        if unleased and not overdue:
+            # Others are to have them before they are pending again: nobody's fault.
+            starved = f"a batch of {unleased[0].connection} had no CPU to end before its lease does"
+            yield EndWorker(pool_worker.number, ExitReason.RECYCLE, starved)
+        elif overdue:
             pool_worker.overdue = tuple(batch.id for batch in overdue)
             yield _overdue(pool_worker, overdue, now)
         elif (
@@ -36,10 +45,14 @@ def look_at_deadlines(
             and not pool_worker.batches
             and not pool_worker.is_giving_evidence
             and not collector.is_asking(pool_worker.worker)
-            and pool_worker.idle_since is not None
-            and now - pool_worker.idle_since > EXIT_S
+            and pool_worker.idle_s(now) > EXIT_S
         ):
             yield EndIdleWorker(pool_worker.number, f"did not exit {EXIT_S:g} s after its drain")
+
+
+def _is_unleased(batch: InflightBatch, now: float) -> bool:
+    # That of a part is held, and extended, by whoever sent it again.
+    return batch.places is None and batch.lease.expires_at < now + MARGIN_S
 
 
 def _overdue(

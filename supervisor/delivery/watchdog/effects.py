@@ -5,16 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from supervisor.core.effects import ExitReason
-from supervisor.core.isolation.facts import IsolationFact
+from supervisor.core.isolation.facts import IsolationFact, ResourcesExhausted
+from supervisor.workers.handle import Mark
 
 
 @dataclass(frozen=True, slots=True)
 class EndWorker:
-    """Kill a worker that broke a limit."""
+    """Kill a worker that broke a limit.
+
+    Its page says whose doing it was, by what ran at its end; but where it `is_anybodys` nobody is
+    named, and where it is known to be a `connection`'s, that one is. `ended` may have done it and
+    have no batch there any more; `hint`, a step of one of all those, says who is tried first.
+    """
 
     worker: int
     reason: ExitReason
     detail: str
+    is_anybodys: bool = False
+    connection: str | None = None
+    ended: frozenset[str] = frozenset()
+    hint: Mark | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +39,8 @@ class EndIdleWorker:
 class ReplaceWorker:
     """Put another worker in its place, then let it finish what it has and exit.
 
-    `connection` is whose name the exit record bears, `charged` the connection that is charged with
-    a worker used up where it is replaced. Not `is_urgent`: only where a spare is ready and no other
+    `connection` is whose name the exit record bears, `charged` what isolation is told where it is
+    replaced: who has used it up. Not `is_urgent`: only where a spare is ready and no other
     worker of the pool is leaving. `ends_instead`: it is killed where it cannot be replaced.
     """
 
@@ -38,7 +48,7 @@ class ReplaceWorker:
     reason: ExitReason
     detail: str
     connection: str | None
-    charged: str | None = None
+    charged: ResourcesExhausted | None = None
     is_urgent: bool = False
     ends_instead: bool = False
 
@@ -57,6 +67,13 @@ class TakeSnapshot:
     worker: int
     reason: str
     connection: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CountHoldings:
+    """Have a copy of it count who holds its memory; the leak monitor hears what came of it."""
+
+    worker: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +108,7 @@ WatchdogEffect = (
     | ReplaceWorker
     | RecycleWorker
     | TakeSnapshot
+    | CountHoldings
     | GrantBatches
     | MakeSerial
     | Tell

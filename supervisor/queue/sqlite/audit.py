@@ -17,7 +17,7 @@ import msgspec
 from supervisor.queue import Books, QueueUnavailable
 from supervisor.queue.sqlite.counters import COUNTERS, PENDING, books_of
 from supervisor.queue.sqlite.find import recount
-from supervisor.queue.sqlite.schema import explained, in_snapshot, open_reader
+from supervisor.queue.sqlite.schema import explained, in_snapshot, open_reader, require_known
 
 
 def read_books(state_dir: Path) -> Mapping[str, Books]:
@@ -28,6 +28,7 @@ def read_books(state_dir: Path) -> Mapping[str, Books]:
     """
     try:
         with contextlib.closing(open_reader(state_dir)) as db:
+            require_known(state_dir, db)
             return in_snapshot(audited, db)
     except (sqlite3.Error, msgspec.MsgspecError) as error:
         raise QueueUnavailable(explained(state_dir, error)) from error

@@ -15,7 +15,13 @@ from operator import add
 from supervisor.core.scheduling.user_order import UserOrder
 from supervisor.queue import ConnectionSpec
 from supervisor.queue.sqlite.chunk_progress import ChunkProgress, LogWindow
-from supervisor.queue.sqlite.counters import COUNTERS, DEAD_LETTER_BYTES, PENDING_BYTES
+from supervisor.queue.sqlite.counters import (
+    COUNTERS,
+    DEAD_LETTER_BYTES,
+    FAILED,
+    PENDING_BYTES,
+    QUARANTINED,
+)
 from supervisor.queue.sqlite.retry_heap import RetryBudget, RetryEntry, RetryHeap
 
 #: Seconds for which the time of the oldest delivery is good enough.
@@ -47,6 +53,8 @@ class ConnectionBacklog:
         "_window",
         "id",
         "name",
+        "replayed_failed",
+        "replayed_quarantined",
         "source",
         "spec",
     )
@@ -70,6 +78,8 @@ class ConnectionBacklog:
         self.source = source
         self.spec: ConnectionSpec | None = None
         self._books = list(books)
+        self.replayed_failed = 0
+        self.replayed_quarantined = 0
         self._fresh = fresh
         self._retrying = retrying
         self._leased = 0
@@ -134,6 +144,13 @@ class ConnectionBacklog:
     def committed(self, delta: Sequence[int]) -> None:
         """Counters have changed on disk."""
         self._books = list(map(add, self._books, delta))
+
+    def replayed(self, delta: Sequence[int]) -> tuple[int, int]:
+        """Counters that a replay has changed: how many were failed, and how many quarantined."""
+        failed, quarantined = -min(0, delta[FAILED]), -min(0, delta[QUARANTINED])
+        self.replayed_failed += failed
+        self.replayed_quarantined += quarantined
+        return failed, quarantined
 
     # --- what is seen of its parts ---
 

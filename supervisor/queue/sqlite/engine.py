@@ -18,8 +18,11 @@ from supervisor.config import QueueConfig
 from supervisor.queue import (
     Books,
     ConnectionSpec,
+    Counted,
     DeadLetter,
+    DeadLetterCauses,
     DeadLetterFilter,
+    DeadLettersSwept,
     DedupeStats,
     Depth,
     Disposition,
@@ -31,12 +34,13 @@ from supervisor.queue import (
     Route,
     Selection,
 )
-from supervisor.queue.sqlite import dead_letters, refill
+from supervisor.queue.sqlite import dead_letters, mark, refill
 from supervisor.queue.sqlite.acquisition import Acquisition
 from supervisor.queue.sqlite.alarms import Alarms
 from supervisor.queue.sqlite.audit import audited, read_books
 from supervisor.queue.sqlite.backlog import ConnectionBacklog
 from supervisor.queue.sqlite.backpressure import Backpressure
+from supervisor.queue.sqlite.backup import back_up, take_over
 from supervisor.queue.sqlite.chunks import EVENT_OVERHEAD, RouteIds
 from supervisor.queue.sqlite.counters import COUNTERS, DEAD_LETTER_BYTES, books_of
 from supervisor.queue.sqlite.dedupe.index import DedupeIndex
@@ -45,16 +49,16 @@ from supervisor.queue.sqlite.find import find
 from supervisor.queue.sqlite.intake import Committed, PendingAppend
 from supervisor.queue.sqlite.journal import Journal
 from supervisor.queue.sqlite.leases import LeaseTable
-from supervisor.queue.sqlite.maintenance import Maintenance
+from supervisor.queue.sqlite.maintenance import LOW, Maintenance
 from supervisor.queue.sqlite.memory import QueueMemory
 from supervisor.queue.sqlite.order_switch import OrderSwitch
 from supervisor.queue.sqlite.promotion import Promotion
-from supervisor.queue.sqlite.schema import StateDirLock, is_present, last_seen, prepare
+from supervisor.queue.sqlite.schema import StateDirLock, is_present, last_run, prepare
 from supervisor.queue.sqlite.settlement import LeaseSettlement
 from supervisor.queue.sqlite.store import Store
-from supervisor.runtime.clock import Clock
+from supervisor.runtime.clock import Anchored, Clock
 
-__all__ = ["SqliteQueue", "is_present", "last_seen", "read_books"]
+__all__ = ["SqliteQueue", "accept_loss", "back_up", "is_present", "last_run", "read_books"]
 
 #: Seconds that a sender is asked to wait when the disk budget is used.
 FULL_RETRY_AFTER_S = 10.0
@@ -62,6 +66,17 @@ FULL_RETRY_AFTER_S = 10.0
 MAINTENANCE_S = 5.0
 #: Routes that are kept with the numbers of their connections.
 ROUTES_KEPT = 10_000
+
+
+def accept_loss(state_dir: Path, commits: int) -> bool:
+    """See `engines.accept_loss`."""
+    if mark.read(state_dir) is None:
+        return False
+    lock = StateDirLock(state_dir)
+    try:
+        return mark.accept_loss(state_dir, commits)
+    finally:
+        lock.release()
 
 
 class SqliteQueue:
@@ -74,6 +89,7 @@ class SqliteQueue:
         clock: Clock,
         *,
         max_retry_delay_s: float,
+        anchored: Anchored,
     ) -> None:
         self._state_dir = state_dir
         self._config = config
@@ -90,6 +106,7 @@ class SqliteQueue:
         self._store = Store(
             state_dir,
             clock,
+            anchored=anchored,
             dedupe=self._dedupe,
             history_bytes=config.history,
             on_commit=self._on_commit,
@@ -128,6 +145,7 @@ class SqliteQueue:
         prepare(self._state_dir)
         self._lock = StateDirLock(self._state_dir)
         try:
+            take_over(self._state_dir)
             latest = self._clock() + self._max_retry_delay_s
             stored = await self._store.start(partial(refill.load, latest=latest))
         except BaseException:
@@ -163,9 +181,10 @@ class SqliteQueue:
         """Follow a config change, see `Queue`."""
         self._route_ids.clear()
         for name, spec in connections.items():
-            backlog = self._memory.by_name.get(name)
-            if backlog is None or backlog.source != self._source_id(spec.source):
+            backlog = self._memory.of(name, self._source_id(spec.source))
+            if backlog is None:
                 backlog = self._new_backlog(name, spec.source)
+            self._memory.put_in_force(backlog)
             backlog.spec = spec
             await self._order_switch.set_ordered(backlog, spec.ordered)
         ended: dict[str, int] = {}
@@ -219,6 +238,7 @@ class SqliteQueue:
 
     async def _require_room(self, source: int, size: int) -> None:
         while self._is_over_budget(source, size):
+            self._require_log()
             # Room may also have been made by others meanwhile.
             if not await self._maintenance.take_back() and self._is_over_budget(source, size):
                 raise QueueFull(
@@ -229,8 +249,18 @@ class SqliteQueue:
                 )
             self._store.require_intake()
 
+    def _require_log(self) -> None:
+        """Evicting would only make a log longer that somebody holds. Raises QueueFull."""
+        store = self._store
+        if store.log_excess and self._memory.usage.total < LOW * self._config.max_pending:
+            raise QueueFull(
+                f"the disk budget of {self._config.max_pending} bytes (queue.max_pending) is used "
+                f"by the queue's own log of {store.log_bytes}: {store.log_held or 'it is emptied'}",
+                FULL_RETRY_AFTER_S,
+            )
+
     def _is_over_budget(self, source: int, more: int) -> bool:
-        used = self._memory.usage.total + self._arriving_bytes + more
+        used = self._memory.usage.total + self._store.log_excess + self._arriving_bytes + more
         return used > self._backpressure.limit(source, used)
 
     def _ids_of(self, source: str, route: Route) -> RouteIds:
@@ -249,7 +279,9 @@ class SqliteQueue:
         return ids
 
     def _number_of(self, source: str, name: str) -> int:
-        backlog = self._memory.by_name.get(name)
+        # The one of this source, whatever the name means now: what is stored of a source is read
+        # by its connections alone.
+        backlog = self._memory.of(name, self._source_id(source))
         if backlog is None:
             # A reload gives routes out a moment before it gives the queue the connections.
             backlog = self._new_backlog(name, source)
@@ -375,6 +407,18 @@ class SqliteQueue:
             counted.setdefault(backlog.name, []).append(backlog.books)
         return counted
 
+    def counted_connections(self) -> Sequence[str]:
+        """Names of all that the books count."""
+        return list(self._memory.all_by_name)
+
+    def counted(self, connection: str) -> Counted:
+        """The books of one of them."""
+        return self._memory.counted(connection)
+
+    def counted_together(self) -> Counted:
+        """The books of all."""
+        return Counted(self.books(), *self._memory.replayed)
+
     async def audit(self) -> Books:
         """The books with `pending` counted anew in the store."""
         books = await self._store.read(audited)
@@ -398,21 +442,32 @@ class SqliteQueue:
         self, where: DeadLetterFilter, *, limit: int, after: str | None
     ) -> Sequence[DeadLetter]:
         """Dead letters, newest first, see `Queue`."""
-        return await self._store.read(
-            partial(
-                dead_letters.listed,
-                where=where,
-                ids=self._maintenance.ids_by_name(),
-                names={backlog.id: backlog.name for backlog in self._memory.backlogs.values()},
-                limit=limit,
-                after=after,
-            )
-        )
+        return await self._maintenance.listed(where, limit, after)
 
     async def dead_letter(self, letter_id: str) -> DeadLetter | None:
         """One dead letter with its event."""
         names = {backlog.id: backlog.name for backlog in self._memory.backlogs.values()}
         return await self._store.read(partial(dead_letters.shown, letter_id=letter_id, names=names))
+
+    async def dead_letter_causes(self, where: DeadLetterFilter, *, limit: int) -> DeadLetterCauses:
+        """How many there are of each cause, see `Queue`."""
+        return await self._maintenance.causes(where, limit)
+
+    def newest_dead_letter(self) -> str:
+        """What becomes a dead letter from here on has a later id, see `Queue`."""
+        return str(self._maintenance.newest_dead_letter)
+
+    async def replay_some(
+        self, where: DeadLetterFilter, *, after: str, upto: str, most: int
+    ) -> DeadLettersSwept:
+        """A step of `replay`, see `Queue`."""
+        return await self._maintenance.replay_some(where, after=after, upto=upto, most=most)
+
+    async def drop_some(
+        self, where: DeadLetterFilter, *, after: str, upto: str, most: int
+    ) -> DeadLettersSwept:
+        """A step of `drop`, see `Queue`."""
+        return await self._maintenance.drop_some(where, after=after, upto=upto, most=most)
 
     async def replay(self, where: DeadLetterFilter, *, dry_run: bool) -> Selection:
         """Dead letters back to pending, see `Queue`."""
@@ -435,4 +490,7 @@ class SqliteQueue:
             dedupe=self._dedupe.stats() if self._dedupe is not None else DedupeStats(0.0, 0, 0),
             commits=store.commits,
             commit_seconds=store.commit_seconds,
+            files_missing=store.missing,
+            log_bytes=store.log_bytes,
+            log_held=store.log_held,
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from supervisor.queue.sqlite.chunks import KEY_BYTES
 from supervisor.queue.sqlite.counters import COUNTERS
@@ -27,7 +27,11 @@ _BOOKS = (
 
 @dataclass(slots=True)
 class Meta:
-    """The one row of `meta`: what has no other place. `clock` is epoch seconds."""
+    """The one row of `meta`: what has no other place. `clock` is epoch seconds.
+
+    `commits` and `events` only ever grow while the files stay what they are: transactions, and
+    events that were accepted. `store` names this queue among all others.
+    """
 
     clock: float
     chunk_id: int
@@ -35,12 +39,21 @@ class Meta:
     history_bytes: int
     letters_dropped: int
     evicted: int
+    commits: int
+    events: int
+    store: str
+
+    @classmethod
+    def read(cls, db: sqlite3.Connection) -> Meta:
+        """As it was written last."""
+        columns = ", ".join(field.name for field in fields(cls))
+        return cls(*db.execute(f"SELECT {columns} FROM meta").fetchone())  # noqa: S608 - constants
 
     def write(self, db: sqlite3.Connection) -> None:
         """Part of the open transaction."""
         db.execute(
             "UPDATE meta SET clock = ?, chunk_id = ?, row_id = ?, history_bytes = ?, "
-            "letters_dropped = ?, evicted = ?",
+            "letters_dropped = ?, evicted = ?, commits = ?, events = ?",
             (
                 self.clock,
                 self.chunk_id,
@@ -48,6 +61,8 @@ class Meta:
                 self.history_bytes,
                 self.letters_dropped,
                 self.evicted,
+                self.commits,
+                self.events,
             ),
         )
 

@@ -8,20 +8,32 @@ memory follows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
+from typing import Any, TypeVar
 
 import structlog
 
 from supervisor.config import QueueConfig
-from supervisor.queue import DeadLetterFilter, QueueUnavailable, Selection
+from supervisor.queue import (
+    FIRST_DEAD_LETTER,
+    DeadLetter,
+    DeadLetterCauses,
+    DeadLetterFilter,
+    DeadLettersSwept,
+    QueueUnavailable,
+    Selection,
+)
 from supervisor.queue.sqlite import dead_letters, eviction
 from supervisor.queue.sqlite.backlog import ConnectionBacklog
 from supervisor.queue.sqlite.counters import DEAD_LETTER_BYTES
 from supervisor.queue.sqlite.dead_letters import (
-    CountJob,
     DeadLettersMoved,
     DropJob,
+    NothingJob,
     ReplayJob,
     TrimJob,
 )
@@ -30,11 +42,17 @@ from supervisor.queue.sqlite.exclusion import without_leases
 from supervisor.queue.sqlite.memory import QueueMemory
 from supervisor.queue.sqlite.promotion import Promotion
 from supervisor.queue.sqlite.settlement import GONE
-from supervisor.queue.sqlite.store import Store, WriteJob
+from supervisor.queue.sqlite.store import Store
 from supervisor.runtime.clock import Clock
 
 _log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
+#: Seconds that counting causes may take; what was not looked at by then is told.
+CAUSES_S = 20.0
+#: Seconds that one look at dead letters should take, since others wait for it; and between two.
+LOOK_S, REST_S = 0.02, 0.004
 #: Part of `max_pending` at which lent space is taken back, and at which that ends.
 HIGH, LOW = 0.9, 0.8
 
@@ -58,6 +76,7 @@ class Maintenance:
         self._on_work = on_work
         self._promotion = promotion
         self._compacted_to = 0
+        self._pace = _Pace()
 
     # --- backlogs ---
 
@@ -172,42 +191,81 @@ class Maintenance:
 
     # --- dead letters ---
 
+    async def listed(
+        self, where: DeadLetterFilter, limit: int, after: str | None
+    ) -> list[DeadLetter]:
+        """A page of them, newest first. Raises QueueUnavailable."""
+        ids = self.ids_by_name()
+        names = {backlog.id: backlog.name for backlog in self._memory.backlogs.values()}
+        found: list[DeadLetter] = []
+        before = dead_letters.before_of(after)
+        while before is not None and len(found) < limit:
+            read = partial(
+                dead_letters.listed,
+                where=where,
+                ids=ids,
+                names=names,
+                limit=limit - len(found),
+                before=before,
+                looked_at=self._pace.looked_at,
+            )
+            page, before = await self._look(read)
+            found += page
+        return found
+
     async def replay(self, where: DeadLetterFilter, *, dry_run: bool) -> Selection:
         """Dead letters back to pending. Raises QueueUnavailable."""
-        if dry_run:
-            return await self._match(where)
+        return await (self._match(where) if dry_run else self._all(where, self.replay_some))
 
-        def job(after: int, upto: int) -> ReplayJob:
+    async def replay_some(
+        self, where: DeadLetterFilter, *, after: str, upto: str, most: int
+    ) -> DeadLettersSwept:
+        """One transaction of it. Raises QueueUnavailable."""
+
+        def job() -> ReplayJob:
             return ReplayJob(
                 where,
                 self.ids_by_name(),
-                frozenset(
-                    backlog.id
-                    for backlog in self._memory.by_name.values()
-                    if backlog.spec is not None
-                ),
+                self._targets(),
                 frozenset(
                     backlog.id
                     for backlog in self._memory.backlogs.values()
                     if backlog.order is not None
                 ),
-                after,
-                upto,
+                int(after),
+                int(upto),
                 self._clock(),
-                self._store.reserve_row_ids(dead_letters.SLICE),
+                self._store.reserve_row_ids(most),
+                most,
+                self._pace.looked_at,
             )
 
-        return await self._slices(job, self._replayed)
+        with self._pace.measured():
+            return _swept(await self._store.run_prepared(job, self._replayed))
+
+    def _targets(self) -> dict[int, int]:
+        """The number that bears each number's name now, as far as the config has that name."""
+        in_force = self._memory.by_name
+        return {
+            backlog.id: in_force[backlog.name].id
+            for backlog in self._memory.backlogs.values()
+            if in_force[backlog.name].spec is not None
+        }
 
     async def drop(self, where: DeadLetterFilter, *, dry_run: bool) -> Selection:
         """Forget dead letters. Raises QueueUnavailable."""
-        if dry_run:
-            return await self._match(where)
-        ids = self.ids_by_name()
-        return await self._slices(
-            lambda after, upto: DropJob(where, ids, after, upto),
-            lambda moved: self._memory.count(moved.deltas),
-        )
+        return await (self._match(where) if dry_run else self._all(where, self.drop_some))
+
+    async def drop_some(
+        self, where: DeadLetterFilter, *, after: str, upto: str, most: int
+    ) -> DeadLettersSwept:
+        """One transaction of it. Raises QueueUnavailable."""
+        looked_at = self._pace.looked_at
+        job = DropJob(where, self.ids_by_name(), int(after), int(upto), most, looked_at)
+        with self._pace.measured():
+            return _swept(
+                await self._store.run(job, lambda moved: self._memory.count(moved.deltas))
+            )
 
     def ids_by_name(self) -> dict[str, list[int]]:
         """Numbers of connections; a name has had several where its source was changed."""
@@ -216,32 +274,80 @@ class Maintenance:
             ids.setdefault(backlog.name, []).append(backlog.id)
         return ids
 
-    async def _match(self, where: DeadLetterFilter) -> Selection:
-        matched = await self._store.run(CountJob(where, self.ids_by_name()), _ignore)
-        return Selection(matched, 0)
+    @property
+    def newest_dead_letter(self) -> int:
+        """What becomes a dead letter from here on was not meant, and has a later number."""
+        return self._store.meta.row_id
 
-    async def _slices(
-        self,
-        job: Callable[[int, int], WriteJob[DeadLettersMoved]],
-        apply: Callable[[DeadLettersMoved], None],
-    ) -> Selection:
-        matched = done = 0
-        # What becomes a dead letter from here on was not meant.
-        upto = self._store.meta.row_id
+    async def _look(self, read: Callable[[Any], T]) -> T:
+        """One look, and a moment in which nobody reads: the log cannot be emptied while one does.
+
+        Any: a connection of the store's.
+        """
+        with self._pace.measured():
+            found = await self._store.read(read)
+        await asyncio.sleep(REST_S)
+        return found
+
+    async def _match(self, where: DeadLetterFilter) -> Selection:
+        await self._store.run(NothingJob(), _ignore)
+        ids, upto, matched = self.ids_by_name(), self._store.meta.row_id, 0
         after: int | None = 0
         while after is not None:
-            moved = await self._store.run_prepared(partial(job, after, upto), apply)
-            matched += moved.matched
-            done += moved.done
-            after = moved.last_id
+            read = partial(
+                dead_letters.counted,
+                where=where,
+                ids=ids,
+                after=after,
+                upto=upto,
+                looked_at=self._pace.looked_at,
+            )
+            n, after = await self._look(read)
+            matched += n
+        return Selection(matched, 0)
+
+    async def causes(self, where: DeadLetterFilter, limit: int) -> DeadLetterCauses:
+        """How many there are of each cause, the newest first. Raises QueueUnavailable."""
+        await self._store.run(NothingJob(), _ignore)
+        loop = asyncio.get_running_loop()
+        ids, until = self.ids_by_name(), loop.time() + CAUSES_S
+        groups: dead_letters.CauseGroups = {}
+        before: int | None = dead_letters.MAX_ID
+        while before is not None and loop.time() < until:
+            read = partial(
+                dead_letters.grouped,
+                where=where,
+                ids=ids,
+                before=before,
+                looked_at=self._pace.looked_at,
+            )
+            found, before = await self._look(read)
+            for group, counted in found.items():
+                dead_letters.add_group(groups, group, counted)
+        names = {backlog.id: backlog.name for backlog in self._memory.backlogs.values()}
+        return dead_letters.causes_of(groups, names, limit, is_whole=before is None)
+
+    async def _all(
+        self,
+        where: DeadLetterFilter,
+        some: Callable[..., Awaitable[DeadLettersSwept]],
+    ) -> Selection:
+        matched = done = 0
+        upto = str(self.newest_dead_letter)
+        after: str | None = FIRST_DEAD_LETTER
+        while after is not None:
+            swept = await some(where, after=after, upto=upto, most=dead_letters.SLICE)
+            matched += swept.matched
+            done += swept.done
+            after = swept.after
         return Selection(matched, done)
 
     def _replayed(self, moved: DeadLettersMoved) -> None:
-        self._memory.count(moved.deltas)
+        self._memory.count_replayed(moved.deltas)
         self._memory.usage.retry_came(moved.retry_bytes)
         for number, entries in moved.retries.items():
             backlog = self._memory.backlogs[number]
-            self._memory.replayed(backlog, entries)
+            self._memory.replay(backlog, entries)
             self._on_work(backlog)
         for number, user in moved.parked:
             backlog = self._memory.backlogs[number]
@@ -307,6 +413,32 @@ class Maintenance:
             self._promotion.again()
         except QueueUnavailable as error:
             _log.warning("queue_upkeep_failed", error=str(error))
+
+
+class _Pace:
+    """How many dead letters are looked at in one go, by how long the last looks took.
+
+    Reasons that were met before cost next to nothing, and others a hundred times as much.
+    """
+
+    def __init__(self) -> None:
+        self.looked_at = dead_letters.LOOKED_AT
+
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        """A look as large as `looked_at` is what goes on inside."""
+        began = time.monotonic()
+        yield
+        took_s = max(time.monotonic() - began, LOOK_S / 2)
+        self.looked_at = min(
+            max(int(self.looked_at * LOOK_S / took_s), dead_letters.LEAST_LOOKED_AT),
+            dead_letters.MOST_LOOKED_AT,
+        )
+
+
+def _swept(moved: DeadLettersMoved) -> DeadLettersSwept:
+    after = None if moved.last_id is None else str(moved.last_id)
+    return DeadLettersSwept(moved.matched, moved.done, after)
 
 
 def _ignore(_: object) -> None:

@@ -11,9 +11,10 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from operator import add
 
+from supervisor.queue import Counted
 from supervisor.queue.sqlite.backlog import ConnectionBacklog
 from supervisor.queue.sqlite.chunk_progress import Chunk, ChunkProgress, leased_in
-from supervisor.queue.sqlite.counters import COUNTERS
+from supervisor.queue.sqlite.counters import COUNTERS, books_of
 from supervisor.queue.sqlite.eviction import Compacted, Evicted
 from supervisor.queue.sqlite.intake import WrittenChunk
 from supervisor.queue.sqlite.journal import Journal, UnwrittenRetry
@@ -79,8 +80,12 @@ class QueueMemory:
         self.retry_budget = RetryBudget()
         self._backlogs: dict[int, ConnectionBacklog] = {}
         self._by_name: dict[str, ConnectionBacklog] = {}
+        self._all_by_name: dict[str, list[ConnectionBacklog]] = {}
+        self._by_name_and_source: dict[tuple[str, int], ConnectionBacklog] = {}
         self._by_source: dict[int, list[ConnectionBacklog]] = {}
         self._totals = [0] * len(COUNTERS)
+        self.replayed = (0, 0)
+        """Dead letters replayed since the start: of those that failed, of those quarantined."""
         self._last_number = 0
         self._chunks: dict[int, Chunk] = {}
         self._loaded_progress = 0
@@ -127,6 +132,8 @@ class QueueMemory:
         self._backlogs[backlog.id] = backlog
         self._last_number = max(self._last_number, backlog.id)
         self._by_name[backlog.name] = backlog
+        self._all_by_name.setdefault(backlog.name, []).append(backlog)
+        self._by_name_and_source[backlog.name, backlog.source] = backlog
         others = self._by_source.setdefault(backlog.source, [])
         self._one_each += 2 * len(others) + 1
         others.append(backlog)
@@ -138,8 +145,21 @@ class QueueMemory:
 
     @property
     def by_name(self) -> Mapping[str, ConnectionBacklog]:
-        """The newest one of each name: its source may have been changed."""
+        """The one in force of each name; it has others where its source was changed."""
         return self._by_name
+
+    @property
+    def all_by_name(self) -> Mapping[str, Sequence[ConnectionBacklog]]:
+        """All of each name, in force or not: the books are theirs together."""
+        return self._all_by_name
+
+    def of(self, name: str, source: int) -> ConnectionBacklog | None:
+        """The one of this name and this number of a source, in force or not."""
+        return self._by_name_and_source.get((name, source))
+
+    def put_in_force(self, backlog: ConnectionBacklog) -> None:
+        """Its name means this one from now on: it is new, or its source came back."""
+        self._by_name[backlog.name] = backlog
 
     @property
     def by_source(self) -> Mapping[int, Sequence[ConnectionBacklog]]:
@@ -283,7 +303,27 @@ class QueueMemory:
         if backlog.promoted(entry):
             self._prune_retries(backlog)
 
-    def replayed(self, backlog: ConnectionBacklog, entries: Iterable[RetryEntry]) -> None:
+    def count_replayed(self, deltas: Deltas) -> None:
+        """Counters have moved on disk by a replay: what were dead letters are not any more."""
+        self.count(deltas)
+        for number, delta in deltas.items():
+            failed, quarantined = self._backlogs[number].replayed(delta)
+            self.replayed = (self.replayed[0] + failed, self.replayed[1] + quarantined)
+
+    def counted(self, name: str) -> Counted:
+        """The books of a connection, of all its sources, and what was replayed of it."""
+        backlogs = self.all_by_name.get(name, ())
+        if len(backlogs) == 1:
+            books = books_of(backlogs[0].books)
+        else:
+            books = books_of([sum(each) for each in zip(*(b.books for b in backlogs), strict=True)])
+        return Counted(
+            books,
+            sum(backlog.replayed_failed for backlog in backlogs),
+            sum(backlog.replayed_quarantined for backlog in backlogs),
+        )
+
+    def replay(self, backlog: ConnectionBacklog, entries: Iterable[RetryEntry]) -> None:
         """Dead letters are retries again."""
         for entry in entries:
             if backlog.retry_replayed(entry):

@@ -13,6 +13,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -20,16 +21,29 @@ import msgspec
 
 from supervisor.queue import QueueUnavailable
 from supervisor.queue.sqlite.counters import COUNTERS
+from supervisor.queue.sqlite.mark import require_database
+from supervisor.queue.sqlite.migrations import bring_forward
+from supervisor.runtime.clock import LastRun
+from supervisor.state.format import newer
 
 T = TypeVar("T")
 
-#: Bumped with every change of the tables that older code cannot read.
-VERSION: Final = 1
+#: Bumped with every change of the tables that older code cannot read; `migrations.py` leads here.
+VERSION: Final = 2
 DATABASE: Final = "queue.db"
 LOCK: Final = "queue.lock"
 RESERVE: Final = "queue.reserve"
 #: Bytes that are set aside so that deleting and checkpointing go on when the disk is full.
 RESERVE_BYTES: Final = 16 * 1024 * 1024
+
+#: Bytes of a page. Larger than usual: fewer frames a commit.
+PAGE_BYTES: Final = 8192
+#: What the log has in front of each page.
+_FRAME_HEAD_BYTES: Final = 24
+#: Bytes of the log that stay on disk once it is empty; what is over goes back.
+LOG_KEPT_BYTES: Final = 32 * 1024 * 1024
+#: Seconds that the writer waits for a lock, which only checkpoints and backups hold.
+WRITER_PATIENCE_S: Final = 10.0
 
 #: `next_at` of a retry that waits behind another event of its user, and for no time.
 PARKED: Final = 9_000_000_000_000_000
@@ -39,9 +53,10 @@ _TABLES: Final = f"""
 CREATE TABLE IF NOT EXISTS meta (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     clock REAL NOT NULL, chunk_id INTEGER NOT NULL, row_id INTEGER NOT NULL,
-    history_bytes INTEGER NOT NULL, letters_dropped INTEGER NOT NULL, evicted INTEGER NOT NULL
+    history_bytes INTEGER NOT NULL, letters_dropped INTEGER NOT NULL, evicted INTEGER NOT NULL,
+    commits INTEGER NOT NULL, events INTEGER NOT NULL, store TEXT NOT NULL
 );
-INSERT OR IGNORE INTO meta VALUES (1, 0, 0, 0, 0, 0, 0);
+INSERT OR IGNORE INTO meta VALUES (1, 0, 0, 0, 0, 0, 0, 0, 0, lower(hex(randomblob(8))));
 CREATE TABLE IF NOT EXISTS sources (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS connections (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL, source INTEGER NOT NULL
@@ -113,6 +128,15 @@ class StateDirLock:
         os.close(self._fd)
 
 
+# Of no format: code that does not know it loses nothing, and what that leaves in it is found stale.
+_ANCHOR: Final = """
+CREATE TABLE IF NOT EXISTS anchor (
+    id INTEGER PRIMARY KEY CHECK (id = 1), boot TEXT NOT NULL, offset_s REAL NOT NULL,
+    began REAL NOT NULL, moved_s REAL NOT NULL
+)
+"""
+
+
 def prepare(state_dir: Path) -> None:
     """Make the directory, for its owner's eyes only. Raises QueueUnavailable."""
     try:
@@ -128,31 +152,48 @@ def prepare(state_dir: Path) -> None:
 
 
 def open_writer(state_dir: Path) -> sqlite3.Connection:
-    """The one connection that writes, with the tables in place. Raises sqlite3.Error."""
-    db = sqlite3.connect(state_dir / DATABASE, isolation_level=None, timeout=10.0)
+    """The one connection that writes, with the tables in place.
+
+    Raises sqlite3.Error, and QueueUnavailable, having touched nothing, for a newer format and for a
+    database that is gone.
+    """
+    db = sqlite3.connect(state_dir / DATABASE, isolation_level=None, timeout=WRITER_PATIENCE_S)
     try:
-        _configure_writer(db)
+        version = require_known(state_dir, db)
+        if version == 0:
+            require_database(state_dir)
+        _configure_writer(db, version)
     except BaseException:
         db.close()
         raise
     return db
 
 
-def _configure_writer(db: sqlite3.Connection) -> None:
-    # Before the first table: the page size of an empty file. Larger pages, fewer frames a commit.
-    db.execute("PRAGMA page_size = 8192")
+def _configure_writer(db: sqlite3.Connection, version: int) -> None:
+    # Before the first table: the page size of an empty file.
+    db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA wal_autocheckpoint = 0")  # done aside, see `checkpoint`
+    db.execute(f"PRAGMA journal_size_limit = {LOG_KEPT_BYTES}")
     db.execute("PRAGMA cache_size = -16384")
     db.execute("PRAGMA temp_store = MEMORY")
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version not in (0, VERSION):
-        raise sqlite3.DatabaseError(
-            f"written by another version of the service (format {version}, this one is {VERSION})"
-        )
     if version == 0:
         db.executescript(_TABLES)
+    else:
+        bring_forward(db, version, VERSION)
+    db.execute(_ANCHOR)
+
+
+def require_known(state_dir: Path, db: sqlite3.Connection) -> int:
+    """The number of a database's format, 0 for an empty one. Raises QueueUnavailable for a newer.
+
+    Whoever reads without being the service asks this first; an older one can be read as it is.
+    """
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version > VERSION:
+        raise QueueUnavailable(newer(state_dir, version, VERSION))
+    return int(version)
 
 
 def open_reader(state_dir: Path) -> sqlite3.Connection:
@@ -185,22 +226,58 @@ def is_present(state_dir: Path) -> bool:
     return (state_dir / DATABASE).exists()
 
 
-def last_seen(state_dir: Path) -> float:
-    """The newest time that a service has written down here, epoch seconds; 0.0 where none has."""
+def last_run(state_dir: Path) -> LastRun:
+    """What the last service here has left of its clock; nothing where there was none."""
     if not is_present(state_dir):
-        return 0.0
+        return LastRun()
     try:
         with contextlib.closing(open_reader(state_dir)) as db:
             row = db.execute("SELECT clock FROM meta").fetchone()
+            known = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'anchor'").fetchone()
+            left = db.execute("SELECT boot, offset_s FROM anchor").fetchone() if known else None
     except sqlite3.Error:
-        return 0.0  # opening for writing comes next, and says what is wrong
-    return float(row[0]) if row else 0.0
+        return LastRun()  # opening for writing comes next, and says what is wrong
+    return LastRun(float(row[0]) if row else 0.0, *(left or ()))
 
 
-def checkpoint(db: sqlite3.Connection) -> int:
-    """Copy what the log has into the database, without waiting for anybody; frames left over."""
-    _, frames, done = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-    return max(0, int(frames) - int(done))
+@dataclass(frozen=True, slots=True)
+class LogState:
+    """What a checkpoint found: frames in the log, each of one page, and how many are copied."""
+
+    frames: int
+    copied: int
+
+    @property
+    def size_bytes(self) -> int:
+        """What the frames take; the file may be longer, and is written from its start again."""
+        return self.frames * (PAGE_BYTES + _FRAME_HEAD_BYTES)
+
+
+def checkpoint(db: sqlite3.Connection) -> LogState:
+    """Copy what the log has into the database, without waiting for anybody."""
+    _, frames, copied = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    return LogState(max(0, frames), max(0, copied))
+
+
+def empty_log(db: sqlite3.Connection) -> LogState:
+    """The same by the writer itself, and where the file is long, give it back to the disk."""
+    state = checkpoint(db)
+    path = db.execute("PRAGMA database_list").fetchone()[2]
+    if state.copied == state.frames and log_bytes(Path(path)) > LOG_KEPT_BYTES:
+        db.execute("PRAGMA busy_timeout = 0")  # who reads is not waited for
+        try:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            db.execute(f"PRAGMA busy_timeout = {int(WRITER_PATIENCE_S * 1000)}")
+    return state
+
+
+def log_bytes(database: Path) -> int:
+    """How long the log is on disk; 0 where there is none."""
+    try:
+        return database.with_name(f"{database.name}-wal").stat().st_size
+    except OSError:
+        return 0
 
 
 class DiskReserve:

@@ -22,6 +22,9 @@ import msgspec
 import structlog
 
 from supervisor.queue import QueueUnavailable
+from supervisor.queue.sqlite import mark, reanchoring
+from supervisor.queue.sqlite.checkpoints import HELD_BYTES, Checkpoints
+from supervisor.queue.sqlite.files import FilesMissing, OpenFiles
 from supervisor.queue.sqlite.intake import Committed, RepeatDetector
 from supervisor.queue.sqlite.journal import Journal, write
 from supervisor.queue.sqlite.ledger import Meta
@@ -38,7 +41,7 @@ from supervisor.queue.sqlite.schema import (
     open_writer,
 )
 from supervisor.queue.sqlite.thread import DatabaseThread
-from supervisor.runtime.clock import Clock
+from supervisor.runtime.clock import Anchored, Clock
 
 _log = structlog.get_logger(__name__)
 
@@ -47,8 +50,8 @@ T_co = TypeVar("T_co", covariant=True)
 
 #: Seconds between two attempts to write where the last one failed.
 RETRY_S = 1.0
-#: Bytes written after which the log is copied into the database.
-CHECKPOINT_BYTES = 16 * 1024 * 1024
+#: Seconds between two looks at the files: whether they are there, and how long the log is.
+LOOK_EVERY_S = 0.5
 #: Bytes that a commit is reckoned to write beside its payload.
 COMMIT_OVERHEAD = 48 * 1024
 #: Rows of history that one commit may drop.
@@ -111,18 +114,20 @@ class Store:
         state_dir: Path,
         clock: Clock,
         *,
+        anchored: Anchored,
         dedupe: DedupeStorage | None,
         history_bytes: int,
         on_commit: Callable[[Journal, Committed], None],
     ) -> None:
         self._state_dir = state_dir
         self._clock = clock
+        self._anchored = anchored
         self._dedupe = dedupe
         self._history_bytes = history_bytes
         self._on_commit = on_commit
         self._reserve = DiskReserve(state_dir)
         self.journal = Journal()
-        self.meta = Meta(0.0, 0, 0, 0, 0, 0)
+        self.meta = Meta(0.0, 0, 0, 0, 0, 0, 0, 0, "")
         self.intake = OPEN
         self.commits = 0
         self.commit_seconds = 0.0
@@ -134,9 +139,10 @@ class Store:
         self._probe: asyncio.TimerHandle | None = None
         self._is_probe_due = False
         self._idle: list[asyncio.Future[None]] = []
-        self._unchecked_bytes = 0
-        self._checkpointing = False
         self._has_reserve = True
+        self._watch: asyncio.Task[None] | None = None
+        self.missing = ""
+        self.log_bytes = 0
 
     # --- life ---
 
@@ -151,21 +157,27 @@ class Store:
             await self._reader.start()
             await self._copier.start()
             result = await self._writer.ask(partial(self._open, load))
+            self._files = OpenFiles(self._state_dir)
+        except QueueUnavailable:
+            await self._close_threads()
+            raise
         except Exception as error:
             await self._close_threads()
             raise QueueUnavailable(explained(self._state_dir, error)) from error
+        self._checkpoints = Checkpoints(
+            self._state_dir, self._files, lambda: self.meta, self._writer, self._copier
+        )
         self._has_reserve = self._reserve.take()
+        self._watch = self._loop.create_task(self._look_at_files())
         return result
 
     def _open(self, load: Callable[[sqlite3.Connection], T], db: sqlite3.Connection) -> T:
+        self.meta = Meta.read(db)
+        mark.require_all(self._state_dir, self.meta)
+        reanchoring.begin(db, self.meta, self._clock(), self._anchored)
         if self._dedupe is not None:
             self._dedupe.create(db)
             self._dedupe.load(db, self._clock())
-        self.meta = Meta(
-            *db.execute(
-                "SELECT clock, chunk_id, row_id, history_bytes, letters_dropped, evicted FROM meta"
-            ).fetchone()
-        )
         return load(db)
 
     async def close(self) -> None:
@@ -175,11 +187,15 @@ class Store:
         for timer in (self._retry, self._probe):
             if timer is not None:
                 timer.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
         if not self._is_damaged:
             try:
                 await self._writer.ask(self._last_words)
             except sqlite3.Error as error:
                 _log.error("queue_close_failed", error=str(error))
+        await self._checkpoints.close()
         await self._close_threads()
 
     def _last_words(self, db: sqlite3.Connection) -> None:
@@ -199,6 +215,16 @@ class Store:
         await waiter
 
     # --- asking ---
+
+    @property
+    def log_excess(self) -> int:
+        """Bytes of SQLite's log beyond what it takes when nobody keeps it from being emptied."""
+        return max(0, self.log_bytes - HELD_BYTES)
+
+    @property
+    def log_held(self) -> str:
+        """Who keeps the log from being emptied, and what to do; "" while nobody does."""
+        return self._checkpoints.held
 
     def next_row_id(self) -> int:
         """A number for a retry or a dead letter."""
@@ -279,12 +305,16 @@ class Store:
         started = perf_counter()
         dedupe = self._dedupe
         keeps_history = self._history_bytes > 0
+        if journal.intake:
+            self._files.require()  # nobody is told that events are on disk where nobody finds them
         db.execute("BEGIN IMMEDIATE")
         try:
             committed = write(db, journal, dedupe, meta, keeps_history=keeps_history)
             result = None if work is None else work.run(db, meta)
             if meta.history_bytes > self._history_bytes:
                 _trim_history(db, meta, self._history_bytes)
+            meta.commits += 1
+            meta.events += sum(map(sum, committed.accepted))
             meta.write(db)
             db.execute("COMMIT")
         except BaseException:
@@ -314,20 +344,22 @@ class Store:
             job.apply(outcome.result)
             if not job.answer.done():
                 job.answer.set_result(outcome.result)
-        self._unchecked_bytes += COMMIT_OVERHEAD + sum(i.size_bytes for i in journal.intake)
-        self._checkpoint_if_due()
+        self._checkpoints.wrote(COMMIT_OVERHEAD + sum(i.size_bytes for i in journal.intake))
         self._flush()
 
     def _failed(self, journal: Journal, job: _QueuedJob | None, error: Exception) -> None:
         self._is_busy = False
-        reason = explained(self._state_dir, error)
+        is_missing = isinstance(error, FilesMissing)
+        reason = str(error) if is_missing else explained(self._state_dir, error)
         for item in journal.intake:
             if not item.answer.done():
                 item.answer.set_exception(QueueUnavailable(reason))
         if job is not None and not job.answer.done():
             job.answer.set_exception(QueueUnavailable(reason))
         self.journal = journal.put_before(self.journal)
-        if is_bug(error):
+        if is_missing:
+            self._found(reason)
+        elif is_bug(error):
             # A bug. Events that the code chokes on are refused and all else goes on; where it
             # chokes on what is settled, going on would lose the books.
             _log.error("queue_commit_failed", exc_info=error)
@@ -339,6 +371,8 @@ class Store:
             self.intake = reason
         if self._is_damaged or self.intake == STOPPING:
             self._give_up()
+        elif is_missing:
+            self._flush()  # what was settled has no other place
         elif is_full(error) and self._has_reserve:
             # Now there is room to settle and delete: once more, at once.
             self._reserve.release()
@@ -378,6 +412,8 @@ class Store:
 
     def _try_to_open(self) -> None:
         """A commit went through: take events again, once there is a reserve."""
+        if self.missing:
+            return
         if not self._has_reserve:
             self._has_reserve = self._reserve.take()
         if self._has_reserve:
@@ -393,23 +429,26 @@ class Store:
 
     # --- in between ---
 
-    def _checkpoint_if_due(self) -> None:
-        if self._unchecked_bytes >= CHECKPOINT_BYTES and not self._checkpointing:
-            self._checkpointing = True
-            self._unchecked_bytes = 0
-            # Aside first, while commits go on; what is left then is little, and the writer
-            # itself finishes it: only so does the log start anew instead of growing.
-            self._copier.submit(checkpoint, self._copied, self._not_copied)
+    async def _look_at_files(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            missing, self.log_bytes = await asyncio.to_thread(self._look)
+            if missing != self.missing:
+                self._found(missing)
 
-    def _copied(self, left: int) -> None:
-        self._writer.submit(checkpoint, self._checked, self._not_copied)
+    def _look(self) -> tuple[str, int]:
+        return self._files.missing(), self._files.log_bytes()
 
-    def _checked(self, left: int) -> None:
-        self._checkpointing = False
-
-    def _not_copied(self, error: Exception) -> None:
-        self._checkpointing = False
-        _log.warning("queue_checkpoint_failed", error=str(error), consequence="the log grows")
+    def _found(self, missing: str) -> None:
+        """The files are not those that were opened, or are again."""
+        self.missing = missing
+        if not missing:
+            _log.warning("queue_files_back")
+            self._look_again()
+        elif self.intake != STOPPING and not self._is_damaged:
+            _log.error("queue_files_missing", reason=missing, consequence="no event is taken")
+            self.intake = missing
+            self._refuse_intake()
 
     def maintain_dedupe(self) -> None:
         """A slice of the index's own maintenance, behind what is being committed."""

@@ -39,6 +39,14 @@ class DatabaseThread:
         await self._opened
         self._is_open = True
 
+    def _tell_opened(self, error: Exception | None) -> None:
+        if self._opened.done():
+            return  # a start that was stopped: nobody waits
+        if error is None:
+            self._opened.set_result(None)
+        else:
+            self._opened.set_exception(error)
+
     def submit(
         self,
         work: Callable[[sqlite3.Connection], T],
@@ -90,9 +98,9 @@ class DatabaseThread:
         try:
             db = self._open()
         except Exception as error:  # noqa: BLE001 - goes to `start`
-            self._loop.call_soon_threadsafe(self._opened.set_exception, error)
+            self._loop.call_soon_threadsafe(self._tell_opened, error)
             return
-        self._loop.call_soon_threadsafe(self._opened.set_result, None)
+        self._loop.call_soon_threadsafe(self._tell_opened, None)
         while (task := self._inbox.get()) is not None:
             task(db)
         db.close()

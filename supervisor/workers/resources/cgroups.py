@@ -16,6 +16,8 @@ from pathlib import Path
 import structlog
 
 from sandbox.protocol import MAX_TASKS, Limits, Withheld
+from supervisor.runtime.descriptors import REFUSED
+from supervisor.workers.resources.priority import YIELDING, weight_of
 
 _log = structlog.get_logger(__name__)
 
@@ -41,7 +43,10 @@ class Cgroups:
     _leftover: set[Path] = field(default_factory=set)
 
     def create(self, child: int, limits: Limits) -> str | Withheld:
-        """A group for the worker with that number: its path, or why there is none."""
+        """A group for the worker with that number: its path, or why there is none.
+
+        Raises OSError where the kernel refuses it for now: no worker goes without for that.
+        """
         if self.node is None:
             return Withheld(self.withheld)
         group = self._group(child)
@@ -51,12 +56,20 @@ class Cgroups:
             # All of it or nothing: a worker whose child was killed is no worker any more.
             (group / "memory.oom.group").write_text("1")
             (group / "pids.max").write_text(str(MAX_TASKS))
-            for name, value in (("memory.swap.max", "0"), ("cpu.weight", "100")):
-                with contextlib.suppress(FileNotFoundError):  # not every kernel has it
-                    (group / name).write_text(value)
+            with contextlib.suppress(FileNotFoundError):  # not every kernel has it
+                (group / "memory.swap.max").write_text("0")
+            self.weigh(child, weight_of(YIELDING))
         except OSError as error:
+            if error.errno in REFUSED:
+                raise
             return Withheld(f"{group}: {error.strerror}")
         return str(group)
+
+    def weigh(self, child: int, weight: int) -> None:
+        """Its share of the CPUs beside the others, 1 to 10,000; no more than a wish."""
+        if self.node is not None:
+            with contextlib.suppress(OSError):  # it is gone, or there is no such controller
+                (self._group(child) / "cpu.weight").write_text(str(weight))
 
     def ran_out_of_memory(self, child: int) -> bool:
         """Whether the kernel has killed in this worker's group for its memory."""

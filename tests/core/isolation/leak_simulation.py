@@ -1,5 +1,7 @@
 """Simulated workers whose memory grows: healthily, by a leak, by that of one of two connections.
 
+What a copy would count is simulated with it.
+
 Owns the shapes of growth that the judgement over leaks is tested and measured by
 (`test_leaks.py`, `leak_rates.py`). All that is random comes from a seed.
 """
@@ -9,16 +11,68 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from supervisor.core.isolation.leaks import LeakWatch
+from supervisor.core.isolation.holdings import Count
+from supervisor.core.isolation.leaks import Findings, LeakWatch
 
 MIB = 1024 * 1024
 LEAST = 32 * MIB
 START = 20 * MIB
 #: Bytes that a worker uses beside its start, after so many events of each connection.
 Grows = Callable[[dict[str, int], random.Random], float]
+#: Who holds so many bytes, when a copy counts.
+HeldBy = Callable[[float], Mapping[str, Mapping[str, int]]]
+#: Every connection feeds this destination.
+DESTINATION = "d"
+
+
+def by_instance(name: str) -> HeldBy:
+    """The instance of a connection."""
+    return lambda held: {"connections": {name: int(held)}}
+
+
+def by_library(held: float) -> Mapping[str, Mapping[str, int]]:
+    """A library that all use."""
+    return {"shared": {"libraries": int(held)}}
+
+
+def by_module(held: float) -> Mapping[str, Mapping[str, int]]:
+    """The destination's module."""
+    return {"destinations": {(DESTINATION,): int(held)}}  # type: ignore[dict-item] # by several names
+
+
+def unseen(held: float) -> Mapping[str, Mapping[str, int]]:
+    """Nobody that a copy could see: memory of C code."""
+    return {}
+
+
+def judged(watch: LeakWatch) -> Findings:
+    """What is said of it now."""
+    return watch.findings(LEAST, dict.fromkeys(watch_names(watch), DESTINATION))
+
+
+def watch_names(watch: LeakWatch) -> set[str]:
+    """Connections that have worked."""
+    lives = (*watch.past, *watch.lives.values())
+    return {name for life in lives for point in life.points[-1:] for name in point.events}
+
+
+def look(
+    watch: LeakWatch,
+    worker: int,
+    used: int,
+    events: Mapping[str, int],
+    *,
+    held: float,
+    held_by: HeldBy,
+    running: Iterable[str],
+) -> None:
+    """A sample, and a count of what is held where one is due."""
+    watch.sampled(worker, used, events, running)
+    if watch.is_count_due(worker, used, LEAST):
+        watch.counted(worker, Count(used, dict(events), **held_by(held)))  # type: ignore[arg-type] # as above
 
 
 def watched(
@@ -29,6 +83,7 @@ def watched(
     samples: int = 400,
     workers: int = 1,
     noise_bytes: float = 1.5 * MIB,
+    held_by: HeldBy = unseen,
     looked: Callable[[int, LeakWatch], None] = lambda _sample, _watch: None,
 ) -> LeakWatch:
     """Workers that run batches of all connections, several of them between two samples.
@@ -43,15 +98,16 @@ def watched(
             for name in connections:
                 events[name] += 10 * chance.randrange(0, 5)
             # Garbage that is not collected yet lies above the floor, never below.
-            used = START + grows(events, chance) + abs(chance.gauss(0, noise_bytes))
-            watch.sampled(worker, int(used), events)
+            held = grows(events, chance)
+            used = int(START + held + abs(chance.gauss(0, noise_bytes)))
+            look(watch, worker, used, events, held=held, held_by=held_by, running=connections)
             looked(sample, watch)
     return watch
 
 
 def named(watch: LeakWatch) -> list[str]:
     """Connections that are said to leak."""
-    return [leak.connection for leak in watch.findings(LEAST).leaks]
+    return [leak.connection for leak in judged(watch).leaks]
 
 
 def leak_of(name: str, per_event_bytes: float) -> Grows:
@@ -68,6 +124,8 @@ HEALTHY: Mapping[str, Grows] = {
     "fragmentation": lambda events, chance: 1.0 * MIB * math.sqrt(sum(events.values())),
     "logarithm": lambda events, chance: 15 * MIB * math.log1p(sum(events.values())),
     "sawtooth": lambda events, chance: 60 * MIB * (sum(events.values()) % 3000) / 3000,
+    "buffer": lambda events, chance: 24 * MIB * (events["a"] % 3000) / 3000,
+    "work in memory": lambda events, chance: chance.uniform(0, 60 * MIB),
     "one jump": lambda events, chance: 80 * MIB * (events["b"] > 4000),
     "small leak": lambda events, chance: 1_000 * events["a"],
 }
@@ -86,11 +144,21 @@ class SimulatedWorker:
     done: Counter[str] = field(default_factory=Counter)
     kept: float = 0.0
     touched: float = 0.0
+    held_by: HeldBy = by_module
 
-    def look(self, **running: int) -> None:
-        """A sample, while those are `running`."""
+    def look(self, *running: str) -> None:
+        """A sample."""
         garbage = abs(self.chance.gauss(0, self.garbage_bytes))
-        self.watch.sampled(0, int(START + self.touched + garbage), self.done, running)
+        used = int(START + self.touched + garbage)
+        look(
+            self.watch,
+            0,
+            used,
+            self.done,
+            held=self.kept,
+            held_by=self.held_by,
+            running=running,
+        )
 
     def work(self, name: str, events: int) -> None:
         """A batch of one connection from its begin to its end."""
@@ -104,7 +172,7 @@ class SimulatedWorker:
         part = self.chance.random()
         self.kept += self.rates[then] * events * part  # before the other has ended
         self.work(first, events)
-        self.look(**{then: events})
+        self.look(then)
         self.kept -= self.rates[then] * events * part
         self.work(then, events)
         self.look()
@@ -146,18 +214,19 @@ def same_events(
     garbage_bytes: float,
     leak_bytes: float = 300_000.0,
     judged_every: int = 1,
+    held_by: HeldBy = by_module,
 ) -> SameEvents:
     """Two connections of one source: 100 batches of both, then 100 of each, judged after each."""
     chance = random.Random(seed)
     rates = {"a": 0.0, "b": 0.0} | {leaky: leak_bytes}
-    worker = SimulatedWorker(LeakWatch(), rates, chance, garbage_bytes)
+    worker = SimulatedWorker(LeakWatch(), rates, chance, garbage_bytes, held_by=held_by)
     early: set[str] = set()
     together: set[str] = set()
     for n, events in enumerate(sizes(chance, 100), 1):
         worker.both_at_once(events)
         if n % judged_every:
             continue
-        findings = worker.watch.findings(LEAST)
+        findings = judged(worker.watch)
         early |= {leak.connection for leak in findings.leaks}
         together |= {name for group in findings.together for name in group.connections}
     ever: set[str] = set()
@@ -165,7 +234,7 @@ def same_events(
         worker.one_by_one(events)
         if n % judged_every:
             continue
-        findings = worker.watch.findings(LEAST)
+        findings = judged(worker.watch)
         ever |= {leak.connection for leak in findings.leaks}
     return SameEvents(
         frozenset(early),

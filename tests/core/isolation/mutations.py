@@ -1,4 +1,4 @@
-"""Thirty small mistakes in the tables, bounds and conditions of `core/isolation`: which are found.
+"""Three dozen small mistakes in tables, bounds and conditions of `core/isolation`: which are found.
 
 Run by hand, `python -m tests.core.isolation.mutations`, at the top of the repository. Each is made
 in a copy, one at a time, and the tests of this folder are run there. Prints what was not found, and
@@ -44,6 +44,13 @@ MUTATIONS = [
     ),
     Mutation("isolation/attribution", "len(lost) == 1 and one.size == 1", "len(lost) == 1"),
     Mutation("isolation/attribution", "if not attribution.has_died_in_probe:", "if True:"),
+    Mutation("isolation/attribution", "others - present) if is_one_marked", "others) if True"),
+    Mutation("isolation/attribution", "mark.connection in ended:", "False:"),
+    Mutation(
+        "isolation/charges",
+        "        self._faults.solved(connection)\n        while",
+        "        while",
+    ),
     # trust
     Mutation(
         "isolation/trust",
@@ -65,7 +72,11 @@ MUTATIONS = [
     Mutation("isolation/bisection", "if len(group) == 1 and left:", "if left:"),
     # charges and health
     Mutation("isolation/charges", "fact.retried and not fact.delivered", "fact.retried"),
-    Mutation("isolation/charges", "if trust is TrustState.TRUSTED:", "if True:"),
+    Mutation(
+        "isolation/charges",
+        "if trust is TrustState.TRUSTED:\n            self.set_apart",
+        "if True:\n            self.set_apart",
+    ),
     Mutation("isolation/charges", "if dropped := one.bisection.give_up()", "if dropped := ()"),
     Mutation("isolation/health", "AFTER_TRIP = TRIP_AT - 2.0", "AFTER_TRIP = TRIP_AT - 1.0"),
     # dedicated workers
@@ -79,9 +90,7 @@ MUTATIONS = [
         "known is not None:",
     ),
     # the order of things
-    Mutation(
-        "isolation/machine", "is DeathKind.KILLED and not was_dedicated", "is DeathKind.KILLED"
-    ),
+    Mutation("isolation/machine", "not was_dedicated or connection is None", "connection is None"),
     Mutation(
         "isolation/machine", "  # what is suspected found it busy until now", " if 0 else None"
     ),

@@ -91,9 +91,13 @@ def step(world: World, one: Step) -> None:
             world.add(names[first % len(names)], is_closed=second < 3)
         case "exhaust" if names:
             reason = [ExitReason.OOM, ExitReason.LEAK, ExitReason.LIMIT][second % 3]
-            world.tell(told.ResourcesExhausted(names[first % len(names)], reason, "all used"))
+            name = names[first % len(names)]
+            company = frozenset(names[: second % 4]) - {name}
+            world.tell(told.ResourcesExhausted(name, reason, "all used", company=company))
         case "hog" if names:
-            world.tell(told.LoopHogged(names[first % len(names)], f"blocked {second}"))
+            name = names[first % len(names)]
+            others = frozenset(names[: second % 4]) - {name}
+            world.tell(told.LoopHogged(name, f"blocked {second}", others))
         case "lose-lease" if world.held:
             lose_lease(world, list(world.held)[first % len(world.held)])
         case "idle-death":
@@ -135,7 +139,10 @@ def to_busy(world: World, what: str, number: int, second: int) -> None:
         case "crash":
             reason, detail = REASONS[second]
             mark = told.RunningMark(batch.connection, batch.id, 0) if second % 3 else None
-            world.die(number, reason, detail, mark)
+            is_found = reason in (ExitReason.OOM, ExitReason.LIMIT)
+            there = {one.connection for one in batches}
+            ended = frozenset(NAMES[:second]) - there if is_found else frozenset()
+            world.die(number, reason, detail, mark, ended=ended)
         case "overdue":
             worker.overdue = frozenset({batch.id})
             worker.is_leaving = len(batches) > 1

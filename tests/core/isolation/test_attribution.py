@@ -219,6 +219,42 @@ def test_forged_marks_wear_off() -> None:
     assert inquiry.attributed is None
 
 
+def test_who_ended_there_is_tried_where_nobody_is_marked() -> None:
+    """With those that have a batch; a mark has one tried first, the others once it wears off."""
+    faults = FaultAttribution()
+    found = faults.inquire(BOTH, DeathKind.ANY, ended={"c"})
+    assert found.accused == {"a", "b"}
+    assert found.tried == {"c"}
+    assert found.attributed is None
+    found = faults.inquire([lost(3, "a")], DeathKind.ANY, ended={"c"})
+    assert found.accused == {"a"}
+    assert found.tried == {"c"}
+    assert found.attributed is None
+    for batch in range(10, 10 + UNSOLVED_MOST):
+        deaths = [lost(batch, "a"), lost(100 + batch, "b")]
+        found = faults.inquire(deaths, DeathKind.RUNNING, mark=mark(batch), ended={"c"})
+        assert found.attributed == "a"
+        assert not found.tried
+        faults.of("a").accused(TrustState.TRUSTED, 1, 0.0)
+        faults.case_closed("a", TrustState.PROBATION, is_alone=False)
+    deaths = [lost(50, "a"), lost(51, "b")]
+    found = faults.inquire(deaths, DeathKind.RUNNING, mark=mark(50), ended={"c"})
+    assert found.accused == {"a", "b"}
+    assert found.tried == {"c"}
+    assert found.attributed is None
+    assert not faults.inquire(deaths, DeathKind.OURS, ended={"c"}).tried
+
+
+def test_who_has_ended_there_may_be_hinted_at() -> None:
+    """Then no batch is suspected; those that had one are known for when it is innocent."""
+    faults, ended = FaultAttribution(), RunningMark("c", 9, 0)
+    found = faults.inquire(BOTH, DeathKind.RUNNING, mark=ended, ended={"c", "d"})
+    assert (found.hinted, found.bisections, found.attributed) == ("c", {}, None)
+    assert found.others == {"a", "b", "c", "d"}
+    assert faults.inquire(BOTH, DeathKind.RUNNING, mark=ended).hinted is None
+    assert faults.inquire(BOTH, DeathKind.OURS, mark=ended, ended={"c"}).hinted is None
+
+
 def test_an_accusation_counts_once_against_those_that_were_there() -> None:
     """Another case of the accused that ends later adds nothing."""
     faults = FaultAttribution()

@@ -6,6 +6,7 @@ import pytest
 
 from supervisor.core.effects import ExitReason
 from supervisor.core.isolation import facts as told
+from supervisor.core.isolation.attribution import UNSOLVED_MOST
 from supervisor.core.isolation.charges import SLOW_SHARE
 from supervisor.core.isolation.dedication import IDLE_S, TURN_S
 from supervisor.core.isolation.effects import (
@@ -31,7 +32,13 @@ from supervisor.core.isolation.effects import (
 from supervisor.core.isolation.health import DEATHS_MOST
 from supervisor.core.isolation.machine import EXTEND_S, HOLD_S, Isolation
 from supervisor.core.isolation.records import BlameCounts
-from supervisor.core.isolation.trust import PROOF_BATCHES, QUIET_S
+from supervisor.core.isolation.trust import (
+    EVENTS_A_BATCH,
+    PROOF_BATCHES,
+    PROOF_BATCHES_MOST,
+    QUIET_S,
+    SECONDS_A_BATCH,
+)
 from supervisor.core.placement import (
     SHARED,
     Dedicated,
@@ -188,6 +195,126 @@ def test_what_is_used_up_is_charged_though_nobody_died(reason: ExitReason) -> No
     assert world.machine.status("b") is None
 
 
+def test_a_workers_word_has_all_tried_that_were_there_and_charges_nobody() -> None:
+    """It may be forged, in any name: what each does where it is alone is the proof."""
+    world = World(("a", "b", "c", "d"), spares=4)
+    for n in range(8):
+        named = "a" if n % 2 else "gone"
+        fact = told.ResourcesExhausted(
+            named, ExitReason.OOM, "all used", frozenset("ab") - {named}, frozenset("abc")
+        )
+        effects = world.tell(fact)
+        assert not any(isinstance(one, Trip | CountBlame) for one in effects)
+        assert world.machine.trust("a") is world.machine.trust("b") is UNPROVEN
+        # It had no batch there, and is tried with the next where the others are not it.
+        assert (world.machine.trust("c") is UNPROVEN) is (n >= UNSOLVED_MOST)
+    assert world.machine.trust("d") is TRUSTED
+    assert blame(world, "a") == blame(world, "b") == BlameCounts()
+    world.tell(told.ResourcesExhausted("b", ExitReason.OOM, "all used"))
+    assert blame(world, "b") == BlameCounts(used_up=1)
+    for name in "abc":
+        for _ in range(PROOF_BATCHES_MOST):
+            if world.machine.trust(name) is UNPROVEN:
+                world.work(sent(world, name, EVENTS_A_BATCH))
+        assert world.machine.trust(name) is TRUSTED
+
+
+def test_a_look_has_the_one_tried_first_whose_step_ran() -> None:
+    """The others are sent again uncharged, and are tried once that one was innocent too often."""
+    world = World(("a", "b", "c"), shared=1, spares=20)
+    for n in range(UNSOLVED_MOST + 1):
+        number = sent(world, "a")
+        sent(world, "b", worker=number)
+        batch = next(iter(world.workers[number].batches.values()))
+        mark = told.RunningMark("a", batch.id, 0)
+        began = len(world.effects)
+        world.die(number, ExitReason.LIMIT, "too much", mark, ended=frozenset("c"))
+        placed = {
+            one.connection for one in world.effects[began:] if isinstance(one, PlaceConnection)
+        }
+        assert placed == set("abc" if n == UNSOLVED_MOST else "a")
+        assert not any(isinstance(one, CountBlame) for one in world.effects[began:])
+        world.settle()
+        for _ in range(PROOF_BATCHES_MOST):
+            if world.machine.trust("a") is UNPROVEN:
+                world.work(sent(world, "a", EVENTS_A_BATCH))
+        assert world.machine.trust("a") is TRUSTED
+
+
+def test_a_look_has_the_one_tried_first_that_has_no_batch_any_more() -> None:
+    """What the others had is sent again, and they are known for when that one is innocent."""
+    world = World(("a", "b", "c"), shared=1, spares=20)
+    for n in range(UNSOLVED_MOST + 1):
+        number = sent(world, "a")
+        sent(world, "b", worker=number)
+        mark = told.RunningMark("c", 0)
+        effects = world.die(number, ExitReason.LIMIT, "too much", mark, ended=frozenset("c"))
+        assert len([one for one in effects if isinstance(one, Requeue)]) == 2
+        tried = "abc" if n == UNSOLVED_MOST else "c"
+        for name in "abc":
+            assert world.machine.trust(name) is (UNPROVEN if name in tried else TRUSTED)
+        world.accept("c", EVENTS_A_BATCH * PROOF_BATCHES_MOST)
+        world.settle()
+        assert world.machine.trust("c") is TRUSTED
+
+
+def test_a_look_has_all_tried_where_no_step_ran() -> None:
+    """Those without a batch at its end too, and also where nobody has any."""
+    for is_idle in (False, True):
+        world = World(("a", "b", "c"), shared=1, spares=20)
+        number = sent(world, "a")
+        if is_idle:
+            sent(world, "b", worker=number)
+            while world.workers[number].batches:
+                world.work(number)
+        ended = frozenset("bc")
+        world.die(number, ExitReason.LIMIT, "too much", ended=ended)
+        assert world.machine.trust("b") is world.machine.trust("c") is UNPROVEN
+        assert world.machine.trust("a") is (TRUSTED if is_idle else PROBATION)
+
+
+@pytest.mark.parametrize("is_death", [False, True])
+def test_who_does_alone_what_it_was_named_for_clears_the_others(is_death: bool) -> None:
+    """Nothing is left of a suspicion of those that were there."""
+    world = World(("a", "b"), spares=20)
+    company = frozenset("b")
+    for _ in range(2 * UNSOLVED_MOST):
+        world.tell(told.ResourcesExhausted("a", ExitReason.OOM, "all used", company=company))
+        assert world.machine.trust("b") is TRUSTED
+        if is_death:
+            world.die(sent(world, "a"))
+        else:
+            world.tell(told.ResourcesExhausted("a", ExitReason.OOM, "all used"))
+        world.settle()
+
+
+def test_a_death_in_company_is_charged_once_it_is_proven() -> None:
+    """The mark of a worker that several share is its word; a probe that dies is not."""
+    world = World(("a", "b"), poison=frozenset({1}), shared=1)
+    number = sent(world, "a")
+    sent(world, "b", worker=number)
+    world.die(number, mark=told.RunningMark("a", 1, 0))
+    assert blame(world, "a").deaths == 0
+    while world.busy():
+        world.work(world.busy()[0])
+    assert blame(world, "a").deaths == 3
+    for n in range(9):
+        world.tell(
+            told.WorkerDied(
+                90 + n,
+                ExitReason.CRASH,
+                "",
+                mark=told.RunningMark("b", 1),
+                configured=frozenset("ab"),
+                has_finished=True,
+            )
+        )
+    assert blame(world, "b") == BlameCounts()
+    assert world.machine.trust("b") is UNPROVEN
+    # Whoever is behind that was there each time.
+    assert world.machine.trust("a") is UNPROVEN
+
+
 def test_nobody_is_charged_that_is_gone_or_in_a_drain() -> None:
     """A name that the config does not have any more, and what no neighbour pays for."""
     world = World()
@@ -218,6 +345,62 @@ def test_connection_that_hogs_runs_apart_and_is_charged_nothing() -> None:
             assert world.machine.trust("a") is UNPROVEN
             world.work(sent(world, "a"))
         assert (world.machine.trust("a") is TRUSTED) is is_trusted
+
+
+def forged(world: World, name: str) -> list[IsolationEffect]:
+    """A worker's page says that it is this one that keeps its loop, of all that were there."""
+    others = frozenset(world.open) - {name}
+    return world.tell(told.LoopHogged(name, "blocked one", others))
+
+
+def test_who_may_have_kept_a_loop_is_tried_and_named_once_it_does_it_alone() -> None:
+    """On the page's word it runs apart, and is charged nothing; what it does there is its own."""
+    world = World(("a", "b", "c"), spares=4)
+    effects = forged(world, "a")
+    assert not {"CountBlame", "ReportNoisyNeighbour"} & set(kinds(effects))
+    assert world.machine.trust("a") is UNPROVEN
+    assert blame(world, "a") == BlameCounts()
+    assert forged(world, "a") == [], "its batches that are still among theirs"
+    effects = world.tell(told.LoopHogged("a", "blocked one"))
+    assert effects == [CountBlame("a", BlameKind.HOGGED), ReportNoisyNeighbour("a", "blocked one")]
+    assert world.tell(told.LoopHogged("a", "blocked two")) == [CountBlame("a", BlameKind.HOGGED)]
+    # It was it, and nothing is left of a suspicion of the others.
+    for _ in range(3):
+        world.now += QUIET_S + PROOF_BATCHES_MOST * SECONDS_A_BATCH
+        for _ in range(PROOF_BATCHES_MOST):
+            if world.machine.trust("a") is UNPROVEN:
+                world.work(sent(world, "a"))
+        assert world.machine.trust("a") is TRUSTED
+        forged(world, "a")
+        world.tell(told.LoopHogged("a", "blocked one"))
+        assert {world.machine.trust(name) for name in "bc"} == {TRUSTED}
+
+
+def test_who_forges_marks_of_its_neighbours_is_tried_itself() -> None:
+    """Each of them that is named is found innocent; whoever was there each time is tried next."""
+    world = World(("bad", "a", "b", "c"), spares=4)
+    for name in "ab":
+        forged(world, name)
+        assert world.machine.trust(name) is UNPROVEN
+        assert world.machine.trust("bad") is TRUSTED
+    forged(world, "c")
+    assert world.machine.trust("bad") is UNPROVEN
+    effects = world.tell(told.LoopHogged("bad", "blocked one"))
+    assert ReportNoisyNeighbour("bad", "blocked one") in effects
+    for name in "abc":
+        assert blame(world, name) == BlameCounts()
+
+
+def test_innocent_that_was_tried_for_a_loop_is_trusted_after_a_while() -> None:
+    """It has not done it alone for long, and is named nowhere."""
+    world = World(("a", "b"), spares=4)
+    forged(world, "a")
+    world.now += QUIET_S
+    for _ in range(PROOF_BATCHES):
+        assert world.machine.trust("a") is UNPROVEN
+        world.work(sent(world, "a"))
+    assert world.machine.trust("a") is TRUSTED
+    assert not any(isinstance(one, ReportNoisyNeighbour) for one in world.effects)
 
 
 def test_connection_on_probation_does_not_hog() -> None:
@@ -283,13 +466,69 @@ def test_death_with_nothing_to_tell_is_charged_to_what_ran(
     assert world.machine.trust("b") is TRUSTED
 
 
-def test_kill_of_an_idle_dedicated_worker_is_its_connections() -> None:
-    """Somebody outside would have to choose that one of all."""
+def killed(world: World, number: int, mark: told.RunningMark | None = None) -> bool:
+    """Whether a worker that gets SIGKILL now was ended from outside, as far as is known."""
+    worker = world.workers[number]
+    fact = told.WorkerDied(
+        number,
+        ExitReason.SIGNAL,
+        "SIGKILL",
+        tuple(map(world.lost, worker.batches.values())),
+        mark,
+    )
+    return world.machine.is_outsiders(fact)
+
+
+def test_kill_of_an_idle_dedicated_worker_is_its_connections_the_second_time() -> None:
+    """Somebody outside would have to choose that one of all, twice."""
     world = World()
-    number = unproven(world, "a")
-    world.work(sent(world, "a"))
-    world.die(number, ExitReason.SIGNAL, "SIGKILL")
-    assert blame(world, "a").deaths == 1
+    for deaths in (0, 1):
+        if world.machine.trust("a") is TRUSTED:
+            unproven(world, "a")
+        number = sent(world, "a")
+        world.work(number)
+        assert killed(world, number) is (deaths == 0)
+        world.die(number, ExitReason.SIGNAL, "SIGKILL")
+        assert blame(world, "a").deaths == deaths
+
+
+def test_kill_of_an_idle_shared_worker_is_nobodys_however_often() -> None:
+    """Also where only one connection ever had a batch there: the place is not its own."""
+    world = World(("a", "b"), shared=1)
+    for _ in range(3):
+        number = sent(world, "a")
+        world.work(number)
+        world.die(number, ExitReason.SIGNAL, "SIGKILL")
+        assert world.machine.trust("a") is TRUSTED
+        status = world.machine.status("a")
+        assert status is None or status.blame == BlameCounts()
+
+
+def test_kill_from_outside_is_nobodys_until_it_meets_the_same_again() -> None:
+    """Whatever ran; in a worker of its own, where that event is tried, it is its own."""
+    world = World(("a", "b"), shared=1)
+    number = sent(world, "a")
+    sent(world, "b", worker=number)
+    batch = next(iter(world.workers[number].batches.values()))
+    mark = told.RunningMark("a", batch.id, 0)
+    assert killed(world, number, mark)
+    world.die(number, ExitReason.SIGNAL, "SIGKILL", mark)
+    assert world.machine.trust("a") is TRUSTED
+    (number,) = {world.places(name)[0] for name in "ab"}
+    again = world.send("a", number)
+    mark = told.RunningMark("a", again.id, 0)
+    assert not killed(world, number, mark), "it was in a worker that died before"
+    world.die(number, ExitReason.SIGNAL, "SIGKILL", mark)
+    assert world.machine.trust("a") is PROBATION
+    (probed,) = world.busy()
+    assert not killed(world, probed), "it is tried alone"
+
+
+def test_other_ends_are_nobody_elses() -> None:
+    """Only of SIGKILL it is not known who sent it."""
+    world = World()
+    for reason, detail in ((ExitReason.SIGNAL, "SIGSEGV"), (ExitReason.OOM, "SIGKILL")):
+        assert not world.machine.is_outsiders(told.WorkerDied(1, reason, detail))
 
 
 def test_worker_that_had_told_all_and_did_not_end_is_charged() -> None:
@@ -351,13 +590,46 @@ def test_connection_without_company_is_let_go_at_once() -> None:
     world = World(("a", "b"))
     world.add("b", is_closed=True)
     effects = world.tell(told.ResourcesExhausted("a", ExitReason.OOM, "all used"))
-    assert [one for one in effects if isinstance(one, PlaceConnection)] == [
-        PlaceConnection("a", Waiting(WaitReason.PROBATION)),
-        PlaceConnection("a", SHARED),
-    ]
-    assert kinds(effects)[-2:] == ["ReturnWorker", "ReportTrust"]
+    assert effects == [CountBlame("a", BlameKind.USED_UP), PlaceConnection("a", SHARED)]
+    assert world.machine.trust("a") is TRUSTED
     assert world.machine.most_events("a") is None
     assert not world.claims
+
+
+def test_connection_without_company_does_not_hog() -> None:
+    """It keeps nothing from anybody: it is not accused, nor counted, nor moved."""
+    world = World(("a", "b"))
+    world.add("b", is_closed=True)
+    assert world.tell(told.LoopHogged("a", "blocked one")) == []
+    assert world.machine.status("a") is None
+
+
+@pytest.mark.parametrize("has_worker", [False, True], ids=["waits for one", "has one"])
+def test_nothing_of_a_closed_connection_is_tried(has_worker: bool) -> None:
+    """Its destination was left out: what is suspected of it is pending again, and charged nothing.
+
+    A probe that is with a worker already is awaited; another one is not sent.
+    """
+    world = World(("a", "b"), spares=int(has_worker))
+    number = sent(world, "a", 3)
+    world.die(number)
+    probing = world.busy()
+    assert bool(probing) == has_worker
+    began = len(world.effects)
+    world.add("a", is_closed=True)
+    for worker in probing:
+        world.die(worker)
+    told_of = world.effects[began:]
+    assert not [one for one in told_of if isinstance(one, (Resend, QuarantineDelivery))]
+    assert Requeue(1, (0, 1, 2)) in told_of
+    assert not world.held
+    # Nor is what dies with it from now on.
+    world = World(("a", "b"))
+    number = sent(world, "a", 3)
+    world.add("a", is_closed=True)
+    effects = world.die(number)
+    assert Requeue(1, (0, 1, 2)) in effects
+    assert not [one for one in effects if isinstance(one, Resend)]
 
 
 def test_worker_that_comes_too_late_is_nobodys() -> None:

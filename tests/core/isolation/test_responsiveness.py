@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from collections.abc import Callable
 
+import pytest
+
+from supervisor.core.counted_time import CpuTimes, ThreadTimes
 from supervisor.core.isolation.responsiveness import (
     DEARER,
     LATE_S,
@@ -18,37 +19,52 @@ from supervisor.core.isolation.responsiveness import (
     BlockedLoopTimer,
     Heartbeats,
     LoopLook,
+    Noise,
     NoiseMeter,
     Responsiveness,
     RoundFindings,
 )
 
+#: A process that slept all the time.
+ASLEEP: CpuTimes = {1: ThreadTimes(1.0, 5.0)}
+
 # --- what keeps loops ---
 
 
 def look(
-    meter: NoiseMeter, looks: dict[str | None, int], now: float, dedicated_to: str | None = None
+    meter: NoiseMeter,
+    looks: dict[str | None, int],
+    now: float,
+    dedicated_to: str | None = None,
+    *,
+    has_company: bool = True,
 ) -> None:
     """So many looks at workers found them at a step of which connection."""
     for at, count in looks.items():
         for _ in range(count):
-            meter.looked(at, dedicated_to, now)
+            meter.looked(LoopLook(0, at, None, dedicated_to, has_company), now)
 
 
-def found(looks: dict[str | None, int], events: dict[str, int], times: int = TIMES) -> str | None:
+def found(
+    looks: dict[str | None, int],
+    events: dict[str, int],
+    times: int = TIMES,
+    *,
+    has_company: bool = True,
+) -> str | None:
     """What is said of "a" after so many windows alike."""
     meter = NoiseMeter()
     for number in range(times):
         now = number * 2 * WINDOW_S
-        look(meter, looks, now)
+        look(meter, looks, now, has_company=has_company)
         for connection, count in events.items():
-            meter.given(connection, count)
-        assert meter.found(now + 0.9 * WINDOW_S) == {}, "the window is not over"
+            meter.given(connection, count, now)
+        assert meter.found(now + 0.9 * WINDOW_S) == [], "the window is not over"
         said = meter.found(now + 1.01 * WINDOW_S)
-        assert said.keys() <= {"a"}
+        assert {one.connection for one in said} <= {"a"}
         assert number == times - 1 or not said
-    assert meter.found(now + 1.01 * WINDOW_S) == {}, "the next one is empty"
-    return said.get("a")
+    assert meter.found(now + 1.01 * WINDOW_S) == [], "the next one is empty"
+    return said[0].how if said else None
 
 
 def test_blocks_in_a_row_are_no_accident() -> None:
@@ -106,6 +122,28 @@ def test_connection_that_is_alone_keeps_nothing_from_anybody() -> None:
     assert found({"a": 100}, {"a": 1}) is None
 
 
+def test_connection_with_no_company_in_its_worker_keeps_nothing_from_anybody() -> None:
+    """Others have batches elsewhere, where it is not."""
+    looks: dict[str | None, int] = {"a": 90, "b": 4, "c": 5, None: 1}
+    events = {"a": 9, "b": 50, "c": 50}
+    assert found(looks, events, has_company=False) is None
+
+
+def test_company_is_another_that_had_work_of_late() -> None:
+    """Given or seen at it; one's own work is no company."""
+    meter = NoiseMeter()
+    assert not meter.had_company("a", 0.0)
+    meter.given("a", 1, 0.0)
+    assert not meter.had_company("a", 0.0)
+    assert meter.had_company("b", 0.0)
+    look(meter, {"b": 1}, 1.0)
+    for now in (2.0, 3.0):
+        meter.given("a", 1, now)
+    assert meter.had_company("a", 1.0 + WITHIN_S)
+    assert not meter.had_company("a", 1.1 + WITHIN_S)
+    assert meter.had_company("b", 1.1 + WITHIN_S)
+
+
 @pytest.mark.parametrize(("looks", "is_enough"), [(LEAST_LOOKS - 1, False), (LEAST_LOOKS, True)])
 def test_few_looks_say_nothing(looks: int, is_enough: bool) -> None:
     """Workers that had batches for a moment only."""
@@ -118,9 +156,11 @@ def test_dedicated_connection_is_judged_by_its_own_worker(events: int, is_noisy:
     meter = NoiseMeter()
     look(meter, {"b": 10, None: 90}, 0.0)
     look(meter, {"a": 60, None: 10}, 0.0, dedicated_to="a")
-    meter.given("a", events)
-    meter.given("b", 100)
-    assert ("a" in meter.found(WINDOW_S)) is is_noisy
+    meter.given("a", events, 0.0)
+    meter.given("b", 100, 0.0)
+    noisy = meter.found(WINDOW_S)
+    assert [one.connection for one in noisy] == (["a"] if is_noisy else [])
+    assert not any(one.others for one in noisy)
 
 
 @pytest.mark.parametrize(
@@ -172,68 +212,51 @@ def absent(heartbeats: Heartbeats, beats: int, since: float) -> float:
     return now
 
 
+def busy(used_s: float, waited_s: float) -> CpuTimes:
+    """One thread that was ready to run all the time, and had so much of it."""
+    return {1: ThreadTimes(used_s, waited_s, is_ready=True)}
+
+
 def test_step_in_which_it_is_found_twice_keeps_it() -> None:
-    """It is told once an absence, and again in the next one."""
-    heartbeats = Heartbeats()
-    for beats, since in ((1, 10.0), (2, 20.0)):
-        now = absent(heartbeats, beats, since)
-        assert not heartbeats.is_kept("a", 5.0, now)
-        assert heartbeats.is_kept("a", 5.001, now + 0.02)
-        assert not heartbeats.is_kept("a", 5.001, now + 0.04)
-        heartbeats.looked(99, now + 0.06)
+    """It is told once an absence, and again in the next one; asleep or at work."""
+    asleep: Callable[[float], CpuTimes] = lambda at: ASLEEP  # noqa: E731 - a table of two
+    at_work: Callable[[float], CpuTimes] = lambda at: busy(at, 5.0)  # noqa: E731
+    for times in (asleep, at_work):
+        heartbeats = Heartbeats()
+        for beats, since in ((1, 10.0), (2, 20.0)):
+            now = absent(heartbeats, beats, since)
+            assert not heartbeats.is_kept("a", times(now), now)
+            assert heartbeats.is_kept("a", times(now + 0.02), now + 0.02)
+            assert not heartbeats.is_kept("a", times(now + 0.04), now + 0.04)
+            heartbeats.looked(99, now + 0.06)
 
 
 def test_step_that_changes_or_waits_for_a_cpu_keeps_nothing() -> None:
     """Nor what was seen in another absence. Half of the time without a CPU is the bound."""
     heartbeats = Heartbeats()
     now = absent(heartbeats, 1, 10.0)
-    assert not heartbeats.is_kept("a", 5.0, now)
-    assert not heartbeats.is_kept("b", 5.0, now + 0.02)
-    assert not heartbeats.is_kept("b", 5.011, now + 0.04)
-    assert heartbeats.is_kept("b", 5.020, now + 0.06)
-    heartbeats.looked(2, now + 0.07)
+    assert not heartbeats.is_kept("a", busy(1.0, 5.0), now)
+    assert not heartbeats.is_kept("b", busy(1.02, 5.0), now + 0.02)
+    assert not heartbeats.is_kept("b", busy(1.029, 5.011), now + 0.04)
+    assert not heartbeats.is_kept("b", busy(1.029, 5.011), now + 0.06), "it waits since then"
+    assert heartbeats.is_kept("b", busy(1.040, 5.020), now + 0.08)
+    heartbeats.looked(2, now + 0.09)
     now = absent(heartbeats, 3, now + 1.0)
-    assert not heartbeats.is_kept("b", 5.020, now)
+    assert not heartbeats.is_kept("b", busy(1.040, 5.020), now)
 
 
 # --- blocked loops ---
 
-MOST_S = 0.5
-
 
 def test_silence_adds_up_while_the_loop_does_not_come_round() -> None:
-    """Each look adds the time since the last one; a beat ends the silence."""
+    """Each look adds what counts since the last one; a beat ends the silence."""
     timer = BlockedLoopTimer()
-    assert timer.looked(7, 0.0, 10.0, MOST_S) == 0.0
-    assert timer.looked(7, 0.0, 10.25, MOST_S) == 0.25
-    assert timer.looked(7, 0.0, 10.5, MOST_S) == 0.5
-    assert timer.looked(8, 0.0, 10.75, MOST_S) == 0.0
-    assert timer.looked(8, 0.0, 11.0, MOST_S) == 0.25
-
-
-def test_want_of_a_cpu_is_no_silence() -> None:
-    """What the thread has waited to run in is not charged."""
-    timer = BlockedLoopTimer()
-    timer.looked(7, 3.0, 10.0, MOST_S)
-    assert timer.looked(7, 3.25, 10.25, MOST_S) == 0.0
-    assert timer.looked(7, 3.25, 10.5, MOST_S) == 0.25
-
-
-def test_late_look_charges_no_more_than_one_in_time() -> None:
-    """A supervisor that was away itself holds only the usual time against a worker."""
-    timer = BlockedLoopTimer()
-    timer.looked(7, 0.0, 10.0, MOST_S)
-    assert timer.looked(7, 0.0, 99.0, MOST_S) == MOST_S
-
-
-@given(st.lists(st.tuples(st.integers(0, 2), st.floats(0, 5), st.floats(0, 5)), max_size=30))
-def test_silence_is_within_the_time(looks: list[tuple[int, float, float]]) -> None:
-    """Whatever is seen, it is between nothing and all the time that went by."""
-    loops = Responsiveness()
-    now = waited = 0.0
-    for beats, passed, starved in looks:
-        now, waited = now + passed, waited + starved
-        assert 0.0 <= loops.silent_s(1, beats, waited, now, MOST_S) <= now
+    assert timer.looked(7, 0.25) == 0.0
+    assert timer.looked(7, 0.25) == 0.25
+    assert timer.looked(7, 0.0) == 0.25
+    assert timer.looked(7, 0.25) == 0.5
+    assert timer.looked(8, 0.25) == 0.0
+    assert timer.looked(8, 0.25) == 0.25
 
 
 # --- rounds ---
@@ -254,23 +277,74 @@ def rounds(
 def test_round_tells_changes_and_what_keeps_a_loop() -> None:
     """A worker that one step blocks is unresponsive; three times, and a connection is noisy."""
     loops = Responsiveness()
-    noisy: list[tuple[str, str]] = []
+    noisy: list[Noise] = []
     for n in range(TIMES):
-        findings = rounds(loops, 8, LoopLook(n, "a", 0.0), began=n * 1.0)
+        findings = rounds(loops, 8, LoopLook(n, "a", ASLEEP, has_company=True), began=n * 1.0)
         if n == 0:
             assert [one.changed for one in findings] == [(), (), (), (1,), (), (), (), ()]
         assert loops.is_unresponsive(1)
         noisy += [hog for one in findings for hog in one.noisy]
         assert loops.round({1: None}, n + 0.2).changed == (1,)
         assert not loops.is_unresponsive(1)
-    assert [name for name, _ in noisy] == ["a"]
-    assert "it blocked one" in noisy[0][1]
+    assert [one.connection for one in noisy] == ["a"]
+    assert "it blocked one" in noisy[0].how
+
+
+def test_whoever_ever_had_a_batch_there_may_have_kept_the_loop() -> None:
+    """The page says who; in a worker that no other ever had it needs not say it."""
+    loops = Responsiveness()
+    for number, (ever, owner, others) in enumerate(
+        [("ab", None, {"b"}), ("a", None, set()), ("abc", None, {"b", "c"}), ("abc", "a", set())]
+    ):
+        loops.batch_given("b", 1, number * 100.0)
+        noisy: list[Noise] = []
+        for n in range(TIMES):
+            look = LoopLook(n, "a", ASLEEP, owner, has_company=True, ever=ever)
+            for one in rounds(loops, 8, look, began=number * 100.0 + n):
+                noisy += one.noisy
+            loops.round({1: None}, number * 100.0 + n + 0.2)
+        assert {one.connection for one in noisy} == {"a"}
+        assert all(one.others == others for one in noisy), noisy
+
+
+def test_many_short_steps_may_be_anothers_too() -> None:
+    """Of a window all that ever had a batch where the page named one."""
+    meter = NoiseMeter()
+    for number in range(TIMES):
+        for _ in range(30):
+            meter.looked(LoopLook(0, "a", None, has_company=True, ever="abc"), number * 1.0)
+        meter.given("b", 100, number * 1.0)
+        noisy = meter.found(number + 1.01 * WINDOW_S)
+    (one,) = noisy
+    assert (one.connection, one.others) == ("a", frozenset("bc"))
+
+
+def test_connection_alone_in_its_worker_may_keep_its_loop() -> None:
+    """However often it blocks it: there is nobody that it keeps it from."""
+    loops = Responsiveness()
+    for n in range(3 * TIMES):
+        findings = rounds(loops, 8, LoopLook(n, "a", ASLEEP), began=n * 1.0)
+        assert loops.is_unresponsive(1)
+        assert not any(one.noisy for one in findings)
+        loops.round({1: None}, n + 0.2)
+
+
+@pytest.mark.parametrize(("since_s", "is_noisy"), [(0.9 * WITHIN_S, True), (1.1 * WITHIN_S, False)])
+def test_dedicated_connection_is_noisy_while_others_have_work(
+    since_s: float, is_noisy: bool
+) -> None:
+    """They are not beside it, but would be if it were trusted."""
+    loops = Responsiveness()
+    loops.batch_given("b", 1, 0.0)
+    findings = rounds(loops, 8, LoopLook(1, "a", ASLEEP, "a"), began=since_s)
+    assert any(one.noisy for one in findings) is is_noisy
 
 
 def test_late_rounds_find_nobody_noisy() -> None:
     """What they find may be the fault of a machine that stalled."""
     loops = Responsiveness()
-    findings = rounds(loops, 100, LoopLook(1, "a", 0.0, "a"), every_s=1.1 * LATE_S)
+    loops.batch_given("b", 1, 0.0)
+    findings = rounds(loops, 100, LoopLook(1, "a", ASLEEP, "a"), every_s=1.1 * LATE_S)
     assert not any(one.noisy for one in findings)
     assert loops.is_unresponsive(1)
 
@@ -278,12 +352,15 @@ def test_late_rounds_find_nobody_noisy() -> None:
 def test_gone_workers_and_connections_are_forgotten() -> None:
     """The next one of that number or name begins anew."""
     loops = Responsiveness()
-    rounds(loops, 8, LoopLook(1, "a", 0.0))
-    loops.silent_s(1, 1, 0.0, 0.0, MOST_S)
+    rounds(loops, 8, LoopLook(1, "a", ASLEEP))
+    loops.silent_s(1, 1, 0.0)
+    loops.counted_s(1, ASLEEP, 0.0, 1.0)
     loops.forget_worker(1)
     assert not loops.is_unresponsive(1)
-    assert loops.silent_s(1, 1, 0.0, 9.0, MOST_S) == 0.0
+    assert loops.silent_s(1, 1, 9.0) == 0.0
+    assert loops.counted_s(1, ASLEEP, 9.0, 1.0) == 0.0
     for n in range(TIMES):
         loops.forget_connection("a")
-        findings = rounds(loops, 8, LoopLook(n, "a", 0.0), began=10.0 + n)
+        look = LoopLook(n, "a", ASLEEP, has_company=True)
+        findings = rounds(loops, 8, look, began=10.0 + n)
         assert not any(one.noisy for one in findings)

@@ -7,10 +7,12 @@ import itertools
 import pytest
 
 from supervisor.core.isolation.trust import (
+    EVENTS_A_BATCH,
     PROOF_BATCHES,
     PROOF_BATCHES_MOST,
     QUIET_S,
     RELAPSE_S,
+    SECONDS_A_BATCH,
     Attribution,
     TrustFact,
     trust_after,
@@ -74,7 +76,7 @@ def test_every_trust_answers_whatever_happens(trust: TrustState, what: str) -> N
         case "case closed, alone":
             after = attribution.case_closed(trust, is_alone=True)
         case _:
-            after = attribution.went_well(trust, 0.0)
+            after = attribution.went_well(trust, EVENTS_A_BATCH, 0.0)
     assert after is HAPPENINGS[trust, what]
 
 
@@ -87,7 +89,7 @@ def accused_and_closed(attribution: Attribution, trust: TrustState, now: float) 
 def prove(attribution: Attribution, now: float = 0.0) -> int:
     """So many batches in a row that go well win it back."""
     for n in itertools.count(1):
-        if attribution.went_well(UNPROVEN, now) is TRUSTED:
+        if attribution.went_well(UNPROVEN, EVENTS_A_BATCH, now) is TRUSTED:
             return n
         assert n < 1000
     raise AssertionError
@@ -100,10 +102,30 @@ def test_proof_takes_a_row_of_good_batches_that_grow() -> None:
     sizes = []
     for _ in range(PROOF_BATCHES - 1):
         sizes.append(attribution.batch_events)
-        assert attribution.went_well(UNPROVEN, 0.0) is UNPROVEN
+        assert attribution.went_well(UNPROVEN, EVENTS_A_BATCH, 0.0) is UNPROVEN
     assert sizes[:4] == [1, 2, 4, 8]
-    assert attribution.went_well(UNPROVEN, 0.0) is TRUSTED
+    assert attribution.went_well(UNPROVEN, EVENTS_A_BATCH, 0.0) is TRUSTED
     assert attribution.batch_events is None
+
+
+def test_batches_of_few_events_prove_little_until_they_have_taken_long() -> None:
+    """Who does it at one event of a hundred has many that go well, one soon after the other."""
+    attribution = Attribution()
+    accused_and_closed(attribution, TRUSTED, 0.0)
+    enough_s = PROOF_BATCHES * SECONDS_A_BATCH
+    for _ in range(4 * PROOF_BATCHES):
+        assert attribution.went_well(UNPROVEN, 1, enough_s - 0.1) is UNPROVEN
+    assert attribution.went_well(UNPROVEN, 1, enough_s) is TRUSTED
+
+
+def test_who_is_named_again_has_more_to_show_each_time() -> None:
+    """By whoever it is, and it is charged with nothing; who was only there has not."""
+    for is_named, needed in ((True, [8, 16, 32]), (False, [8, 8, 8])):
+        attribution = Attribution()
+        for most in needed:
+            assert attribution.tried(TRUSTED, 0.0, is_named=is_named) is PROBATION
+            assert attribution.case_closed(PROBATION, is_alone=False) is UNPROVEN
+            assert prove(attribution) == most
 
 
 def test_an_accusation_begins_the_proof_anew() -> None:
@@ -111,7 +133,7 @@ def test_an_accusation_begins_the_proof_anew() -> None:
     attribution = Attribution()
     accused_and_closed(attribution, TRUSTED, 0.0)
     for _ in range(PROOF_BATCHES - 1):
-        attribution.went_well(UNPROVEN, 0.0)
+        attribution.went_well(UNPROVEN, EVENTS_A_BATCH, 0.0)
     accused_and_closed(attribution, UNPROVEN, RELAPSE_S + 1.0)
     assert attribution.batch_events == 1
     assert prove(attribution) == PROOF_BATCHES
@@ -199,10 +221,10 @@ def test_what_hogs_proves_nothing_for_a_while() -> None:
     """Its good batches count when it has not done so for long, and none from before."""
     attribution = Attribution()
     accused_and_closed(attribution, TRUSTED, 0.0)
-    attribution.went_well(UNPROVEN, 0.0)
+    attribution.went_well(UNPROVEN, EVENTS_A_BATCH, 0.0)
     attribution.hogged(1.0)
     for _ in range(100):
-        assert attribution.went_well(UNPROVEN, 0.99 + QUIET_S) is UNPROVEN
+        assert attribution.went_well(UNPROVEN, EVENTS_A_BATCH, 0.99 + QUIET_S) is UNPROVEN
     assert prove(attribution, 1.0 + QUIET_S) == PROOF_BATCHES
 
 

@@ -318,10 +318,11 @@ class World:
         *,
         is_ours: bool = False,
         is_luck: bool = True,
+        ended: frozenset[str] = frozenset(),
     ) -> list[IsolationEffect]:
         """A worker is gone; `is_luck`: for no fault of an event that it had.
 
-        Of one that is leaving nobody is accused.
+        Of one that is leaving nobody is accused. `ended` may have done it, and have no batch there.
         """
         worker = self.workers.pop(number)
         for batch in worker.batches.values():
@@ -337,7 +338,7 @@ class World:
             number,
             reason,
             detail,
-            tuple(map(self._lost, worker.batches.values())),
+            tuple(map(self.lost, worker.batches.values())),
             mark,
             worker.overdue,
             frozenset(worker.configured),
@@ -345,12 +346,14 @@ class World:
             is_leaving=worker.is_leaving,
             has_finished=worker.finished > 0,
             exit_id=f"exit-{number}",
+            ended=ended,
         )
         effects = self.tell(fact)
         self.fill()
         return effects
 
-    def _lost(self, batch: Batch) -> told.LostBatch:
+    def lost(self, batch: Batch) -> told.LostBatch:
+        """A batch as a dead worker leaves it."""
         unreported = batch.unreported
         keys = tuple(key_of(batch.connection, batch.events[index]) for index in unreported)
         return told.LostBatch(

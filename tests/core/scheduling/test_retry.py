@@ -32,15 +32,24 @@ def test_jitter_spreads_over_the_upper_half(attempt: int, jitter: float) -> None
 def test_attempts_stay_in_the_window(
     attempt: int, jitter: float, since: float, after: float | None
 ) -> None:
-    """The next attempt is never past the window, nor before what Retry-After asks for."""
+    """The next attempt is never past the window, nor within it before what Retry-After asks for."""
     delay = next_attempt_s(
         POLICY, attempt=attempt, jitter=jitter, since_first_s=since, retry_after_s=after
     )
     if delay is None:
-        assert since >= 3600.0 or (after is not None and since + after > 3600.0)
+        assert since >= 3600.0
     else:
         assert since + delay <= 3600.0 * (1 + 1e-9)
-        assert after is None or delay >= after
+        assert after is None or delay >= after or since + delay >= 3600.0 * (1 - 1e-9)
+
+
+def test_a_wish_that_is_longer_than_the_window_costs_no_attempt() -> None:
+    """Where a destination wants to be let alone for longer, the last attempt ends the window."""
+    for after in (3600.1, 86400.0):
+        delay = next_attempt_s(
+            POLICY, attempt=1, jitter=0.0, since_first_s=10.0, retry_after_s=after
+        )
+        assert delay == 3590.0
 
 
 def test_last_attempt_is_made_when_the_window_closes() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supervisor.core.placement import SHARED, Dedicated, Placement, Waiting, WaitReason
-from supervisor.core.scheduling.connection import PROBE_EVENTS, PROVEN_EVENTS
+from supervisor.core.scheduling.connection import PROBE_EVENTS, PROVEN_ALONE_EVENTS, PROVEN_EVENTS
 from supervisor.core.scheduling.scheduler import (
     BatchResult,
     Blocked,
@@ -269,9 +269,10 @@ def test_batches_that_fail_side_by_side_count_once() -> None:
 def test_retry_after_holds_the_whole_connection() -> None:
     """Nothing goes to a destination before the time that it asked for."""
     b = bench(a=100)
-    b.s.retry_after("a", 30.0)
+    b.s.retry_after("a", 30.0, "it asked for more")
+    b.s.retry_after("a", 20.0)
     assert b.take(29.9) is None
-    assert b.s.waits_for("a", 29.9) == Blocked(BlockReason.BACKOFF, 30.0)
+    assert b.s.waits_for("a", 29.9) == Blocked(BlockReason.BACKOFF, 30.0, "it asked for more")
     assert b.take(30.0) is not None
 
 
@@ -425,6 +426,17 @@ def test_unproven_connection_keeps_to_one_worker_at_a_time() -> None:
     assert other.worker != first.worker
 
 
+def test_little_proves_a_connection_that_is_alone() -> None:
+    """It has all workers until another has a batch too; then it keeps to one at a time."""
+    b = bench(Terms(10, 1000, 8), 4, a=10**6, b=0)
+    b.s.worker_came(2, 4)
+    first, second = b.take_of("a"), b.take_of("a")
+    assert first.worker == second.worker
+    b.finish(first, delivered=PROVEN_ALONE_EVENTS)
+    assert b.take_of("a").worker != second.worker
+    assert b.s.schedules["a"].keeps_to(2) is not None
+
+
 def test_whoever_is_stuck_behind_a_suspect_goes_elsewhere() -> None:
     """Unproven or not: it is somebody else's step that keeps the worker."""
     b = bench(TERMS, 4, a=10**6)
@@ -443,12 +455,12 @@ def test_connection_that_keeps_a_worker_from_the_others_keeps_to_it() -> None:
     b.s.worker_came(2, 8)
     took = b.take_of("a")
     b.s.worker_away(took.worker, {"a": 1}, "a")
-    assert b.s.schedules["a"].keeps_to is None
+    assert b.s.schedules["a"].keeps_to(2) is None
     b.s.worker_granted(took.worker, 8)
     other = b.take_of("b")
     b.s.worker_away(took.worker, {"a": 1, "b": 1}, "a")
-    assert b.s.schedules["a"].keeps_to == took.worker
-    assert b.s.schedules["b"].keeps_to is None
+    assert b.s.schedules["a"].keeps_to(2) == took.worker
+    assert b.s.schedules["b"].keeps_to(2) is None
     b.finish(other)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
+import socket
 import ssl
 import tracemalloc
 import zlib
@@ -13,8 +15,9 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 import trustme
+from aiohttp.abc import AbstractResolver, ResolveResult
 
-from destinations.kit import Failed, Outcome, Request, Response, Retry
+from destinations.kit import Cause, Failed, Outcome, Request, Response, Retry
 from destinations.kit.exchange import Limits, exchange
 
 LIMITS = Limits(timeout_s=20.0, answer_bytes=64 * 1024)
@@ -139,7 +142,36 @@ async def test_a_certificate_that_proves_nothing(ca: trustme.CA, name: str) -> N
     async with server(OK, certified(ca, name)) as url, trusting(AUTHORITY) as http:
         outcome = await exchange(http, Request(url), LIMITS)
     assert isinstance(outcome, Retry)
+    assert outcome.cause is Cause.SETUP
     assert "its TLS certificate is not trusted" in outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("number", "cause"),
+    [
+        (errno.ENOENT, Cause.SETUP),
+        (socket.EAI_NONAME, Cause.SETUP),
+        (errno.EAGAIN, Cause.CONNECT),
+        (socket.EAI_AGAIN, Cause.CONNECT),
+    ],
+)
+async def test_a_name_that_is_not_there(number: int, cause: Cause) -> None:
+    """A name server's no has to be mended by somebody; one that does not answer comes back."""
+
+    class Resolver(AbstractResolver):
+        async def resolve(
+            self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+        ) -> list[ResolveResult]:
+            raise OSError(number, "no such name")
+
+        async def close(self) -> None:
+            pass
+
+    connector = aiohttp.TCPConnector(resolver=Resolver())
+    async with aiohttp.ClientSession(connector=connector) as http:
+        outcome = await exchange(http, Request("http://nowhere.example/"), LIMITS)
+    assert isinstance(outcome, Retry)
+    assert outcome.cause is cause
 
 
 async def test_what_is_no_request(http: aiohttp.ClientSession) -> None:

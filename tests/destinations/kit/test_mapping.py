@@ -170,6 +170,15 @@ def test_defaults() -> None:
     assert mapper.fields(Event(b"no JSON")) == {}
 
 
+def test_connections_that_change_nothing_share_what_is_compiled() -> None:
+    """A worker has many of them; those that change a field or name events have their own."""
+    usual = DEFAULTS.mapper()
+    assert DEFAULTS.mapper({}, "all") is usual
+    assert DEFAULTS.mapper({}, "none") is DEFAULTS.mapper({}, "none") is not usual
+    assert DEFAULTS.mapper({"a": "userId"}) is not usual
+    assert DEFAULTS.mapper({}, ["a"]) is not DEFAULTS.mapper({}, ["b"])
+
+
 def test_overrides() -> None:
     """Settings change a default, add a field, remove one; for all types or one of them."""
     mapper = DEFAULTS.mapper(

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from destinations.kit import (
     Batched,
+    Cause,
     Delivered,
     Endpoint,
     Event,
@@ -27,9 +28,11 @@ from destinations.kit import (
     Response,
     Retry,
     Split,
+    Unauthorized,
     Unsupported,
 )
 from destinations.kit.contract import current_report
+from destinations.kit.sending import Hold
 
 Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[str]]
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -377,3 +380,41 @@ async def test_equal_keys_go_one_after_the_other(serve: Serve, http: aiohttp.Cli
     events = [Event(b'{"key":"%s","n":%d}' % (key, n)) for n, key in enumerate([b"a", b"b", b"a"])]
     assert await many.deliver(events) == [Delivered()] * 3
     assert seen == [["a0", "b1"], ["a2"]]
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        ([Unauthorized("a"), Delivered(), Unauthorized("b")], None),
+        ([Unauthorized("a"), Failed("no"), Unauthorized("b")], None),
+        ([Unauthorized("a"), Unauthorized("b")], Unauthorized),
+        ([Unauthorized("a", is_certain=True)], Unauthorized),
+        ([Retry("a"), Retry("b")], None),
+        ([Retry("a", cause=Cause.SETUP)], None),
+        ([Retry("a", cause=Cause.SETUP), Retry("b", cause=Cause.SETUP)], Retry),
+        ([Retry("a", 7.0)], Retry),
+    ],
+)
+def test_what_holds_the_rest_of_a_deliver(said: list[Outcome], answer: type | None) -> None:
+    """Retry-After, a token endpoint's word, and credentials that two in a row were refused for."""
+    hold = Hold()
+    for outcome in said:
+        assert hold.seen(outcome) is outcome
+    assert (hold.answer if answer is None else type(hold.answer)) is answer
+
+
+async def test_a_revoked_key_is_not_tried_with_every_event(
+    serve: Serve, http: aiohttp.ClientSession
+) -> None:
+    """Once two events in a row were refused, the others of the batch are not sent."""
+    asked = 0
+
+    async def refuse(request: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        return web.Response(status=401)
+
+    single = Single(Target(await serve(refuse)), http, logging.getLogger())
+    outcomes = await single.deliver(events(50))
+    assert all(isinstance(outcome, Unauthorized) for outcome in outcomes)
+    assert asked <= 2 + Single.concurrency

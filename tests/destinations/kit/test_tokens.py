@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
-from destinations.kit import Delivered, Failed, Outcome, Response, Retry
-from destinations.kit.tokens import Token, TokenSource
+from destinations.kit import Delivered, Failed, Outcome, Response, Retry, Unauthorized
+from destinations.kit.keeping import KeptState, MemoryKeeper, NotKept, Renewal, TokenKeeper
+from destinations.kit.tokens import Renewed, SharedTokenSource, Token, TokenSource
 
 
 class Vendor:
@@ -93,6 +95,16 @@ async def test_no_token() -> None:
     assert await source.get() == Token("t2")
 
 
+async def test_a_token_that_is_refused_is_no_events_fault() -> None:
+    """What a token endpoint says for good is certain for all events: none was in the request."""
+    vendor = Vendor()
+    vendor.refusal = Failed("400 Bad Request: invalid_grant")
+    said = await TokenSource(vendor.fetch).get()
+    assert isinstance(said, Unauthorized)
+    assert said.is_certain
+    assert said.reason == "400 Bad Request: invalid_grant"
+
+
 async def test_fetch_that_raises() -> None:
     """What a fetch raises is told to all that wait, and the next one asks again."""
     vendor = Vendor()
@@ -142,3 +154,97 @@ async def test_use_without_a_token_or_an_answer() -> None:
 def test_a_token_is_never_shown() -> None:
     """A token's text form tells nothing of it."""
     assert "secret" not in f"{Token('secret', 1.0)!r} {Token('secret')}"
+
+
+class Rotating:
+    """Takes each refresh token once; gives access tokens `a1`, `a2` and so on."""
+
+    def __init__(self, lifetime_s: float | None = None) -> None:
+        self.lifetime_s = lifetime_s
+        self.good = "r0"
+        self.given = 0
+        self.says: Outcome | None = None
+
+    async def renew(self, refresh_token: str) -> Renewed[Token] | Outcome:
+        if self.says is not None:
+            return self.says
+        if refresh_token != self.good:
+            return Failed("400 Bad Request: invalid_grant")
+        self.given += 1
+        self.good = f"r{self.given}"
+        return Renewed(Token(f"a{self.given}", self.lifetime_s), self.good)
+
+    def source(
+        self, keeper: TokenKeeper, wall: Callable[[], float] = lambda: 0.0
+    ) -> SharedTokenSource[Token]:
+        """That of one worker."""
+        return SharedTokenSource(
+            self.renew,
+            kind=Token,
+            keeper=keeper,
+            setting="refresh_token",
+            configured="r0",
+            wall=wall,
+        )
+
+
+async def test_workers_share_what_one_has_renewed() -> None:
+    """The second one is given the token of the first, and renews by its refresh token."""
+    vendor, keeper = Rotating(), MemoryKeeper()
+    one, two = vendor.source(keeper), vendor.source(keeper)
+    first = await one.get()
+    assert first == await two.get() == Token("a1")
+    assert isinstance(first, Token)
+    two.invalidate(first)
+    assert await two.get() == Token("a2")
+    one.invalidate(first)
+    assert await one.get() == Token("a2"), "it was renewed meanwhile"
+    assert vendor.given == 2
+
+
+async def test_a_kept_token_that_has_ended_is_renewed() -> None:
+    """By the wall clock, since another run has kept it."""
+    vendor, keeper = Rotating(lifetime_s=3600.0), MemoryKeeper()
+    await vendor.source(keeper).get()
+    kept = await vendor.source(keeper, wall=lambda: 1000.0).get()
+    assert kept == Token("a1", 2600.0)
+    assert await vendor.source(keeper, wall=lambda: 3590.0).get() == Token("a2", 3600.0)
+
+
+async def test_a_lost_renewal_is_told_with_the_refusal() -> None:
+    """No answer, and then no: what the partner gave may never have come."""
+    vendor, keeper = Rotating(), MemoryKeeper()
+    source = vendor.source(keeper)
+    vendor.says = Retry("no answer within 10 s")
+    assert await source.get() == Retry("no answer within 10 s")
+    vendor.says, vendor.good = None, "r1"
+    said = await source.get()
+    assert isinstance(said, Unauthorized)
+    assert said.is_certain
+    assert said.reason.startswith("400 Bad Request: invalid_grant (")
+
+
+async def test_what_was_kept_by_another_version_is_renewed() -> None:
+    """Nobody has to read what somebody else wrote."""
+    vendor, keeper = Rotating(), MemoryKeeper()
+    renewal = await keeper.ask("refresh_token", "r0", 0)
+    assert isinstance(renewal, Renewal)
+    await keeper.keep(renewal, b'{"refresh_token": "r0", "token": {"was": 7}}')
+    assert await vendor.source(keeper).get() == Token("a1")
+
+
+async def test_what_cannot_be_kept_is_not_used() -> None:
+    """A token that nobody keeps would be lost with this worker."""
+
+    class Full(MemoryKeeper):
+        async def keep(self, renewal: Renewal, value: bytes) -> int:
+            raise NotKept("it could not be kept: No space left on device")
+
+    said = await Rotating().source(Full()).get()
+    assert said == Retry("no token: it could not be kept: No space left on device")
+
+
+def test_no_secret_is_shown() -> None:
+    """Neither in a log nor in an exception's text."""
+    shown = [Renewed(Token("secret"), "secret"), Renewal(1, b"secret", ""), KeptState(1, b"secret")]
+    assert "secret" not in repr(shown)

@@ -1,13 +1,15 @@
-"""Destinations to try: one that raises, one that ends its worker, one that talks."""
+"""Destinations to try: they raise, end their worker, talk, or speak to a server of the test's."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 
+import aiohttp
 import msgspec
 
 from destinations.kit import (
+    Delivered,
     Destination,
     Event,
     Outcome,
@@ -67,3 +69,28 @@ class Plain(PerEvent):
     def request(self, event: Event) -> Request | Outcome:
         headers = {"Authorization": f"Bearer {self.settings.api_key}", "X-Team": "growth"}
         return Request(f"{self.settings.url}/in?who={event.user_id}", event.raw, headers)
+
+
+class Hasty(Plain):
+    """Has no patience."""
+
+    name = "hasty"
+    timeout_s = 3.0
+    batch_events = 10
+
+
+class ByHand(Plain):
+    """The same by the session that destinations of one's own use; takes the status and no more."""
+
+    name = "by-hand"
+
+    async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
+        return [await self._one(event) for event in events]
+
+    async def _one(self, event: Event) -> Outcome:
+        url = f"{self.settings.url}/in?who={event.user_id}"
+        try:
+            async with self.http.post(url, data=event.raw) as answer:
+                return Delivered() if answer.ok else Retry(f"{answer.status}")
+        except aiohttp.ClientError as error:
+            return Retry(type(error).__name__)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.queue import Books, DeadLetterFilter, QueueUnavailable
-from supervisor.queue.engines import audit, last_seen
+from supervisor.queue.engines import audit, last_run
 from tests.queue.given import SPECS, deliver_everything, sqlite_queue
 
 LIVES = 8
@@ -45,7 +45,7 @@ async def test_kill_at_random_instants(tmp_path: Path) -> None:
         said += live_and_die(state_dir, f"life{life}", chance.randrange(1, 4000))
         books = audit(state_dir)
         assert all(one.is_balanced for one in books.values())
-    assert last_seen(state_dir) == pytest.approx(time.time(), abs=60)
+    assert last_run(state_dir).seen == pytest.approx(time.time(), abs=60)
     taken = {
         (connection, message_id)
         for line in said

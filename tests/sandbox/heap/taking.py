@@ -22,6 +22,8 @@ import uvloop
 
 from sandbox.heap import snapshot
 from sandbox.heap.limits import SnapshotFailed, SnapshotLimits
+from sandbox.protocol.limits import TABLES_BYTES
+from tests.sandbox.heap.tables import tables
 
 HERE = Path(__file__).parent
 #: Where the programs are: shapes to look at, and leaks.
@@ -34,7 +36,8 @@ TIMEOUT_S = 120.0
 def take(module: str, path: Path, **options: Any) -> str:
     """Snapshot of `programs/MODULE.py` into `path`; what the copy said of a failure, or "".
 
-    Any: keyword arguments of `snapshot.write`, `limits` as a dict.
+    Any: keyword arguments of `snapshot.write`, `limits` as a dict; `room` is
+    how many bytes the tables may have.
     """
     done = subprocess.run(
         [sys.executable, "-m", "tests.sandbox.heap.taking", module, str(path), json.dumps(options)],
@@ -50,6 +53,8 @@ def take(module: str, path: Path, **options: Any) -> str:
 
 
 async def _live(module: str, path: str, options: dict[str, Any]) -> None:
+    # Before the program is jailed, as a worker's is.
+    room = tables(options.pop("room", 8 * TABLES_BYTES))
     program = importlib.import_module(module)
     await program.main()
     roots = snapshot.capture()
@@ -60,7 +65,7 @@ async def _live(module: str, path: str, options: dict[str, Any]) -> None:
             limits = SnapshotLimits(**options.pop("limits", {}))
             kind = options.pop("kind", "heapsnapshot")
             file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            snapshot.write(file, kind, limits=limits, roots=roots, **options)
+            snapshot.write(file, kind, tables=room, limits=limits, roots=roots, **options)
         except SnapshotFailed as error:
             os.write(1, str(error).encode())
         except BaseException:  # noqa: BLE001 - told, and the copy ends here whatever it is

@@ -16,11 +16,14 @@ from hypothesis import strategies as st
 from sandbox.heap import heapsnapshot, v8
 from sandbox.heap.analysis import Heap, report_of
 from sandbox.heap.file import Malformed, Snapshot, read
+from sandbox.heap.limits import MIB
 from sandbox.heap.page import report_page
+from sandbox.heap.room import Room
 from sandbox.heap.spool import Spool
 from sandbox.heap.strings import Strings
 from sandbox.heap.text import report_text
 from sandbox.heap.walk import Graph, Group
+from tests.sandbox.heap.tables import tables
 
 #: Texts that break what is put together carelessly.
 TEXTS = st.text(max_size=20) | st.sampled_from(
@@ -39,7 +42,7 @@ def written(graph: Graph) -> bytes:
 def graphs(draw: st.DrawFn) -> Graph:
     """Any graph that a walk could find."""
     strings = Strings("full")
-    nodes, edges = Spool(), Spool()
+    nodes, edges = Spool(Room(tables(), MIB)), Spool(Room(tables(), MIB))
     count = draw(st.integers(0, 12))
     target = st.integers(0, count + 1)
     groups = [Group("", array.array("I", [1 << 29 | 1, 1])), Group("(GC roots)")]
@@ -60,8 +63,8 @@ def small() -> dict[str, Any]:
     """A file as a value, to be broken."""
     graph = Graph(
         [Group("", array.array("I", [1 << 29 | 1, 1])), Group("(GC roots)")],
-        Spool(),
-        Spool(),
+        Spool(Room(tables(), MIB)),
+        Spool(Room(tables(), MIB)),
         Strings("truncated"),
         [],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from supervisor.diagnostics.reports import report_command, report_environment
 from tests.harness.waiting import wait_until
+from tests.sandbox.heap.taking import take
 
 TIMEOUT_S = 60.0
 
@@ -64,3 +66,22 @@ def test_its_environment_has_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(report_environment()) <= {
         *("LANG", "LC_ALL", "LC_CTYPE", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE"),
     }
+
+
+def test_its_json_has_the_picture_that_its_page_draws(tmp_path: Path) -> None:
+    """Cells within cells, from the whole heap on, beside what the text tells."""
+    snapshot = tmp_path / "known.heapsnapshot"
+    assert take("known", snapshot) == ""
+    with snapshot.open("rb") as stream:
+        done = subprocess.run(
+            report_command("json"),
+            env=report_environment(),
+            stdin=stream,
+            capture_output=True,
+            timeout=TIMEOUT_S,
+            check=True,
+        )
+    told = json.loads(done.stdout)
+    label, _, size_bytes, _, cells, _ = told["picture"]
+    assert (label, size_bytes) == ("heap", told["bytes"])
+    assert len(cells) > 1

@@ -216,3 +216,18 @@ def test_a_jailed_worker_that_has_no_memory_left_leaves_a_snapshot(tmp_path: Pat
     rows = jailed.follow("jailed", "__dict__", "['ROWS']")
     assert len(jailed.edges[rows]) > 30_000
     assert jailed.head["bulkhead"]["notes"] == []
+
+
+def test_what_has_no_room_is_left_out(tmp_path: Path) -> None:
+    """Where the walk's tables are full, the file says so, and is whole."""
+    path = tmp_path / "crowded.heapsnapshot"
+    assert take("shapes", path, room=6 << 20) == ""
+    crowded = Plain(path)
+    (note,) = crowded.head["bulkhead"]["notes"]
+    assert note == "incomplete: the walk's tables are full at 6 MiB"
+
+
+def test_no_room_at_all_is_told(tmp_path: Path) -> None:
+    """There is no snapshot, and the reason is one that an operator knows."""
+    reason = take("shapes", tmp_path / "none.heapsnapshot", room=64 << 10)
+    assert reason == "the walk's tables are full at 0.0625 MiB"

@@ -61,6 +61,16 @@ def machine(request: pytest.FixtureRequest) -> Machine:
     return chosen
 
 
+def ask_sealed(machine: Machine, number: int, *arguments: int) -> int | None:
+    """The errno that a call of a worker that serves ends with: both filters have their say."""
+    program = bpf.assemble(machine, rules.sealed(machine), errno.EPERM, allows_others=True)
+    padded = [*arguments, *[0] * (6 - len(arguments))]
+    answer = run(program, struct.pack("=IIQ6Q", number, machine.audit_arch, 0, *padded))
+    if answer != RET_ALLOW:
+        return answer & 0xFFFF
+    return ask(machine, number, *arguments)
+
+
 def of(machine: Machine, name: str) -> int:
     number = NUMBERS[name][machine.column]
     assert number is not None
@@ -96,6 +106,8 @@ def test_x32_calls_are_refused() -> None:
         ("kill", (PID, 9)),
         ("mmap", (0, 4096, 5, 2)),
         ("mmap", (0, 4096, 3, 0x22)),
+        ("mmap", (0, 4096, 3, 0x4022)),  # MAP_NORESERVE
+        ("mmap", (0, 4096, 3, 1)),  # of a file, shared
         ("socketpair", (1, 1 | 0o2000000, 0)),
         ("prctl", (1, 9)),
         ("ioctl", (0, 0x5421)),
@@ -124,6 +136,12 @@ def test_what_workers_need_is_let_through(
         ("prlimit64", (1, 7)),
         ("mmap", (0, 4096, 7, 2)),
         ("mmap", (0, 4096, 5, 0x22)),
+        ("mmap", (0, 4096, 3, 0x122)),  # MAP_GROWSDOWN
+        ("mmap", (0, 4096, 3, 0x21)),  # MAP_SHARED | MAP_ANONYMOUS
+        ("mmap", (0, 4096, 0, 0x21)),
+        ("mmap", (0, 4096, 3, 0x23)),  # MAP_SHARED_VALIDATE
+        ("mmap", (0, 4096, 3, 0x4_0022)),  # MAP_HUGETLB
+        ("sendmsg", (3, 1, 0)),
         ("mprotect", (0, 4096, 5)),
         ("socketpair", (1, 2, 0)),  # datagrams, which reach any address
         ("socketpair", (2, 1, 0)),
@@ -137,7 +155,6 @@ def test_what_workers_need_is_let_through(
         ("sendto", (3, 1, 1, 0x2000_0000, 0)),
         ("sendto", (3, 1, 1, 0, 1)),
         ("sendto", (3, 1, 1, 0, 1 << 32)),
-        ("sendmsg", (3, 1, 0x2000_0000)),
         ("setsockopt", (3, 6, 30)),  # TCP_FASTOPEN_CONNECT
         ("setsockopt", (3, 1, 26)),  # SO_ATTACH_FILTER
         ("socket", (2, 1, 0)),
@@ -152,7 +169,8 @@ def test_what_is_left_of_a_call_is_refused(
 
 
 def test_calls_that_libraries_try_first_do_not_exist(machine: Machine) -> None:
-    """libuv and glibc fall back on ENOSYS, and on nothing else."""
+    """libuv and glibc fall back on ENOSYS, and on nothing else; on EOPNOTSUPP for `fallocate`."""
+    assert ask(machine, of(machine, "fallocate"), 3, 0, 0, 1) == errno.EOPNOTSUPP
     assert ask(machine, of(machine, "clone3")) == errno.ENOSYS
     assert ask(machine, of(machine, "io_uring_setup")) == errno.ENOSYS
 
@@ -175,7 +193,45 @@ def test_sockets_of_a_worker_that_connects_by_itself(machine: Machine) -> None:
         assert ask(machine, number, family, kind, protocol, brokered=False) == expected
 
 
+@pytest.mark.parametrize("sharing", [1, 2, 0x22, 0x21, 0x12])
+@pytest.mark.parametrize("protection", [4, 5, 6, 7, 0x0100_0005])
+def test_nothing_is_mapped_to_run_once_imports_are_done(
+    machine: Machine, protection: int, sharing: int
+) -> None:
+    """Private, shared, anonymous or fixed, and whatever flags stand beside PROT_EXEC."""
+    assert ask_sealed(machine, of(machine, "mmap"), 0, 4096, protection, sharing) == errno.EPERM
+
+
+def test_imports_done_leave_the_rest_as_it_was(machine: Machine) -> None:
+    """Data may be mapped, and whatever was let through or refused still is; no filter follows."""
+    assert ask_sealed(machine, of(machine, "mmap"), 0, 4096, 3, 0x22) is None
+    assert ask(machine, of(machine, "seccomp"), 1, 1) is None
+    assert ask(machine, of(machine, "seccomp"), 1, 1 | 8) == errno.EPERM  # a listener
+    assert ask(machine, of(machine, "seccomp"), 1, 1, profile="relaxed") == errno.EPERM
+    assert ask_sealed(machine, of(machine, "seccomp"), 1, 1) == errno.EPERM
+    for number in range(600):
+        if number not in (of(machine, "mmap"), of(machine, "seccomp")):
+            assert ask_sealed(machine, number) == ask(machine, number), number
+
+
+def test_no_other_door_leads_to_new_code(machine: Machine) -> None:
+    """Not by a key, by shared memory, by a remapped file or by a personality, in any phase."""
+    doors = {
+        "x86_64": {"pkey_mprotect": 329, "shmat": 30, "remap_file_pages": 216, "personality": 135,
+                   "uselib": 134, "memfd_secret": 447, "process_vm_writev": 311},
+        "aarch64": {"pkey_mprotect": 288, "shmat": 196, "remap_file_pages": 234,
+                    "personality": 92, "memfd_secret": 447, "process_vm_writev": 271},
+    }  # fmt: skip
+    for name, number in doors[machine.name].items():
+        for profile in ("strict", "relaxed"):
+            assert ask(machine, number, 0, 4096, 5, profile=profile) == errno.EPERM, name
+
+
 def test_relaxed_profile_is_about_memory_alone(machine: Machine) -> None:
     """Code that compiles at run time may; nothing else becomes possible."""
     assert ask(machine, of(machine, "mprotect"), 0, 4096, 7, profile="relaxed") is None
+    assert ask(machine, of(machine, "mmap"), 0, 4096, 7, 0x22, profile="relaxed") is None
+    for uncounted in (0x122, 0x21, 0x23, 0x4_0022):
+        arguments = 0, 4096, 3, uncounted
+        assert ask(machine, of(machine, "mmap"), *arguments, profile="relaxed") == errno.EPERM
     assert ask(machine, of(machine, "prctl"), 36, 1, profile="relaxed") == errno.EPERM

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import tracemalloc
+from collections.abc import Sequence
 from typing import Any, get_args
 
 import msgpack
@@ -14,8 +15,17 @@ from hypothesis import strategies as st
 
 from sandbox import protocol
 from sandbox.protocol import (
+    MAX_ANSWER_BODY,
     MAX_BATCH_EVENTS,
+    MAX_HEADER,
+    MAX_HEADER_NAME,
+    MAX_HEADERS,
+    MAX_KEPT,
+    MAX_METHOD,
+    MAX_REQUEST_BODY,
+    MAX_URL,
     Abandon,
+    AskToken,
     Batch,
     BatchDone,
     Collect,
@@ -25,6 +35,7 @@ from sandbox.protocol import (
     Connect,
     Connected,
     ConnectFailure,
+    CurrentToken,
     Declaration,
     Declared,
     Drain,
@@ -33,29 +44,40 @@ from sandbox.protocol import (
     FromWorker,
     FromWorkerChannel,
     FromZygote,
+    GiveUpToken,
+    GotAnswer,
+    KeepToken,
     Limits,
     Log,
     Message,
     OutcomeCode,
     Outcomes,
     OutOfMemory,
+    Ping,
+    Pong,
     Proceed,
     ProtocolError,
     Raised,
     Ready,
     RunSelftest,
+    Sampled,
     SelftestRan,
+    SentRequest,
     Spawn,
     Spawned,
     SpawnFailed,
     Stats,
     Taken,
+    TokenDenied,
+    TokenGranted,
+    TokenStored,
     ToWorker,
     ToWorkerChannel,
     Unconnected,
     UnhandledException,
     Validate,
     Validated,
+    WantSamples,
     Warm,
     Withheld,
     encode,
@@ -89,6 +111,22 @@ declarations = st.builds(
     dry_answers=named,
 )
 
+sizes = st.integers(0, 2**53)
+digests = st.text(max_size=16)
+sample_headers = st.dictionaries(text, text, max_size=MAX_HEADERS)
+sent_requests = st.builds(
+    SentRequest,
+    st.text(max_size=MAX_METHOD),
+    text,
+    sample_headers,
+    st.binary(max_size=50),
+    sizes,
+    digests,
+)
+got_answers = st.builds(
+    GotAnswer, st.integers(0, 9999), sample_headers, st.binary(max_size=50), sizes, digests
+)
+
 #: A `Declared` whose settings have a schema of one key, up to the value.
 DECLARED = b"\x93\x11\xa1d\x82\xa5types\x90\xafsettings_schema\x81\xa1x"
 KINDS = ("heapsnapshot", "summary", "hpy", "tasks", "speedscope", "collapsed")
@@ -112,6 +150,17 @@ by_kind: dict[type[Message], st.SearchStrategy[Message]] = {
     Raised: st.builds(Raised, ints, text),
     Log: st.builds(Log, ints, text, text, ints),
     Proceed: st.builds(Proceed, ints),
+    Ping: st.builds(Ping, ints),
+    Pong: st.builds(Pong, ints),
+    AskToken: st.builds(AskToken, text, text, st.binary(max_size=32), ints),
+    KeepToken: st.builds(KeepToken, text, ints, st.binary(max_size=50)),
+    GiveUpToken: st.builds(GiveUpToken, text, ints, st.booleans()),
+    WantSamples: st.builds(WantSamples, st.booleans()),
+    Sampled: st.builds(Sampled, ints, ints, sent_requests, st.none() | got_answers),
+    CurrentToken: st.builds(CurrentToken, text, ints, st.binary(max_size=50)),
+    TokenGranted: st.builds(TokenGranted, text, ints, st.binary(max_size=50), text),
+    TokenStored: st.builds(TokenStored, text, ints),
+    TokenDenied: st.builds(TokenDenied, text, text),
     CollectionStarted: st.builds(CollectionStarted, ints, st.none() | ints),
     Collected: st.builds(Collected, ints, text, floats),
     Collect: st.builds(Collect, ints, st.sampled_from(KINDS), st.booleans(), floats),
@@ -134,12 +183,13 @@ by_kind: dict[type[Message], st.SearchStrategy[Message]] = {
         st.booleans(),
         ints | st.builds(Withheld, text),
         text | st.builds(Withheld, text),
-        text | st.builds(Withheld, text),
+        st.none() | st.builds(Withheld, text),
         texts,
+        ints,
     ),
     Spawned: st.builds(Spawned, ints, ints),
     SpawnFailed: st.builds(SpawnFailed, ints, text),
-    Warm: st.builds(Warm),
+    Warm: st.builds(Warm, ints),
 }
 messages = st.one_of(*by_kind.values())
 
@@ -348,14 +398,16 @@ def test_deep_values_are_no_danger(depth: int) -> None:
     ("union", "kinds"),
     [
         (ToWorker, range(1, 16)),
-        (FromWorker, range(16, 32)),
+        (FromWorker, [*range(16, 32), *range(64, 80)]),
         (FromZygote | Spawn, range(32, 48)),
         (FromWorkerChannel, range(48, 56)),
         (ToWorkerChannel, range(56, 64)),
     ],
     ids=["to worker", "from worker", "zygote", "channel from worker", "channel to worker"],
 )
-def test_kinds_of_a_direction_lie_together(union: Any, kinds: range) -> None:  # Any: a union
+def test_kinds_of_a_direction_lie_together(
+    union: Any, kinds: Sequence[int]
+) -> None:  # Any: a union
     """As the README of the protocol says; no kind is used twice."""
     found = [message.__struct_config__.tag for message in get_args(union)]
     assert set(found) <= set(kinds)
@@ -376,9 +428,23 @@ def test_a_failure_to_connect_that_nobody_knows_is_no_datagram(number: int) -> N
     assert f"enum value {number}" in fault_of(reader(ToWorkerChannel), frame)
 
 
+def test_a_kept_value_is_bounded_and_shown_by_nobody() -> None:
+    """What a worker wants to be kept has a size; no message with one in it shows it."""
+    assert "length" in fault_of(reader(FromWorker), encode(KeepToken("a", 1, bytes(MAX_KEPT + 1))))
+    for message in (
+        KeepToken("a", 1, b"secret"),
+        CurrentToken("a", 1, b"secret"),
+        TokenGranted("a", 1, b"secret", ""),
+    ):
+        assert "secret" not in repr(message) + str(message)
+
+
 def test_numbers_on_the_wire_stay_what_they_are() -> None:
     """An enum's members are encoded as the integers that they were before they had names."""
-    names = "DELIVERED RETRY FAILED UNSUPPORTED RETRY_ALONE THROTTLED TIMEOUT CONNECT SERVER"
+    names = (
+        "DELIVERED RETRY FAILED UNSUPPORTED RETRY_ALONE THROTTLED TIMEOUT CONNECT SERVER "
+        "UNAUTHORIZED LOCKED_OUT SETUP"
+    )
     assert " ".join(OutcomeCode(number).name for number in range(len(OutcomeCode))) == names
     assert encode(Outcomes(1, [(0, OutcomeCode.SERVER, "", None)])) == msgspec.msgpack.encode(
         [19, 1, [[0, 8, "", None]]]
@@ -499,3 +565,34 @@ def test_what_msgpack_cannot_carry_is_a_value_error(value: object) -> None:
     """Integers past 64 bits and lone surrogates are the sender's error."""
     with pytest.raises(ValueError, match=r"serialize|surrogates"):
         encode(Configure("c", "d", {"x": value}))
+
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        ("url", "u" * (MAX_URL + 1)),
+        ("method", "m" * (MAX_METHOD + 1)),
+        ("headers", {"n" * (MAX_HEADER_NAME + 1): ""}),
+        ("headers", {"n": "v" * (MAX_HEADER + 1)}),
+        ("headers", {f"n{n}": "" for n in range(MAX_HEADERS + 1)}),
+        ("body", b"b" * (MAX_REQUEST_BODY + 1)),
+        ("digest", "d" * 17),
+        ("size_bytes", -1),
+    ],
+)
+def test_a_sample_that_is_larger_than_any_honest_one_is_refused(place: str, text: object) -> None:
+    """Each of its parts has a bound of its own, and the largest of them all fit into its frame."""
+    largest = SentRequest(
+        "m" * MAX_METHOD,
+        "é" * MAX_URL,
+        {f"{n:x}" + "é" * (MAX_HEADER_NAME - 1): "é" * MAX_HEADER for n in range(MAX_HEADERS)},
+        b"b" * MAX_REQUEST_BODY,
+        0,
+        "",
+    )
+    answer = GotAnswer(400, largest.headers, b"b" * MAX_ANSWER_BODY, 0, "")
+    reader = FrameReader(FromWorker, MAX_FRAME, sizes=protocol.FRAME_SIZES)
+    assert reader.feed(encode(Sampled(1, 0, largest, answer))) == [Sampled(1, 0, largest, answer)]
+    larger = msgspec.structs.replace(largest, **{place: text})
+    with pytest.raises(ProtocolError, match="malformed"):
+        reader.feed(encode(Sampled(1, 0, larger, None)))

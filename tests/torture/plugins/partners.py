@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -16,6 +17,7 @@ from destinations.kit import (
     Request,
     Response,
 )
+from destinations.kit.tokens import Token, TokenSource
 
 
 class _Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,11 +43,41 @@ class Caller(PerEvent):
         return Delivered() if response.json() == {"ok": True} else response.not_json()
 
 
+class Trusting(Caller):
+    """Asks for no more than a success."""
+
+    name = "trusting"
+
+    def outcome(self, response: Response, event: Event) -> Outcome:
+        return Delivered() if response.is_success else response.outcome()
+
+
 class Impatient(Caller):
     """The same with a second for each answer."""
 
     name = "impatient"
     timeout_s = 1.0
+
+
+class Granted(Caller):
+    """Asks for a token first, at the same place."""
+
+    name = "granted"
+
+    # Any: the kit's own signature.
+    def __init__(self, settings: Any, http: Any, log: Any) -> None:
+        super().__init__(settings, http, log)
+        self._tokens = TokenSource(self._fetch)
+
+    async def exchange(self, request: Request) -> Response | Outcome:
+        send = super().exchange
+        return await self._tokens.use(lambda _: send(request), lambda answer: answer.status == 401)
+
+    async def _fetch(self) -> Token | Outcome:
+        response = await super().exchange(Request(self.settings.url))
+        if not isinstance(response, Response):
+            return response
+        return Token("a token") if response.is_success else response.outcome()
 
 
 class Follower(Destination):

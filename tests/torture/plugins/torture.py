@@ -11,6 +11,7 @@ import ctypes
 import mmap
 import os
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -178,6 +179,15 @@ async def never_rests(self: Destination, event: Event) -> Outcome:
         await takes_many_short_steps(self, event)
 
 
+@habit
+async def computes(self: Destination, event: Event) -> Outcome:
+    # By its own clock: on a busy machine it takes as much of a CPU, and longer.
+    until = time.thread_time() + 0.02
+    while time.thread_time() < until:
+        pass
+    return Delivered()
+
+
 # --- raising ---
 
 
@@ -308,6 +318,14 @@ async def leaks(self: Destination, event: Event) -> Outcome:
 
 
 @habit
+async def leaks_in_itself(self: Destination, event: Event) -> Outcome:
+    # Held by the connection's own instance, and by nothing that connections share.
+    self.__dict__.setdefault("kept", []).append(bytes(100 * 1024) + event.raw)
+    await asyncio.sleep(0.005)
+    return Delivered()
+
+
+@habit
 async def allocates_at_once(self: Destination, event: Event) -> Outcome:
     _KEPT.append(bytes(10 * 1024**3))
     return Delivered()
@@ -322,14 +340,36 @@ async def allocates_without_end(self: Destination, event: Event) -> Outcome:
 
 @habit
 async def hoards(self: Destination, event: Event) -> Outcome:
-    # Memory that no RLIMIT_DATA counts, and a destination that would not hear of it.
+    # Memory past Python, and a destination that would not hear of a limit.
     mine: list[mmap.mmap] = []
     while True:
         try:
-            mine.append(mmap.mmap(-1, 1024 * 1024))
+            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+            mine.append(mmap.mmap(-1, 1024 * 1024, flags=flags))
             mine[-1].write(b"x" * 1024 * 1024)
         except BaseException:  # noqa: BLE001, S112 - that is the habit
             continue
+
+
+@habit
+async def maps_shared_memory(self: Destination, event: Event) -> Outcome:
+    # Memory that no sum of its worker has once it is filled and unmapped.
+    kept = []
+    for descriptor in (*_zeros(), -1):
+        page = mmap.mmap(descriptor, 512 * 1024**2)
+        for at in range(0, len(page), mmap.PAGESIZE):
+            page[at] = 1
+        page.madvise(mmap.MADV_DONTNEED)
+        kept.append(page)
+    await asyncio.sleep(3600)
+    return Delivered()
+
+
+def _zeros() -> list[int]:
+    try:
+        return [os.open("/dev/zero", os.O_RDWR)]
+    except PermissionError:
+        return []
 
 
 # --- output: 100 MB, 100 MB, and what would be 1 GB ---
@@ -383,6 +423,28 @@ async def fills_its_scratch_folder(self: Destination, event: Event) -> Outcome:
 
 
 @habit
+async def keeps_unlinked_files(self: Destination, event: Event) -> Outcome:
+    while True:
+        with tempfile.NamedTemporaryFile() as file:
+            _FILES.append(os.dup(file.fileno()))
+            file.write(bytes(4 * 1024 * 1024))
+            file.flush()
+        await asyncio.sleep(0)
+
+
+@habit
+async def nests_folders(self: Destination, event: Event) -> Outcome:
+    folder = os.open(tempfile.mkdtemp(), os.O_RDONLY)
+    for _ in range(1_900):
+        os.mkdir("n" * 255, dir_fd=folder)
+        deeper = os.open("n" * 255, os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = deeper
+    await asyncio.sleep(3600)
+    return Delivered()
+
+
+@habit
 async def leaks_files(self: Destination, event: Event) -> Outcome:
     while True:
         _FILES.append(open("/dev/null", "rb"))  # noqa: SIM115 - that is the habit
@@ -409,10 +471,73 @@ async def forks_without_end(self: Destination, event: Event) -> Outcome:
 
 
 @habit
+async def forks_with_memory(self: Destination, event: Event) -> Outcome:
+    for _ in range(4):
+        if os.fork() == 0:
+            held = [bytes([1]) * 1024 * 1024 for _ in range(200)]
+            time.sleep(3600)  # noqa: ASYNC251 - that is the habit
+            os._exit(len(held))
+    await asyncio.sleep(3600)
+    return Delivered()
+
+
+@habit
+async def orphans_a_child(self: Destination, event: Event) -> Outcome:
+    if os.fork() == 0:
+        if os.fork() == 0:
+            time.sleep(3600)  # noqa: ASYNC251 - that is the habit
+        os._exit(0)
+    os.wait()  # noqa: ASYNC222 - for a moment
+    await asyncio.sleep(3600)
+    return Delivered()
+
+
+@habit
 async def leaves_a_child(self: Destination, event: Event) -> Outcome:
     if os.fork() == 0:
         time.sleep(3600)  # noqa: ASYNC251 - that is the habit
     os._exit(5)
+
+
+# --- what it says in its worker's name ---
+
+
+@habit
+async def forges_out_of_memory(self: Destination, event: Event) -> Outcome:
+    await asyncio.sleep(0.3)  # its neighbour is in this worker by then
+    _forge([24, _neighbour(self), "MemoryError: not at all"])
+    await asyncio.sleep(0.05)
+    return Delivered()
+
+
+@habit
+async def forges_too_many_files(self: Destination, event: Event) -> Outcome:
+    await asyncio.sleep(0.3)
+    _forge([21, 0.0, 1, 100_000, _neighbour(self)])
+    await asyncio.sleep(0.05)
+    return Delivered()
+
+
+def _forge(frame: list[object]) -> None:
+    """Say it eight times, past the worker: its own transport may have more to write."""
+    os.write(_wire(), msgspec.msgpack.encode(frame) * 8)
+
+
+def _neighbour(self: Destination) -> str:
+    """Who behaves beside this connection: in the torture list, and in the benchmarks."""
+    name = self.log.name.removeprefix("destination.")
+    return f"{name.removesuffix('bad')}good" if name.endswith("-bad") else "c1"
+
+
+def _wire() -> int:
+    for number in range(3, 64):
+        try:
+            with socket.socket(fileno=os.dup(number)) as found:
+                if (found.family, found.type) == (socket.AF_UNIX, socket.SOCK_STREAM):
+                    return number
+        except OSError:
+            continue
+    raise LookupError("no wire among its descriptors")
 
 
 # --- outcomes ---

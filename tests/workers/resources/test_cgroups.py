@@ -11,6 +11,7 @@ import pytest
 from sandbox.jail import cgroup
 from sandbox.protocol import MAX_TASKS, Limits, Withheld
 from supervisor.workers.resources.cgroups import Cgroups, delegated
+from supervisor.workers.resources.priority import BEHIND, weight_of
 
 LIMITS = Limits(256 * 1024**2, 192 * 1024**2, 256, 1.0)
 
@@ -67,6 +68,16 @@ def test_worker_has_a_group_with_its_pool_s_limits(root: Path) -> None:
     assert not groups.ran_out_of_memory(8)
     groups.remove(7)
     assert not group.exists()
+
+
+def test_share_of_the_cpus_is_the_group_s_weight(root: Path) -> None:
+    """Niceness counts within a group only; the supervisor's own weighs the usual 100."""
+    groups = found(root, "/system.slice/b.service/supervisor")
+    weight = Path(str(groups.create(7, LIMITS))) / "cpu.weight"
+    assert weight.read_text() == "33"
+    groups.weigh(7, weight_of(BEHIND))
+    assert weight.read_text() == "11"
+    groups.weigh(8, 100)
 
 
 def test_group_that_is_not_empty_is_removed_later(root: Path) -> None:

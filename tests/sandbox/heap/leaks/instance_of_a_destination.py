@@ -31,7 +31,11 @@ class Leaky(Destination):
 async def main() -> None:
     done = asyncio.Event()
     runner = Runner(
-        lambda _: None, MarkerWriter(), lambda _: aiohttp.TCPConnector(), lambda _: None
+        lambda _: None,
+        MarkerWriter(),
+        lambda _: aiohttp.TCPConnector(),
+        lambda _: None,
+        lambda: 0.0,
     )
     runner.add("leaky", Leaky)
     runner.configure(Configure("website-leaky", "leaky", {}))

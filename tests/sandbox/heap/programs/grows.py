@@ -6,6 +6,7 @@ import os
 import sys
 
 from sandbox.heap import snapshot
+from tests.sandbox.heap.tables import tables
 
 
 class Row:
@@ -22,7 +23,7 @@ async def main() -> None:
     copy = os.fork()
     if copy == 0:
         file = os.open(sys.argv[2].replace(".heapsnapshot", ".before"), os.O_WRONLY | os.O_CREAT)
-        snapshot.write(file, "heapsnapshot", roots=roots)
+        snapshot.write(file, "heapsnapshot", tables=tables(), roots=roots)
         os._exit(0)
     os.waitpid(copy, 0)  # noqa: ASYNC222 - nothing else is to run meanwhile
     CACHE["rows"] += [Row(number) for number in range(8_000)]

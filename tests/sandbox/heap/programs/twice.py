@@ -6,6 +6,7 @@ import os
 import sys
 
 from sandbox.heap import snapshot
+from tests.sandbox.heap.tables import tables
 
 
 class Thing:
@@ -21,7 +22,7 @@ async def main() -> None:
     if copy == 0:
         path = sys.argv[2] + ".before"
         file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
-        snapshot.write(file, "heapsnapshot", roots=roots)
+        snapshot.write(file, "heapsnapshot", tables=tables(), roots=roots)
         os._exit(0)
     os.waitpid(copy, 0)  # noqa: ASYNC222 - nothing else is to run meanwhile
     KEPT.append(Thing())

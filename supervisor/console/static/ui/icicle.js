@@ -1,0 +1,1 @@
+../../../../sandbox/heap/icicle.js

@@ -1,0 +1,1 @@
+"""What happens to events, kept for people to look at: bounded, and never in the way of delivery."""

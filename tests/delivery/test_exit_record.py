@@ -1,0 +1,69 @@
+"""Whose name is on the record of a worker's end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from supervisor.core.effects import ExitReason
+from supervisor.core.isolation.facts import RunningMark
+from supervisor.core.scheduling.scheduler import Terms
+from supervisor.delivery.exit_record import exit_record
+from supervisor.delivery.isolation import worker_died
+from supervisor.delivery.records import PoolConnection
+from supervisor.workers.handle import Exit, Mark
+from tests.delivery.handles import StillWorker, a_batch, member
+
+
+@pytest.mark.parametrize("owner", [None, "a"])
+@pytest.mark.parametrize("worked", ["a", "ab"])
+@pytest.mark.parametrize("reason", [ExitReason.PROTOCOL, ExitReason.CRASH])
+def test_what_a_worker_says_names_nobody_beside_others(
+    reason: ExitReason, worked: str, owner: str | None
+) -> None:
+    """Any code in it may have said it, whoever has a batch or runs then: its own connection is
+    named, or the only one that was ever there. A death names whose step ran."""
+    pool_worker = member(StillWorker(1))
+    nobody: Any = None  # Any: nothing connects here
+    connection = PoolConnection("c", "hooks", {}, Terms(5, 100, 2), None, nobody)
+    pool_worker.configured.update(dict.fromkeys(worked, connection))
+    pool_worker.batches[7] = a_batch(7)
+    mark = Mark("a", 7, 0, is_running=True)
+    record = exit_record("p", pool_worker, owner, Exit(reason, "", True, 0.0, None, mark, "", "a"))
+    is_unknown = reason is ExitReason.PROTOCOL and worked == "ab" and owner is None
+    assert record.connection == (None if is_unknown else "a")
+    assert record.connections == ("a",)
+
+
+def test_kill_from_outside_names_nobody() -> None:
+    """What ran then, and who had the worker, has nothing to do with it; what was lost is told."""
+    pool_worker = member(StillWorker(1))
+    pool_worker.batches[7] = a_batch(7)
+    end = Exit(ExitReason.SIGNAL, "SIGKILL", True, 0.0, None, Mark("a", 7, 0, True), "", "a")
+    record = exit_record("p", pool_worker, "a", end, is_outsiders=True)
+    assert (record.connection, record.destination) == (None, None)
+    assert (record.connections, record.unreported) == (("a",), 3)
+
+
+@pytest.mark.parametrize("hinted", [7, 6, None])
+def test_who_is_tried_first_of_several_is_no_name_on_the_record(hinted: int | None) -> None:
+    """Nor is the event that ran; where its batch has ended, another of that connection's is it."""
+    pool_worker = member(StillWorker(1))
+    nobody: Any = None  # Any: nothing connects here
+    connection = PoolConnection("c", "hooks", {}, Terms(5, 100, 2), None, nobody)
+    pool_worker.configured.update(dict.fromkeys("ab", connection))
+    pool_worker.batches[7] = a_batch(7)
+    pool_worker.ended = frozenset("b")
+    if hinted is not None:
+        pool_worker.hint = Mark("a", hinted, 0, is_running=True)
+    end = Exit(ExitReason.LIMIT, "", True, 0.0, None, is_anybodys=True)
+    record = exit_record("p", pool_worker, None, end)
+    assert (record.connection, record.event) == (None, None)
+    died = worker_died(pool_worker, end, is_ours=False)
+    marks = {7: RunningMark("a", 7, 0), 6: RunningMark("a", 7), None: None}
+    assert died.mark == marks[hinted]
+    assert died.ended == {"b"}
+    other = worker_died(pool_worker, replace(end, is_anybodys=False), is_ours=False)
+    assert (other.mark, other.ended) == (None, frozenset())
