@@ -14,6 +14,7 @@ import click
 from scripts.benchmarks import (
     blame,
     blast,
+    browser,
     connect,
     deliver,
     durable,
@@ -218,6 +219,17 @@ def pause_command(rounds: int, json_path: Path | None) -> None:
 def insight_command(rounds: int, events: int, json_path: Path | None) -> None:
     """CPU that samples, counts and causes cost an event and a request, beside empty calls."""
     report.show("insight", insight.run(rounds=rounds, events=events), json_path)
+
+
+@main.command("browser")
+@click.option("--minutes", type=click.FloatRange(0.5, 600), default=60, show_default=True)
+@click.option(
+    "--rate", type=click.FloatRange(1), default=5_000, show_default=True, help="Events a second."
+)
+@_json_option
+def browser_command(minutes: float, rate: float, json_path: Path | None) -> None:
+    """Whether the console stays flat in a browser that is left open, and how fast it shows."""
+    report.show("browser", browser.run(minutes=minutes, rate=rate), json_path)
 
 
 @main.command("mapping")

@@ -15,7 +15,9 @@ from tests.harness.sink import SinkProcess
 from tests.harness.waiting import wait_until
 from tests.process.client import post, track
 
-LETTERS = 400
+#: Replayed to a connection that gets nothing else, they go at five a second where a busy machine
+#: lets nothing more be proven (`retry_governor.py`): half a minute.
+LETTERS = 150
 
 
 def failed(service: RunningService, sink: SinkProcess, count: int = LETTERS) -> None:
@@ -66,22 +68,22 @@ def test_a_job_replays_all_that_match_each_once(
 def test_a_job_keeps_its_pace_until_it_is_cancelled(
     running_service: StartService, sink: SinkProcess
 ) -> None:
-    """At 40 a second; a second one has to wait; what it left is a dead letter still."""
+    """At 20 a second; a second one has to wait; what it left is a dead letter still."""
     service = running_service(webhook_sections(sink.url))
     failed(service, sink)
     began = time.monotonic()
-    asked = {"kind": "replay", "where": {}, "per_s": 40}
+    asked = {"kind": "replay", "where": {}, "per_s": 20}
     job = done(service, "POST", "/jobs", asked)
     status, refused = ask(service, "POST", "/jobs", asked)
     assert (status, refused["error"]) == (409, "busy")
     assert job["id"] in refused["message"]
     path = f"/jobs/{job['id']}"
     wait_until(lambda: done(service, "GET", path)["done"] >= 60, SLOW_S, "some are done")
-    assert time.monotonic() - began >= (60 - 10) / 40
+    assert time.monotonic() - began >= (60 - 5) / 20
     end = done(service, "DELETE", path)
     took_s = time.monotonic() - began
     assert end["state"] == "cancelled"
-    assert 60 <= end["done"] <= took_s * 40 + 10
+    assert 60 <= end["done"] <= took_s * 20 + 5
     books = service.books()
     assert books["failed"] == LETTERS - end["done"]
     status, refused = ask(service, "DELETE", path)
@@ -95,7 +97,7 @@ def test_a_job_goes_on_after_a_kill(running_service: StartService, sink: SinkPro
     """SIGKILL in the middle: the next run ends it, counts all, and no letter is sent twice."""
     service = running_service(webhook_sections(sink.url))
     failed(service, sink)
-    job = done(service, "POST", "/jobs", {"kind": "replay", "where": {}, "per_s": 100})
+    job = done(service, "POST", "/jobs", {"kind": "replay", "where": {}, "per_s": 40})
     path = f"/jobs/{job['id']}"
     wait_until(lambda: done(service, "GET", path)["done"] >= 50, SLOW_S, "some are done")
     service.kill()
