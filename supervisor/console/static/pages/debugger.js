@@ -103,7 +103,11 @@ function chosenOf(rings, { outcome = '', type = '', q = '' }) {
     .slice(0, KEPT)
 }
 
-/** What a row was drawn as, so that only new rows cost anything. @type {WeakMap<Api.Sample, {is: string, drawn: any}>} */
+/**
+ * What a row was drawn as, so that only new rows cost anything. What is drawn must hold no function:
+ * by the variables around it, each row would keep those before it alive, and so all that ever came.
+ * @type {WeakMap<Api.Sample, {is: string, drawn: any}>}
+ */
 const drawn = new WeakMap()
 
 /** @param {{rows: Api.Sample[], chosen: Api.Sample | undefined, onChoose: (row: Api.Sample) => void}} props */
@@ -132,6 +136,11 @@ function List({ rows, chosen, onChoose }) {
       }
     })
   }
+  const onClick = (/** @type {MouseEvent} */ event) => {
+    const item = event.target instanceof Element ? event.target.closest('[data-key]') : null
+    const row = item && rows.find(each => keyOf(each) === item.getAttribute('data-key'))
+    if (row) onChoose(row)
+  }
   const draw = (/** @type {Api.Sample} */ row) => {
     const is = `${row === chosen} ${row === stop} ${zone.value}`,
       before = drawn.get(row)
@@ -146,9 +155,6 @@ function List({ rows, chosen, onChoose }) {
         'data-key': keyOf(row),
         'aria-selected': row === chosen,
         tabIndex: row === stop ? 0 : -1,
-        onClick: () => {
-          onChoose(row)
-        },
       },
       h(
         'span',
@@ -164,7 +170,7 @@ function List({ rows, chosen, onChoose }) {
   }
   return h(
     'div',
-    { class: 'event-list', role: 'listbox', 'aria-label': 'Events, newest first', ref: box, onKeyDown },
+    { class: 'event-list', role: 'listbox', 'aria-label': 'Events, newest first', ref: box, onClick, onKeyDown },
     rows.map(draw),
   )
 }
