@@ -1,7 +1,7 @@
 // @ts-check
 // Events of a source as they come: a told sample, the rejected ones in a ring of their own, so that
 // good ones do not push them out. Pause stops the drawing and the stream.
-import { h, useEffect, useMemo, useRef, useState } from '../vendor.js'
+import { Component, h, useEffect, useMemo, useRef, useState } from '../vendor.js'
 import { me, path } from '../api.js'
 import { paused, watch } from '../live.js'
 import { go, setQuery, to } from '../routes.js'
@@ -104,11 +104,39 @@ function chosenOf(rings, { outcome = '', type = '', q = '' }) {
 }
 
 /**
- * What a row was drawn as, so that only new rows cost anything. What is drawn must hold no function:
- * by the variables around it, each row would keep those before it alive, and so all that ever came.
- * @type {WeakMap<Api.Sample, {is: string, drawn: any}>}
+ * One row of the list. It is drawn anew where something of it has changed: of five hundred, most stay.
+ * What was drawn is kept by nobody else, since by what it hangs on, it keeps the rows of its time.
+ * @typedef {{row: Api.Sample, isChosen: boolean, isStop: boolean, zone: string}} RowProps
  */
-const drawn = new WeakMap()
+class Row extends Component {
+  /** @param {RowProps} next */
+  shouldComponentUpdate(next) {
+    const now = /** @type {RowProps} */ (/** @type {unknown} */ (this.props))
+    return (
+      next.row !== now.row || next.isChosen !== now.isChosen || next.isStop !== now.isStop || next.zone !== now.zone
+    )
+  }
+
+  /** @param {RowProps} props */
+  render({ row, isChosen, isStop }) {
+    const [sign, tone] = SIGNS[row.outcome] ?? SIGNS.taken
+    const isNowhere = row.outcome === 'taken' && !row.to.length
+    return h(
+      'div',
+      {
+        class: 'event-row',
+        role: 'option',
+        'data-key': keyOf(row),
+        'aria-selected': isChosen,
+        tabIndex: isStop ? 0 : -1,
+      },
+      h('span', { class: isNowhere ? 'soft' : tone, role: 'img', 'aria-label': row.outcome }, isNowhere ? '–' : sign),
+      h('b', { class: 'mono' }, h(Text, { text: row.type?.toUpperCase() ?? 'unknown' })),
+      h('span', { class: 'event-name' }, h(Text, { text: row.name })),
+      h('time', { class: 'soft mono', dateTime: row.at }, clock(moment(row.at))),
+    )
+  }
+}
 
 /** @param {{rows: Api.Sample[], chosen: Api.Sample | undefined, onChoose: (row: Api.Sample) => void}} props */
 function List({ rows, chosen, onChoose }) {
@@ -141,37 +169,10 @@ function List({ rows, chosen, onChoose }) {
     const row = item && rows.find(each => keyOf(each) === item.getAttribute('data-key'))
     if (row) onChoose(row)
   }
-  const draw = (/** @type {Api.Sample} */ row) => {
-    const is = `${row === chosen} ${row === stop} ${zone.value}`,
-      before = drawn.get(row)
-    if (before?.is === is) return before.drawn
-    const [sign, tone] = SIGNS[row.outcome] ?? SIGNS.taken
-    const made = h(
-      'div',
-      {
-        key: keyOf(row),
-        class: 'event-row',
-        role: 'option',
-        'data-key': keyOf(row),
-        'aria-selected': row === chosen,
-        tabIndex: row === stop ? 0 : -1,
-      },
-      h(
-        'span',
-        { class: row.outcome === 'taken' && !row.to.length ? 'soft' : tone, role: 'img', 'aria-label': row.outcome },
-        row.outcome === 'taken' && !row.to.length ? '–' : sign,
-      ),
-      h('b', { class: 'mono' }, h(Text, { text: row.type?.toUpperCase() ?? 'unknown' })),
-      h('span', { class: 'event-name' }, h(Text, { text: row.name })),
-      h('time', { class: 'soft mono', dateTime: row.at }, clock(moment(row.at))),
-    )
-    drawn.set(row, { is, drawn: made })
-    return made
-  }
   return h(
     'div',
     { class: 'event-list', role: 'listbox', 'aria-label': 'Events, newest first', ref: box, onClick, onKeyDown },
-    rows.map(draw),
+    rows.map(row => h(Row, { key: keyOf(row), row, isChosen: row === chosen, isStop: row === stop, zone: zone.value })),
   )
 }
 
