@@ -426,8 +426,7 @@ class Service:
         self.last_bound.step = "workers end"
         is_idle = not self._inflight() and not hurry.is_set()
         await self.fleet.stop(max(1.0, until - time.monotonic()) if is_idle else 0.0)
-        drained = asyncio.gather(*(runner.drained() for runner in self.runners.values()))
-        await within("what workers had is settled", drained)
+        await within("what workers had is settled", self._settled())
         counting.cancel()
         await within("both APIs are closed", self._listeners.close())
         self._failed_starts.close()
@@ -447,14 +446,22 @@ class Service:
 
     async def _drained(self, limit_s: float, hurry: asyncio.Event) -> bool:
         """Wait for what is with workers, until the limit or until somebody is in a hurry."""
-        drained = asyncio.gather(*(runner.drained() for runner in self.runners.values()))
+        drained = asyncio.create_task(self._settled())
         hurried = asyncio.create_task(hurry.wait())
-        either: set[asyncio.Future[Any]] = {drained, hurried}  # Any: only which one is asked
+        either: set[asyncio.Task[Any]] = {drained, hurried}  # Any: only which one is asked
         await asyncio.wait(either, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
         is_drained = drained.done()
         hurried.cancel()
         drained.cancel()
         return is_drained
+
+    async def _settled(self) -> None:
+        """Return when no pool has anything with its workers, and none of it is yet to be settled.
+
+        One after the other: of a `gather` that nobody awaits to its end asyncio tells an error.
+        """
+        for runner in list(self.runners.values()):
+            await runner.drained()
 
     async def _close(self, step: str, limit_s: float | None = STEP_S) -> None:
         """Close what was made, once."""

@@ -21,11 +21,14 @@ T = TypeVar("T")
 def in_thread(name: str, call: Callable[[], T]) -> asyncio.Future[T]:
     """Run `call` in a thread of its own, called `name`; what it returns or raises comes back.
 
-    The call goes on where the future is cancelled, and no exit of the process waits for it. Raises
-    RuntimeError where the machine has no thread left.
+    The call goes on where the future is cancelled, and no exit of the process waits for it. What it
+    raises after whoever asked has given up is nobody's error. Raises RuntimeError where the machine
+    has no thread left.
     """
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[T] = loop.create_future()
+    # Else asyncio logs it: a process that took too long is killed, and the read of its pipe fails.
+    answer.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def run() -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections import Counter
@@ -305,7 +306,10 @@ def test_drain_finishes_what_runs_and_counts_it(
 
 
 def test_drain_limit_kills_and_loses_nothing(running_service: StartService, tmp_path: Path) -> None:
-    """What still runs at the drain limit is killed, uncharged, and delivered after the restart."""
+    """What still runs at the drain limit is killed, uncharged, and delivered after the restart.
+
+    Nothing of that is an error.
+    """
     diary = tmp_path / "diary" / "lines"
     sections = trial(diary, "diary", seconds=20.0)
     sections["service"]["drain_timeout"] = "1s"
@@ -313,6 +317,8 @@ def test_drain_limit_kills_and_loses_nothing(running_service: StartService, tmp_
     post(service.url, [track(f"m{n}") for n in range(10)])
     wait_until(lambda: service.admin("/status")["queues"][0]["inflight"] == 10, 10, "all in flight")
     service.stop()
+    log = [json.loads(line) for line in service.log_path.read_text().splitlines()]
+    assert [line for line in log if line["level"] in ("error", "critical")] == []
     assert not written(diary)
     sections["connections.trial"]["settings"] = {"path": str(diary)}
     service.start()
