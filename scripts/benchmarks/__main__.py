@@ -32,6 +32,7 @@ from scripts.benchmarks import (
     scale,
     soak,
     tax,
+    watchers,
 )
 from scripts.benchmarks.comparison import PAIRS
 from scripts.simulator.scenarios import Outage
@@ -230,6 +231,14 @@ def insight_command(rounds: int, events: int, json_path: Path | None) -> None:
 def browser_command(minutes: float, rate: float, json_path: Path | None) -> None:
     """Whether the console stays flat in a browser that is left open, and how fast it shows."""
     report.show("browser", browser.run(minutes=minutes, rate=rate), json_path)
+
+
+@main.command("watchers")
+@_seconds_option(30.0)
+@_json_option
+def watchers_command(seconds: float, json_path: Path | None) -> None:
+    """What sixteen open consoles cost at ten thousand connections, and how late the loop is."""
+    report.show("watchers", watchers.run(seconds=seconds), json_path)
 
 
 @main.command("mapping")

@@ -25,6 +25,7 @@ from supervisor.console.pools import Pools
 from supervisor.console.queues import Queues
 from supervisor.console.session import LoginSessions
 from supervisor.console.site import Site
+from supervisor.console.sources import Sources
 from supervisor.console.status_watch import StatusWatch
 from supervisor.console.try_ import EventTester
 from supervisor.insight.done_lines import DoneLines
@@ -42,9 +43,13 @@ class ConsoleParts:
         config = service.config
         self._service = service
         self._control = control
-        self._watch = StatusWatch(control.status)
         self._live: Live | None = None
         insight = service.watching.insight
+        self._watch = StatusWatch(
+            control.status,
+            lambda: service.config.sources,
+            _silent if insight is None else insight.rates,
+        )
         self._activity = ActivityLog(
             time.time, None if insight is None else DoneLines(insight.disk, MOST_LINES)
         )
@@ -65,7 +70,6 @@ class ConsoleParts:
             control,
             watch,
             lambda: service.config,
-            rates=insight.rates,
             last_hour=partial(_last_hour, insight),
             plan_differs=lambda: service.reloader.plan_differs(),
         )
@@ -73,12 +77,13 @@ class ConsoleParts:
         def masking() -> Masking:
             return service.watching.masking
 
-        queues, pools = Queues(service, control, watch, insight.rates), Pools(control)
+        queues, pools = Queues(service, control, watch), Pools(control)
+        sources = Sources(lambda: service.config, watch, insight.rates)
         self._live = Live(
             looks_of(overview, queues, pools, self._jobs),
             taps_of(service, insight, masking),
         )
-        for part in (overview, queues, pools, self._live):
+        for part in (overview, queues, sources, pools, self._live):
             yield from part.rows()
         yield from data_rows.rows(service, insight, masking)
         yield from schema_rows.rows(service, insight.shapes, masking)
@@ -136,6 +141,11 @@ class ConsoleParts:
         """A reload: off at once; on at the next start."""
         self.is_on = self.is_on and config.console.enabled
         self.sessions.follow(Access.of(config.admin), config.console.payloads)
+
+
+def _silent(source: str) -> tuple[float, float]:
+    """Rates, where nothing is counted."""
+    return 0.0, 0.0
 
 
 def _last_hour(insight: Insight) -> tuple[float, Mapping[str, int]]:

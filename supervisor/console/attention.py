@@ -5,7 +5,7 @@ Owns which facts of a status are on it, how bad each is, and the words and the a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 from urllib.parse import quote
 
@@ -77,21 +77,19 @@ def order(item: Need) -> tuple[int, float, str]:
 def items(
     status: Status,
     pools: Sequence[PoolStatus],
-    of_queues: Sequence[Need],
-    sources: Iterable[SourceRate],
+    of_many: Sequence[Need],
     *,
     dedupe_window_s: float,
     plan_differs: bool,
 ) -> list[Need]:
-    """All of them, worst first; `of_queues` are those of connections.
+    """All of them, worst first; `of_many` are those of connections and sources.
 
     `dedupe_window_s` is what the config asks for.
     """
     found = [
         *_of_service(status, dedupe_window_s, plan_differs),
         *(item for one in pools for item in _of_pool(one)),
-        *of_queues,
-        *(item for source in sources if (item := _of_source(source)) is not None),
+        *of_many,
     ]
     return sorted(found, key=order)
 
@@ -214,7 +212,8 @@ def of_queue(queue: QueueStatus) -> Need | None:
     return None
 
 
-def _of_source(source: SourceRate) -> Need | None:
+def of_source(source: SourceRate) -> Need | None:
+    """What of a source needs somebody."""
     share = source.rejected_share
     if share <= REJECTED_SHARE or source.rejected_per_s < LEAST_PER_S:
         return None

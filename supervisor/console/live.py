@@ -36,8 +36,8 @@ MOST_LOOK_BYTES = 256 * 1024
 EVERY_S, MOST_EVERY_S, SHARE = 1.0, 10.0, 0.03
 #: Seconds without progress after which a stream is ended, and between two looks at that.
 STALLED_S, LOOK_AT_STALLED_S = 10.0, 0.1
-#: Seconds between two signs of life.
-PING_S = 15.0
+#: Seconds between two signs of life, and between two looks whether anybody is there still.
+PING_S, LOOK_AT_CLOSED_S = 15.0, 0.5
 #: Bytes that are handed to a connection at once; it has sent them before it gets more.
 PIECE_BYTES = 32 * 1024
 #: Milliseconds after which a browser comes back.
@@ -268,15 +268,22 @@ class Live:
         self, stream: _Stream, request: web.Request, response: web.StreamResponse
     ) -> None:
         await _write(request, response, _RETRY)
+        sent_at = time.monotonic()
         while not stream.is_over:
             try:
-                async with asyncio.timeout(PING_S):
+                async with asyncio.timeout(LOOK_AT_CLOSED_S):
                     await stream.wake.wait()
             except TimeoutError:
+                # A closed tab must not keep another one out until there is something to say.
+                if request.transport is None or request.transport.is_closing():
+                    raise ConnectionResetError("the client went away") from None
+                if time.monotonic() - sent_at < PING_S:
+                    continue
                 data = _PING
             else:
                 data = stream.taken()
             await _write(request, response, data)
+            sent_at = time.monotonic()
 
 
 def _event(look: str, value: object) -> bytes:

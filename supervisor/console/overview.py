@@ -19,7 +19,8 @@ from supervisor.admin.control import Control
 from supervisor.admin.parameters import read_parameters
 from supervisor.admin.table import Right, Route, caller_of
 from supervisor.config import Config
-from supervisor.console.attention import MOST_ITEMS, Need, SourceRate, items
+from supervisor.console.attention import MOST_ITEMS, Need, items
+from supervisor.console.sources import glance
 from supervisor.console.status_watch import StatusWatch
 from supervisor.diagnostics.exits import ExitFilter
 from supervisor.runtime.rfc3339 import rfc3339
@@ -33,8 +34,6 @@ HOUR_COUNTS = (
 _HOUR_S = 3600.0
 
 Json = dict[str, Any]  # Any: JSON
-#: Events a second of a source of late: received, rejected.
-Rates = Callable[[str], tuple[float, float]]
 #: Since when, in epoch seconds, and what was counted since then.
 LastHour = Callable[[], tuple[float, Mapping[str, int]]]
 
@@ -48,14 +47,12 @@ class Overview:
         watch: StatusWatch,
         config: Callable[[], Config],
         *,
-        rates: Rates,
         last_hour: LastHour,
         plan_differs: Callable[[], bool],
     ) -> None:
         self._control = control
         self._watch = watch
         self._config = config
-        self._rates = rates
         self._last_hour = last_hour
         self._plan_differs = plan_differs
 
@@ -69,18 +66,16 @@ class Overview:
         return json_answer(await self.look(is_viewer=caller_of(request).is_viewer))
 
     async def look(self, *, is_viewer: bool, waits: bool = True) -> Json:
-        """What the row answers; its queues are those of the last look at all of them."""
+        """What the row answers; queues and sources are those of the last look at all of them."""
         look = await self._watch.last(waits=waits)
         status, config, now = look.status, self._config(), time.time()
         queue = self._control.queue
         pools, store = self._control.pools(), StoreStatus.of(queue.stats())
-        sources = [SourceRate(name, *self._rates(name)) for name in config.sources]
         since, counts = self._last_hour()
         attention = items(
             msgspec.structs.replace(status, store=store),
             pools,
             look.items,
-            sources,
             dedupe_window_s=config.queue.dedupe_window_s,
             plan_differs=self._plan_differs(),
         )
@@ -105,16 +100,9 @@ class Overview:
                 "oldest_s": look.oldest_s,
             },
             "pools": self._pools(pools, config, now, is_viewer=is_viewer),
-            "sources": [
-                {
-                    "name": source.name,
-                    "received_per_s": round(source.received_per_s, 2),
-                    "rejected_per_s": round(source.rejected_per_s, 2),
-                    "rejected_share": round(source.rejected_share, 4),
-                    "connections": look.of_source.get(source.name, 0),
-                }
-                for source in sources
-            ],
+            # The busiest; all of them are the row /sources.
+            "sources": [glance(source, look) for source in look.busiest],
+            "more_sources": max(0, len(look.sources) - len(look.busiest)),
             "store": store,
             "sandbox": status.sandbox,
             "plan_differs": self._plan_differs(),

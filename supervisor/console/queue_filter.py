@@ -1,20 +1,16 @@
-"""Which queues, in which order, from where: the parameters of `GET /queues`, and the page of them.
+"""Which queues, in which order, from where: the parameters of `GET /queues`.
 
-Owns the words of `where`, the orders of `sort` and the form of `after`. Ten thousand queues are
-gone through in steps, and never sorted as a whole. Pure but for those steps.
+Owns the words of `where` and the orders of `sort`. Pure.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
-import msgspec
-
 from supervisor.admin.parameters import BadRequest, read_limit
+from supervisor.console.paged import SortKey, read_after
 from supervisor.telemetry.status import QueueState, QueueStatus
-from supervisor.telemetry.steps import in_steps
 
 #: Most queues of one page, and how many where the request does not say.
 MOST_QUEUES, DEFAULT_QUEUES = 500, 100
@@ -22,8 +18,6 @@ MOST_QUEUES, DEFAULT_QUEUES = 500, 100
 MOST_TERMS = 20
 
 Test = Callable[[QueueStatus], bool]
-#: What orders queues: numbers, and at last the name.
-SortKey = tuple[float, float, str]
 
 _WORST = (
     *(QueueState.TRIPPED, QueueState.BACKING_OFF, QueueState.PAUSED, QueueState.THROTTLED),
@@ -52,14 +46,13 @@ class QueueQuery(NamedTuple):
     limit: int
     after: SortKey | None
 
+    def matches(self, queue: QueueStatus) -> bool:
+        """Whether it is one of those that were asked for."""
+        return all(test(queue) for test in self.tests)
 
-class QueuePage(NamedTuple):
-    """A page. `next` is None on the last one."""
-
-    queues: list[QueueStatus]
-    total: int
-    matched: int
-    next: str | None
+    def key_of(self, queue: QueueStatus) -> SortKey:
+        """Its place in the order that was asked for."""
+        return _KEYS[self.sort](queue)
 
 
 def read_query(
@@ -72,36 +65,8 @@ def read_query(
         _tests(where or ""),
         sort or "worst",
         read_limit(limit, default=DEFAULT_QUEUES, most=MOST_QUEUES),
-        None if after is None else _read_after(after),
+        None if after is None else read_after(after),
     )
-
-
-async def page_of(queues: Sequence[QueueStatus], query: QueueQuery) -> QueuePage:
-    """The page that a query asks for, of these queues."""
-    key_of = _KEYS[query.sort]
-    first: list[tuple[SortKey, QueueStatus]] = []
-    matched = 0
-    async for some in in_steps(queues):
-        found = [queue for queue in some if all(test(queue) for test in query.tests)]
-        matched += len(found)
-        keyed = [(key_of(queue), queue) for queue in found]
-        if query.after is not None:
-            keyed = [one for one in keyed if one[0] > query.after]
-        if keyed:
-            # One more than asked for tells whether there is a next page. No two keys are equal.
-            first = heapq.nsmallest(query.limit + 1, [*first, *keyed], key=lambda one: one[0])
-    shown = first[: query.limit]
-    is_more = len(first) > query.limit
-    following = msgspec.json.encode(shown[-1][0]).decode() if is_more else None
-    return QueuePage([queue for _, queue in shown], len(queues), matched, following)
-
-
-def _read_after(text: str) -> SortKey:
-    try:
-        key: SortKey = msgspec.json.decode(text, type=SortKey)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise BadRequest(f"after: {text[:100]!r} is no `next` of another page") from error
-    return key
 
 
 def _tests(where: str) -> tuple[Test, ...]:

@@ -1,4 +1,4 @@
-"""Connections and sources: pages of their queues, and one of each with what the config says of it.
+"""Connections: pages of their queues, and one of each with what the config says of it.
 
 Owns the shape of the answers, and that no secret and no write key is in one.
 """
@@ -17,10 +17,9 @@ from supervisor.admin.parameters import read_parameters
 from supervisor.admin.table import Right, Route, caller_of
 from supervisor.catalog.probe import Declarations
 from supervisor.config import Config
-from supervisor.console.overview import Rates
-from supervisor.console.queue_filter import QueueQuery, page_of, read_query
+from supervisor.console.paged import page_of
+from supervisor.console.queue_filter import QueueQuery, read_query
 from supervisor.console.status_watch import StatusLook, StatusWatch
-from supervisor.errors import NotFound
 from supervisor.insight.names import is_secret
 from supervisor.telemetry.status import QueueStatus
 
@@ -32,8 +31,6 @@ SECRET = "(secret)"  # noqa: S105  # no secret, but the place of one
 _MOST_KEPT = 32
 #: Levels of settings that are shown.
 _DEPTH = 32
-#: Names that are listed of one source.
-_MOST_NAMES = 1000
 
 
 class Configured(Protocol):
@@ -51,13 +48,10 @@ class Configured(Protocol):
 class Queues:
     """Those of one service."""
 
-    def __init__(
-        self, configured: Configured, control: Control, watch: StatusWatch, rates: Rates
-    ) -> None:
+    def __init__(self, configured: Configured, control: Control, watch: StatusWatch) -> None:
         self._configured = configured
         self._control = control
         self._watch = watch
-        self._rates = rates
         self._looks: dict[tuple[str, bool], tuple[StatusLook, Json]] = {}
 
     def rows(self) -> tuple[Route, ...]:
@@ -65,7 +59,6 @@ class Queues:
         return (
             Route("GET", "/queues", self.queues, Right.VIEW),
             Route("GET", "/connections/{name}", self.connection, Right.VIEW),
-            Route("GET", "/sources/{name}", self.source, Right.VIEW),
         )
 
     async def queues(self, request: web.Request) -> web.StreamResponse:
@@ -96,9 +89,15 @@ class Queues:
         return await self._page(await self._watch.last(), query, is_viewer=is_viewer)
 
     async def _page(self, look: StatusLook, query: QueueQuery, *, is_viewer: bool) -> Json:
-        page = await page_of(look.status.queues, query)
+        page = await page_of(
+            look.status.queues,
+            matches=query.matches,
+            key_of=query.key_of,
+            limit=query.limit,
+            after=query.after,
+        )
         return {
-            "queues": [seen(queue, is_viewer) for queue in page.queues],
+            "queues": [seen(queue, is_viewer) for queue in page.rows],
             "total": page.total,
             "matched": page.matched,
             "next": page.next,
@@ -141,28 +140,6 @@ class Queues:
             return ""
         types = ", ".join(sorted(declared.types))
         return f"takes {types}; up to {declared.batch_events} events in a batch"
-
-    async def source(self, request: web.Request) -> web.StreamResponse:
-        """One source, and who gets its events."""
-        read_parameters(list(request.query.items()), ())
-        name = name_of(request, "name")
-        config = self._configured.config
-        source = config.sources.get(name)
-        if source is None:
-            known = ", ".join(list(config.sources)[:_MOST_NAMES])
-            raise NotFound(f"there is no source {name!r}; there are {known}")
-        names = [one.name for one in config.connections.values() if one.source == name]
-        received, rejected = self._rates(name)
-        return json_answer(
-            {
-                "name": name,
-                "connections": names[:_MOST_NAMES],
-                "more_connections": max(0, len(names) - _MOST_NAMES),
-                "config": {"write_keys": len(source.write_keys)},
-                "received_per_s": round(received, 2),
-                "rejected_per_s": round(rejected, 2),
-            }
-        )
 
 
 def seen(queue: QueueStatus, is_viewer: bool) -> QueueStatus:

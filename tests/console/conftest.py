@@ -26,6 +26,7 @@ from supervisor.console.pools import Pools
 from supervisor.console.queues import Configured, Queues
 from supervisor.console.session import LoginSessions
 from supervisor.console.site import Site
+from supervisor.console.sources import Sources
 from supervisor.console.status_watch import StatusWatch
 from supervisor.errors import NotFound
 from supervisor.state.jobs import JobStore
@@ -96,9 +97,14 @@ def configured(tmp_path: Path) -> Configured:
     return cast(Configured, SimpleNamespace(config=config, said=Declarations()))
 
 
+def rates(source: str) -> tuple[float, float]:
+    """What each source sends."""
+    return 12.0, 3.0
+
+
 @pytest.fixture
-def watch(control: StubControl) -> StatusWatch:
-    return StatusWatch(control.status)
+def watch(control: StubControl, configured: Configured) -> StatusWatch:
+    return StatusWatch(control.status, lambda: configured.config.sources, rates)
 
 
 @pytest.fixture
@@ -107,21 +113,18 @@ def live(
 ) -> tuple[Live, tuple[Route, ...]]:
     """The stream, and the rows of all that it looks at."""
 
-    def rates(source: str) -> tuple[float, float]:
-        return 12.0, 3.0
-
     overview = Overview(
         control,
         watch,
         lambda: configured.config,
-        rates=rates,
         last_hour=lambda: (AT, {"received": 7}),
         plan_differs=lambda: False,
     )
-    queues, pools = Queues(configured, control, watch, rates), Pools(control)
+    queues, pools = Queues(configured, control, watch), Pools(control)
+    sources = Sources(lambda: configured.config, watch, rates)
     jobs = Jobs(control.queue, JobStore(tmp_path), lambda: AT)
     live = Live(looks_of(overview, queues, pools, jobs), {"tap": TapMaker(ring.page)})
-    rows = (*overview.rows(), *queues.rows(), *pools.rows(), *live.rows())
+    rows = (*overview.rows(), *queues.rows(), *sources.rows(), *pools.rows(), *live.rows())
     return live, rows
 
 

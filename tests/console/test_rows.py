@@ -21,7 +21,7 @@ AS = {
 }
 MARK = "MARKER-9f8e7d6c5b4a"
 ROWS = (
-    *("/me", "/overview", "/queues", "/connections/website-hook", "/sources/website"),
+    *("/me", "/overview", "/queues", "/connections/website-hook", "/sources", "/sources/website"),
     *("/pools/default", "/workers/default-1", "/activity"),
 )
 

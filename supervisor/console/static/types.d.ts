@@ -59,6 +59,13 @@ declare namespace Api {
     connections: number
   }
 
+  interface Sources {
+    sources: SourceGlance[]
+    total: number
+    matched: number
+    next: string | null
+  }
+
   interface Overview {
     at: string
     state: string
@@ -88,6 +95,7 @@ declare namespace Api {
     }
     pools: PoolGlance[]
     sources: SourceGlance[]
+    more_sources: number
     store: Store
     sandbox: Record<string, string>
     plan_differs: boolean

@@ -138,34 +138,43 @@ function Pools({ pools }) {
   )
 }
 
-/** @param {{sources: Api.SourceGlance[]}} props */
-export function Sources({ sources }) {
+/** What is told of a source, wherever some are listed. @type {import('../ui/table.js').Column<Api.SourceGlance>[]} */
+export const SOURCE_COLUMNS = [
+  { head: 'Source', sort: 'name', cell: one => one.name, link: one => to(['sources', one.name, 'overview']) },
+  {
+    head: 'Received',
+    sort: 'busiest',
+    isNumber: true,
+    cell: one => h('a', { href: to(['sources', one.name, 'debugger']) }, rate(one.received_per_s)),
+  },
+  {
+    head: 'Rejected',
+    isNumber: true,
+    cell: one =>
+      h('a', { href: to(['sources', one.name, 'debugger'], { outcome: 'rejected' }) }, rate(one.rejected_per_s)),
+  },
+  { head: 'Share rejected', isNumber: true, cell: one => share(one.rejected_share) },
+  {
+    head: 'Connections',
+    isNumber: true,
+    cell: one => h('a', { href: to(['connections'], { where: `source:${one.name}` }) }, count(one.connections)),
+  },
+]
+
+/** @param {{now: Api.Overview}} props */
+function Sources({ now: { sources, more_sources } }) {
   if (sources.length === 0) return h(Empty, null, 'No source is configured.')
-  return h(Table, {
-    label: 'Sources',
-    rows: sources,
-    keyOf: (/** @type {Api.SourceGlance} */ one) => one.name,
-    columns: /** @type {import('../ui/table.js').Column<Api.SourceGlance>[]} */ ([
-      { head: 'Source', cell: one => one.name, link: one => to(['sources', one.name, 'overview']) },
-      {
-        head: 'Received',
-        isNumber: true,
-        cell: one => h('a', { href: to(['sources', one.name, 'debugger']) }, rate(one.received_per_s)),
-      },
-      {
-        head: 'Rejected',
-        isNumber: true,
-        cell: one =>
-          h('a', { href: to(['sources', one.name, 'debugger'], { outcome: 'rejected' }) }, rate(one.rejected_per_s)),
-      },
-      { head: 'Share rejected', isNumber: true, cell: one => share(one.rejected_share) },
-      {
-        head: 'Connections',
-        isNumber: true,
-        cell: one => h('a', { href: to(['connections'], { where: `source:${one.name}` }) }, count(one.connections)),
-      },
-    ]),
-  })
+  return h(
+    'div',
+    null,
+    h(Table, {
+      label: 'Sources',
+      rows: sources,
+      keyOf: (/** @type {Api.SourceGlance} */ one) => one.name,
+      columns: SOURCE_COLUMNS,
+    }),
+    more_sources > 0 && h('p', null, h('a', { href: to(['sources']) }, `${count(more_sources)} more`)),
+  )
 }
 
 /** @param {{now: Api.Overview}} props */
@@ -218,12 +227,7 @@ export default function Overview() {
             }),
           ),
           h(Pools, { pools: now.pools }),
-          h(
-            'section',
-            { 'aria-labelledby': 'sources' },
-            h('h2', { id: 'sources' }, 'Sources'),
-            h(Sources, { sources: now.sources }),
-          ),
+          h('section', { 'aria-labelledby': 'sources' }, h('h2', { id: 'sources' }, 'Sources'), h(Sources, { now })),
           h(Service, { now }),
         ),
     }),
