@@ -162,7 +162,8 @@ class Operator:
 
     def pools(self) -> list[PoolStatus]:
         """The pools and their workers as they are now."""
-        return [pool_status(runner) for runner in self._service.runners.values()]
+        now = self._service.clock()
+        return [pool_status(runner, now) for runner in self._service.runners.values()]
 
     def pool(self, name: str) -> PoolAtWork:
         """One pool, and who is in which worker. Raises NotFound."""

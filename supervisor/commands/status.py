@@ -163,7 +163,6 @@ def _pools(status: Status) -> Iterator[RenderableType]:
                 _exit(worker.last_exit),
             )
         for one in pool.apart:
-            # It is there since its connection hung or killed another worker.
             shown.add_row(
                 f"{pool.name}:{one.connection}",
                 str(one.pid or "-"),
@@ -171,7 +170,7 @@ def _pools(status: Status) -> Iterator[RenderableType]:
                 size(one.rss_bytes),
                 *("", "", "", ""),
                 duration(one.uptime_s),
-                "apart, until it is proven",
+                "apart, until it is proven" if one.why is None else f"apart: {one.why.text}",
             )
         for group in pool.leaks_together:
             names = ", ".join(group.connections[:_MOST_NAMES])

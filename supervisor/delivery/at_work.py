@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 
+from supervisor.delivery.apart import apart_why
 from supervisor.delivery.pool import PoolRunner
 from supervisor.delivery.records import InflightBatch, PoolWorker, ago
 from supervisor.delivery.status import blame_status, pool_status, worker_state
@@ -21,7 +22,7 @@ _BLAMELESS = BlameStatus()
 
 def pool_at_work(runner: PoolRunner, now: float) -> PoolAtWork:
     """A pool as it is at `now`, in seconds of the service's clock."""
-    told = pool_status(runner)
+    told = pool_status(runner, now)
     serving = runner.serving()
     slots = [runner.state.slot(slot) for slot in serving]
     return PoolAtWork(
@@ -47,7 +48,7 @@ def pool_at_work(runner: PoolRunner, now: float) -> PoolAtWork:
         ],
         loosened=told.loosened,
         leaks_together=told.leaks_together,
-        blame=_blamed(runner),
+        blame=_blamed(runner, now),
     )
 
 
@@ -97,6 +98,7 @@ def _worker(
         rss_curve=ago(seen.rss, moment),
         credits=pool_worker.credits,
         flags=_flags(runner, pool_worker),
+        why=None if connection is None else apart_why(runner.isolation.status(connection), now),
     )
 
 
@@ -120,11 +122,11 @@ def _flags(runner: PoolRunner, pool_worker: PoolWorker) -> list[str]:
     return [flag for flag, holds in found.items() if holds]
 
 
-def _blamed(runner: PoolRunner) -> list[BlameAtWork]:
+def _blamed(runner: PoolRunner, now: float) -> list[BlameAtWork]:
     found = [
         BlameAtWork(name, blame)
         for name in runner.state.connections
-        if (blame := blame_status(runner.isolation.status(name))) != _BLAMELESS
+        if (blame := blame_status(runner.isolation.status(name), now)) != _BLAMELESS
     ]
     found.sort(key=lambda one: (-one.blame.score, -one.blame.worker_deaths, one.connection))
     return found[:MOST_BLAMED]

@@ -8,14 +8,15 @@ becomes of an event.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from supervisor.core.effects import ExitReason
+from supervisor.core.isolation.effects import BatchFate
 from supervisor.delivery.records import InflightBatch, PoolWorker, ago
 from supervisor.diagnostics.exit_record import worker_exit
-from supervisor.diagnostics.exits import MAX_EVENTS, ExitRecord
+from supervisor.diagnostics.exits import MAX_BATCHES, MAX_EVENTS, ExitRecord, HeldBatch
 from supervisor.workers.handle import Exit
 
 #: Longest message id in a record, in characters.
@@ -68,9 +69,44 @@ def exit_record(
         event=event,
         events=tuple(events),
         unreported=sum(batch.unreported for batch in batches),
+        batches=tuple(map(_held, batches[:MAX_BATCHES])),
+        more_batches=max(0, len(batches) - MAX_BATCHES),
         snapshot=pool_worker.snapshot,
         open_connections=pool_worker.seen.open_now,
         open_curve=ago(pool_worker.seen.open, time.monotonic()),
+    )
+
+
+def _held(batch: InflightBatch) -> HeldBatch:
+    """A batch with what its worker has told of it; the rest is not decided yet."""
+    told = len(batch.reported) - batch.unreported
+    return HeldBatch(
+        batch=batch.id,
+        connection=batch.connection,
+        events=len(batch.reported),
+        delivered=batch.delivered,
+        failed=batch.failed,
+        retried=batch.retried,
+        given_back=told - batch.delivered - batch.failed - batch.retried,
+    )
+
+
+def with_fates(fates: Iterable[BatchFate], batches: Sequence[HeldBatch]) -> tuple[HeldBatch, ...]:
+    """These batches with what was decided of each; all that is decided was told at one death."""
+    known = {fate.batch: fate for fate in fates}
+    return tuple(
+        held
+        if (fate := known.get(held.batch)) is None
+        else msgspec.structs.replace(
+            held,
+            is_probe=fate.is_probe,
+            sent_again=fate.sent_again,
+            tried_alone=fate.tried_alone,
+            tried_together=fate.tried_together,
+            postponed=fate.postponed,
+            quarantined=fate.quarantined,
+        )
+        for held in batches
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import structlog
 
@@ -22,6 +23,7 @@ from supervisor.core.isolation.effects import (
     PlaceConnection,
     PostponeAlone,
     QuarantineDelivery,
+    RecordFates,
     ReportDecided,
     ReportNoisyNeighbour,
     ReportProbation,
@@ -44,9 +46,11 @@ from supervisor.core.lifecycle.worker_state import ProcessState
 from supervisor.core.placement import Dedicated, Placement, Shared, Waiting
 from supervisor.core.scheduling.scheduler import Scheduler
 from supervisor.delivery.dispatcher import Dispatcher
+from supervisor.delivery.exit_record import with_fates
 from supervisor.delivery.records import InflightBatch, PoolWorker
 from supervisor.delivery.settlement import Settlement
 from supervisor.delivery.state import PoolRecords
+from supervisor.diagnostics.exits import ExitStore
 from supervisor.queue import LeaseExpired, Queue, QueueUnavailable
 from supervisor.runtime.clock import Clock
 from supervisor.telemetry.metrics import Metrics
@@ -64,6 +68,7 @@ CarriedOut = (
     | Requeue
     | PostponeAlone
     | QuarantineDelivery
+    | RecordFates
     | Trip
     | CountBlame
     | ReportProbation
@@ -87,6 +92,7 @@ def worker_died(pool_worker: PoolWorker, end: Exit, *, is_ours: bool) -> WorkerD
         is_ours=is_ours,
         is_leaving=pool_worker.is_leaving,
         has_finished=pool_worker.finished > 0,
+        label=pool_worker.worker.label,
     )
 
 
@@ -126,6 +132,7 @@ class SuspectedBatches:
         settlement: Settlement,
         dispatcher: Dispatcher,
         metrics: Metrics,
+        exits: ExitStore,
         clock: Clock,
         tell: Callable[[IsolationFact], None],
     ) -> None:
@@ -135,6 +142,7 @@ class SuspectedBatches:
         self._settlement = settlement
         self._dispatcher = dispatcher
         self._metrics = metrics
+        self._exits = exits
         self._clock = clock
         self._tell = tell
         self._held: dict[int, InflightBatch] = {}
@@ -166,6 +174,8 @@ class SuspectedBatches:
                 self._settlement.postponed(self._batch(batch), indices, reason)
             case QuarantineDelivery():
                 self._quarantine(effect)
+            case RecordFates(exit_id=exit_id, fates=fates):
+                self._exits.decided(exit_id, partial(with_fates, fates))
             case Trip(connection=connection, reason=reason):
                 self._trip(connection, reason)
             case CountBlame(connection=connection, kind=kind):

@@ -128,6 +128,7 @@ class PoolRunner:
             settlement=self._settlement,
             dispatcher=self._dispatcher,
             metrics=metrics,
+            exits=exits,
             clock=clock,
             tell=self._agenda.tell,
         )

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from supervisor.core.isolation.records import IsolationStatus
 from supervisor.core.lifecycle.worker_state import ProcessState
 from supervisor.core.scheduling.scheduler import BlockReason
+from supervisor.delivery.apart import apart_why
 from supervisor.delivery.explain import queue_state, text_of, waiting_for
 from supervisor.delivery.pool import PoolRunner
 from supervisor.delivery.records import PoolConnection, PoolWorker, SlotRecord
@@ -20,6 +21,7 @@ from supervisor.queue import DeliveryRecord, Depth
 from supervisor.runtime.rfc3339 import rfc3339
 from supervisor.telemetry.status import (
     ApartStatus,
+    ApartWhy,
     BlameStatus,
     LastExit,
     LeakingGroup,
@@ -34,8 +36,8 @@ from supervisor.telemetry.status import (
 _BLAMELESS = BlameStatus()
 
 
-def pool_status(runner: PoolRunner) -> PoolStatus:
-    """A pool and its workers as they are now."""
+def pool_status(runner: PoolRunner, now: float) -> PoolStatus:
+    """A pool and its workers as they are at `now`, in seconds of the service's clock."""
     name, layout = runner.name, runner.layout
     serving = runner.serving()
     workers = [
@@ -57,7 +59,10 @@ def pool_status(runner: PoolRunner) -> PoolStatus:
         workers,
         [_spare(pool_worker) for pool_worker in runner.spares()],
         reason,
-        [_apart(connection, one) for connection, one in runner.dedicated().items()],
+        [
+            _apart(connection, one, apart_why(runner.isolation.status(connection), now))
+            for connection, one in runner.dedicated().items()
+        ],
         loosened=runner.pool_spec.loosenings,
         leaks_together=[
             LeakingGroup(group.connections, round(group.per_event_bytes, 1), group.held_by)
@@ -106,7 +111,7 @@ def queue_status(
         retries_per_s=round(schedule.retries_per_s, 1),
         egress_refused=0 if refusals is None else refusals.count,
         last_egress_refusal=None if refusals is None else refusals.last,
-        blame=blame_status(runner.isolation.status(name)),
+        blame=blame_status(runner.isolation.status(name), now),
         held_users=depth.held_users,
         held_deliveries=depth.parked,
         held_s=None if depth.held_since is None else max(0.0, now - depth.held_since),
@@ -133,8 +138,8 @@ def not_loaded(connection: PoolConnection, broken: Mapping[str, str]) -> str:
     return f"destination {connection.destination} could not be loaded: {why}"
 
 
-def blame_status(status: IsolationStatus | None) -> BlameStatus:
-    """What a connection has cost."""
+def blame_status(status: IsolationStatus | None, now: float) -> BlameStatus:
+    """What a connection has cost until `now`."""
     if status is None:
         return _BLAMELESS
     blame = status.blame
@@ -149,6 +154,7 @@ def blame_status(status: IsolationStatus | None) -> BlameStatus:
         workers_used_up=blame.used_up,
         hogged=blame.hogged,
         hogs=blame.hogs,
+        apart=apart_why(status, now),
     )
 
 
@@ -189,10 +195,10 @@ def _spare(pool_worker: PoolWorker) -> SpareStatus:
     return SpareStatus(worker.pid, worker_state(pool_worker), worker.rss_bytes, worker.uptime_s)
 
 
-def _apart(connection: str, pool_worker: PoolWorker) -> ApartStatus:
+def _apart(connection: str, pool_worker: PoolWorker, why: ApartWhy | None) -> ApartStatus:
     worker = pool_worker.worker
     return ApartStatus(
-        connection, worker.pid, worker_state(pool_worker), worker.rss_bytes, worker.uptime_s
+        connection, worker.pid, worker_state(pool_worker), worker.rss_bytes, worker.uptime_s, why
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from supervisor.diagnostics.exits import ExitRecord
+from supervisor.diagnostics.exits import ExitRecord, HeldBatch
 from supervisor.diagnostics.usage import Usage
 from supervisor.workers.handle import Exit, WorkerHandle
 
@@ -25,6 +25,8 @@ def worker_exit(
     event: str | None = None,
     events: tuple[str, ...] = (),
     unreported: int = 0,
+    batches: tuple[HeldBatch, ...] = (),
+    more_batches: int = 0,
     snapshot: str | None = None,
     open_connections: Mapping[str, int] | None = None,
     open_curve: tuple[tuple[float, int], ...] = (),
@@ -44,6 +46,8 @@ def worker_exit(
         event=event,
         events=events,
         unreported=unreported,
+        batches=batches,
+        more_batches=more_batches,
         uptime_s=round(worker.uptime_s, 3),
         usage=None if end.usage is None else Usage.of(end.usage),
         snapshot=snapshot,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -29,9 +29,35 @@ _log = structlog.get_logger(__name__)
 MAX_EXITS, MAX_BYTES = 2_000, 64 * 1024 * 1024
 #: Most bytes of them on a disk that has less than `RESERVE_BYTES` left.
 SHORT_BYTES = 2 * 1024 * 1024
-#: Most message ids in one record.
-MAX_EVENTS = 100
+#: Most message ids in one record, and most batches.
+MAX_EVENTS, MAX_BATCHES = 100, 50
 _RECORD, _STACKS = ".json", ".stacks"
+
+
+class HeldBatch(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch that a worker had when it ended, and what became of its `events` by then.
+
+    What it had told of: `delivered`, `failed` (unsupported ones too), `retried` later, and
+    `given_back` as if it was never sent. What was decided of the rest at its end: `sent_again`
+    uncharged, `tried_alone` or `tried_together` in a worker of its connection's own, `postponed`
+    until each goes alone, `quarantined`. What is in none of these was not decided when the service
+    ended, and is pending. `is_probe`: it was such a part. `batch` is its number in
+    the log.
+    """
+
+    batch: int
+    connection: str
+    events: int
+    delivered: int = 0
+    failed: int = 0
+    retried: int = 0
+    given_back: int = 0
+    sent_again: int = 0
+    tried_alone: int = 0
+    tried_together: int = 0
+    postponed: int = 0
+    quarantined: int = 0
+    is_probe: bool = False
 
 
 class ExitRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +92,10 @@ class ExitRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Sockets that it still had open when it was looked at last, by connection."""
     open_curve: tuple[tuple[float, int], ...] = ()
     """All of them over its last minute: seconds before its end, and how many."""
+    batches: tuple[HeldBatch, ...] = ()
+    """Those that it had, MAX_BATCHES at most."""
+    more_batches: int = 0
+    """How many more there were."""
 
 
 class ExitFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,9 +158,19 @@ class ExitStore:
         """A snapshot belongs to this exit; nothing where the exit is not kept any more."""
         record = self._records.get(exit_id)
         if record is not None:
-            record = msgspec.structs.replace(record, snapshot=snapshot)
-            self._records[exit_id] = record
-            self._writer.submit(self._write, record, msgspec.json.encode(record), "")
+            self._amend(msgspec.structs.replace(record, snapshot=snapshot))
+
+    def decided(
+        self, exit_id: str, of: Callable[[tuple[HeldBatch, ...]], tuple[HeldBatch, ...]]
+    ) -> None:
+        """`of` makes of the batches of an exit what is known of them now; as `attach_snapshot`."""
+        record = self._records.get(exit_id)
+        if record is not None and record.batches:
+            self._amend(msgspec.structs.replace(record, batches=of(record.batches)))
+
+    def _amend(self, record: ExitRecord) -> None:
+        self._records[record.id] = record
+        self._writer.submit(self._write, record, msgspec.json.encode(record), "")
 
     def get(self, exit_id: str) -> ExitRecord | None:
         """One exit."""

@@ -9,7 +9,14 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from supervisor.telemetry.status import BlameStatus, LastExit, LeakingGroup, PoolState, WorkerState
+from supervisor.telemetry.status import (
+    ApartWhy,
+    BlameStatus,
+    LastExit,
+    LeakingGroup,
+    PoolState,
+    WorkerState,
+)
 
 #: Points of a curve: seconds ago, and the figure then.
 Curve = Sequence[tuple[float, int]]
@@ -25,7 +32,7 @@ class BatchAtWork(msgspec.Struct, frozen=True):
 
 
 class WorkerAtWork(msgspec.Struct, frozen=True, kw_only=True):
-    """One worker, in a slot, spare or apart. `connection` is whom it serves alone.
+    """One worker, in a slot, spare or apart. `connection` is whom it serves alone, `why` for what.
 
     `restarts`, `last_exit` and `events` are those of its slot. `credits` are batches that it may
     have at once. `flags` are words of a closed set: `leaving`, `left alone`, `serial`, `evidence`.
@@ -50,6 +57,7 @@ class WorkerAtWork(msgspec.Struct, frozen=True, kw_only=True):
     rss_curve: Curve = ()
     credits: int = 0
     flags: Sequence[str] = ()
+    why: ApartWhy | None = None
 
 
 class BlameAtWork(msgspec.Struct, frozen=True):

@@ -92,14 +92,34 @@ class SpareStatus(msgspec.Struct, frozen=True):
     uptime_s: float
 
 
+class ApartWhy(msgspec.Struct, frozen=True, gc=False):
+    """Why a connection does not run among the others, since when, and until what.
+
+    `code` is of a closed set (`core/isolation/apart.py`), and `text` says it in a sentence: no word
+    of either is a destination's. `exit` names the end of the worker that is meant, where it was
+    one. `on_trial` deliveries are each tried alone; where there are none, it comes back after
+    `batches_left` more batches that go well, worth `events_left` events or `seconds_left` seconds.
+    """
+
+    code: str
+    text: str
+    since: str
+    exit: str | None = None
+    on_trial: int = 0
+    batches_left: int = 0
+    events_left: int = 0
+    seconds_left: float = 0.0
+
+
 class ApartStatus(msgspec.Struct, frozen=True):
-    """A worker that runs one connection alone, since that hung or killed another one."""
+    """A worker that runs one connection alone, and `why`: None where that is over already."""
 
     connection: str
     pid: int | None
     state: WorkerState
     rss_bytes: int
     uptime_s: float
+    why: ApartWhy | None = None
 
 
 class LeakingGroup(msgspec.Struct, frozen=True):
@@ -141,6 +161,7 @@ class BlameStatus(msgspec.Struct, frozen=True, gc=False):
     was found to keep the event loops of its workers from other connections, so that it runs
     apart, and `hogs` what it did the last time. At a `score` of 4 it
     trips; `trips` are openings of its breaker for that, and not for what its destination answers.
+    `apart` says why it is not `trusted`.
     """
 
     standing: str = "trusted"
@@ -153,6 +174,7 @@ class BlameStatus(msgspec.Struct, frozen=True, gc=False):
     workers_used_up: int = 0
     hogged: int = 0
     hogs: str = ""
+    apart: ApartWhy | None = None
 
 
 class QueueStatus(msgspec.Struct, frozen=True, gc=False):

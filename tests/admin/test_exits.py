@@ -5,9 +5,18 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from supervisor.diagnostics.exits import MAX_EVENTS, SHORT_BYTES, ExitFilter, ExitStore
+from supervisor.admin import viewers
+from supervisor.admin.exits import exit_json
+from supervisor.diagnostics.exits import (
+    MAX_EVENTS,
+    SHORT_BYTES,
+    ExitFilter,
+    ExitStore,
+    HeldBatch,
+)
 from tests.admin.conftest import Client
 from tests.admin.stubs import StubControl, an_exit
 from tests.harness.disks import small_disk
@@ -158,3 +167,21 @@ async def test_wrong_parameters_are_told(client: Client, query: str) -> None:
     answer = await client.get(f"/debug/exits?{query}")
     assert answer.status == 400
     assert query.split("=")[0] in (await answer.json())["message"]
+
+
+def test_what_became_of_batches_is_kept_and_a_viewer_sees_it(tmp_path: Path) -> None:
+    """It is counts and names; what is decided after an exit is kept is in its file too."""
+    store = ExitStore(tmp_path)
+    held = HeldBatch(batch=7, connection="hook", events=3, delivered=1)
+    store.add(msgspec.structs.replace(an_exit(1), batches=(held,)), "")
+    store.decided("exit-1", lambda batches: (msgspec.structs.replace(batches[0], sent_again=2),))
+    store.decided("gone", lambda batches: batches)
+    store.close()
+    again = ExitStore(tmp_path)
+    record = again.get("exit-1")
+    again.close()
+    assert record is not None
+    shown = viewers.exit(exit_json(record))
+    (told,) = shown["batches"]
+    assert told["connection"] == "hook"
+    assert (told["events"], told["delivered"], told["sent_again"]) == (3, 1, 2)

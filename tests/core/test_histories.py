@@ -26,6 +26,7 @@ from supervisor.core.isolation.effects import (
     PlaceConnection,
     PostponeAlone,
     QuarantineDelivery,
+    RecordFates,
     ReportDecided,
     ReportNoisyNeighbour,
     ReportProbation,
@@ -216,6 +217,7 @@ class World:
                     self.agenda.tell(BreakerOpened(connection))
             case (
                 ExtendLease()
+                | RecordFates()
                 | CountBlame()
                 | ReportProbation()
                 | ReportDecided()

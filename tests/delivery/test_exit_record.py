@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from supervisor.core.effects import ExitReason
+from supervisor.core.isolation.effects import BatchFate
 from supervisor.core.isolation.facts import RunningMark
 from supervisor.core.scheduling.scheduler import Terms
-from supervisor.delivery.exit_record import exit_record
+from supervisor.delivery.exit_record import exit_record, with_fates
 from supervisor.delivery.isolation import worker_died
 from supervisor.delivery.records import PoolConnection
+from supervisor.diagnostics.exits import MAX_BATCHES, HeldBatch
 from supervisor.workers.handle import Exit, Mark
 from tests.delivery.handles import StillWorker, a_batch, member
 
@@ -67,3 +69,29 @@ def test_who_is_tried_first_of_several_is_no_name_on_the_record(hinted: int | No
     assert died.ended == {"b"}
     other = worker_died(pool_worker, replace(end, is_anybodys=False), is_ours=False)
     assert (other.mark, other.ended) == (None, frozenset())
+
+
+def test_what_became_of_each_batch_is_on_the_record() -> None:
+    """What its worker had told of at first, and then what was decided of the rest."""
+    pool_worker = member(StillWorker(1))
+    pool_worker.batches = {7: a_batch(7), 8: a_batch(8)}
+    told = pool_worker.batches[7]
+    told.reported[0], told.delivered = 1, 1
+    end = Exit(ExitReason.SIGNAL, "SIGSEGV", True, 0.0, None)
+    record = exit_record("p", pool_worker, None, end)
+    first = HeldBatch(batch=7, connection="a", events=3, delivered=1)
+    assert record.batches == (first, HeldBatch(batch=8, connection="a", events=3))
+    fates = (BatchFate(8, sent_again=3), BatchFate(7, tried_alone=1, quarantined=1))
+    assert with_fates(fates, record.batches) == (
+        HeldBatch(batch=7, connection="a", events=3, delivered=1, tried_alone=1, quarantined=1),
+        HeldBatch(batch=8, connection="a", events=3, sent_again=3),
+    )
+    assert with_fates((), record.batches) == record.batches
+
+
+def test_more_batches_than_a_record_holds_are_counted() -> None:
+    """A worker says itself how many it takes."""
+    pool_worker = member(StillWorker(1))
+    pool_worker.batches = {n: a_batch(n) for n in range(MAX_BATCHES + 7)}
+    record = exit_record("p", pool_worker, None, Exit(ExitReason.OOM, "", True, 0.0, None))
+    assert (len(record.batches), record.more_batches) == (MAX_BATCHES, 7)

@@ -60,6 +60,22 @@ declare namespace Api {
     preempted: number
   }
 
+  interface HeldBatch {
+    batch: number
+    connection: string
+    events: number
+    delivered: number
+    failed: number
+    retried: number
+    given_back: number
+    sent_again: number
+    tried_alone: number
+    tried_together: number
+    postponed: number
+    quarantined: number
+    is_probe: boolean
+  }
+
   interface Certificate extends Exit {
     pid: number | null
     destination: string | null
@@ -74,6 +90,8 @@ declare namespace Api {
     stacks_text?: string | null
     open_connections?: Record<string, number>
     open_curve?: Points
+    batches?: HeldBatch[]
+    more_batches?: number
   }
 
   interface Exits {

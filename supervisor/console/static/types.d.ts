@@ -123,6 +123,18 @@ declare namespace Api {
     workers_used_up: number
     hogged: number
     hogs: string
+    apart: ApartWhy | null
+  }
+
+  interface ApartWhy {
+    code: string
+    text: string
+    since: string
+    exit: string | null
+    on_trial: number
+    batches_left: number
+    events_left: number
+    seconds_left: number
   }
 
   interface QueueStatus {
@@ -204,6 +216,7 @@ declare namespace Api {
     rss_curve: Points
     credits: number
     flags: string[]
+    why: ApartWhy | null
     pool?: string
   }
 

@@ -88,7 +88,12 @@ class Bisection:
     @property
     def undecided(self) -> int:
         """Deliveries without a verdict, those of a probe that runs included."""
-        return sum(map(len, self.waiting)) + len(self.probed or ())
+        return sum(map(len, self.groups))
+
+    @property
+    def groups(self) -> list[tuple[int, ...]]:
+        """Deliveries without a verdict, by what goes together; a probe that runs comes first."""
+        return [*([] if self.probed is None else [self.probed]), *self.waiting]
 
     def next(self) -> BisectionStep:
         """What is to be done now. Raises ProbeOutOfTurn while a probe runs."""

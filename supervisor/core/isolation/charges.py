@@ -8,6 +8,7 @@ batches that run, or probes.
 from __future__ import annotations
 
 from supervisor.core.effects import ExitReason
+from supervisor.core.isolation.apart import ApartCause, ApartCode
 from supervisor.core.isolation.attribution import FaultAttribution, is_proven
 from supervisor.core.isolation.dedication import Dedication
 from supervisor.core.isolation.effects import (
@@ -45,9 +46,12 @@ class Charges:
 
     # --- trust ---
 
-    def accuse(self, connection: str, cases: int, now: float, *, is_alone: bool = True) -> None:
+    def accuse(
+        self, connection: str, cases: int, cause: ApartCause, now: float, *, is_alone: bool = True
+    ) -> None:
         """So many batches of it are suspected; `is_alone`: of no other connection."""
         known = self._state.of(connection)
+        known.set_off(cause, now)
         attribution = self._faults.of(connection)
         after = attribution.accused(known.trust, cases, now, is_alone=is_alone)
         self._dedication.trust(connection, known, after)
@@ -59,10 +63,12 @@ class Charges:
         after = self._faults.case_closed(connection, known.trust, is_alone=is_alone)
         self._dedication.trust(connection, known, after)
 
-    def try_out(self, named: str, *present: str, company: frozenset[str], now: float) -> list[str]:
+    def try_out(
+        self, named: str, *present: str, company: frozenset[str], cause: ApartCause, now: float
+    ) -> list[str]:
         """Whoever may have done it, by a worker's word, runs apart until it has shown itself.
 
-        Those that do from now on.
+        Those that do from now on. `cause` is that of all but who only was there again.
         """
         tried = [
             name
@@ -72,17 +78,21 @@ class Charges:
         for name in tried:
             known = self._state.of(name)
             is_named = name == named
+            is_meant = is_named or name in present
+            known.set_off(cause if is_meant else cause.of_one_who_was_there(), now)
             after = self._faults.of(name).tried(known.trust, now, is_named=is_named)
             self._dedication.trust(name, known, after)
             self.close(name)
         return tried
 
-    def try_first(self, named: str, company: frozenset[str], now: float, *present: str) -> None:
+    def try_first(
+        self, named: str, *present: str, company: frozenset[str], cause: ApartCause, now: float
+    ) -> None:
         """One is tried for what others may have done: `present` with it, the rest of them later."""
-        for name in self.try_out(named, *present, company=company, now=now):
+        for name in self.try_out(named, *present, company=company, cause=cause, now=now):
             self._faults.of(name).tried_with = company.difference(present)
 
-    def set_apart(self, connection: str, now: float) -> None:
+    def set_apart(self, connection: str, cause: ApartCause, now: float) -> None:
         """It has something to prove, and nothing of it is to be decided.
 
         Where the pool has no other connection that it could be kept from, it stays where it is, and
@@ -93,7 +103,7 @@ class Charges:
         if trust is TrustState.TRUSTED and self._state.is_alone(connection):
             self._state.effects.append(PlaceConnection(connection, SHARED))
             return
-        self.accuse(connection, 1, now)
+        self.accuse(connection, 1, cause, now)
         self.close(connection)
 
     # --- what it is charged with ---
@@ -121,7 +131,9 @@ class Charges:
         if self._state.is_draining:
             return
         if fact.company:
-            self.try_first(connection, fact.company, now, *fact.present)
+            may_have = ApartCause(ApartCode.MAY_HAVE_USED_UP, fact.reason)
+            present, company = fact.present, fact.company
+            self.try_first(connection, *present, company=company, cause=may_have, now=now)
             return
         if connection not in self._state.open:
             return
@@ -130,7 +142,9 @@ class Charges:
         known.blame.used_up += 1
         self._state.effects.append(CountBlame(connection, BlameKind.USED_UP))
         self._charge_health(connection, known, fact.reason, fact.detail, now)
-        self.set_apart(connection, now)
+        is_leak = fact.reason is ExitReason.LEAK
+        code = ApartCode.LEAKS if is_leak else ApartCode.USED_UP
+        self.set_apart(connection, ApartCause(code, fact.reason), now)
 
     def hogged(self, fact: LoopHogged, now: float) -> None:
         """It runs apart until it has not done so for a while; nothing else is held against it.
@@ -148,7 +162,8 @@ class Charges:
         if fact.others:
             if trust is TrustState.TRUSTED:
                 present = fact.others | {connection}
-                for name in self.try_out(connection, company=fact.others, now=now):
+                cause = ApartCause(ApartCode.MAY_KEEP_LOOPS)
+                for name in self.try_out(connection, company=fact.others, cause=cause, now=now):
                     self._faults.of(name).tried_with = present - {name}
                     self._faults.of(name).hogged(now)
             else:
@@ -162,8 +177,11 @@ class Charges:
         self._faults.of(connection).hogged(now)
         if trust is TrustState.TRUSTED or was_tried:
             self._state.effects.append(ReportNoisyNeighbour(connection, fact.how))
+        cause = ApartCause(ApartCode.KEEPS_LOOPS)
         if trust is TrustState.TRUSTED:
-            self.set_apart(connection, now)
+            self.set_apart(connection, cause, now)
+        else:
+            self._state.of(connection).set_off(cause, now)
 
     def finished(self, fact: BatchFinished, now: float) -> None:
         """A batch was slow, or failed as a whole, or counts for its connection."""

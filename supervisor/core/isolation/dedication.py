@@ -67,6 +67,7 @@ class Dedication:
             return
         if after is TrustState.TRUSTED:
             known.unproven_deaths.clear()
+            known.apart = None
             self._place(connection, known, SHARED)
             self._return(connection, known)
             self._state.effects.append(ReportTrust(connection))

@@ -110,6 +110,32 @@ class QuarantineDelivery:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchFate:
+    """What became of a dead worker's batch: each delivery without an outcome is in one count.
+
+    `sent_again` are pending as if they were never sent, `tried_alone` and `tried_together` go to a
+    worker of their connection's own, `postponed` go alone later, `quarantined` are written off.
+    `is_probe`: it was a part of a suspected batch, sent to find out who kills.
+    """
+
+    batch: int
+    is_probe: bool = False
+    sent_again: int = 0
+    tried_alone: int = 0
+    tried_together: int = 0
+    postponed: int = 0
+    quarantined: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFates:
+    """Write into that exit record what became of each batch that the worker had."""
+
+    exit_id: str
+    fates: tuple[BatchFate, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Trip:
     """Open the circuit breaker of a connection; told of by `BreakerOpened` where that opens it."""
 
@@ -184,6 +210,7 @@ IsolationEffect = (
     | Requeue
     | PostponeAlone
     | QuarantineDelivery
+    | RecordFates
     | Trip
     | CountBlame
     | ReportProbation

@@ -113,7 +113,7 @@ class WorkerDied:
     ended for that; `ended` the connections that may have done what a look found, and had no batch
     there any more; `configured` those that it ever had a batch of. `is_ours`: no connection's
     fault, whatever it looks like; `is_leaving`: it had been told to finish and exit;
-    `has_finished`: a batch, at any time. `exit_id` names the exit record.
+    `has_finished`: a batch, at any time. `exit_id` names the exit record, `label` the worker.
     """
 
     worker: int
@@ -128,6 +128,7 @@ class WorkerDied:
     has_finished: bool = False
     exit_id: str | None = None
     ended: frozenset[str] = frozenset()
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)

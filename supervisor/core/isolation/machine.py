@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from supervisor.core.effects import ExitReason
+from supervisor.core.isolation.apart import ApartCause, ApartCode
 from supervisor.core.isolation.attribution import (
     DeathKind,
     FaultAttribution,
@@ -27,6 +28,7 @@ from supervisor.core.isolation.effects import (
     HoldLease,
     IsolationEffect,
     QuarantineDelivery,
+    RecordFates,
     ReportDecided,
     ReportProbation,
     Requeue,
@@ -51,6 +53,7 @@ from supervisor.core.isolation.facts import (
     WorkerDedicated,
     WorkerDied,
 )
+from supervisor.core.isolation.fates import HeldPart, fate_of
 from supervisor.core.isolation.records import (
     IsolationState,
     IsolationStatus,
@@ -119,7 +122,15 @@ class Isolation:
         known = self._state.known.get(connection)
         if known is None:
             return None
-        return IsolationStatus(known.trust, known.undecided, known.health.score, known.blame)
+        is_unproven = known.trust is TrustState.UNPROVEN
+        return IsolationStatus(
+            known.trust,
+            known.undecided,
+            known.health.score,
+            known.blame,
+            known.apart,
+            self._faults.of(connection).proof if is_unproven else None,
+        )
 
     def is_outsiders(self, death: WorkerDied) -> bool:
         """Whether somebody outside has ended a worker, as far as is known: nobody's fault.
@@ -214,6 +225,14 @@ class Isolation:
     # --- deaths ---
 
     def _worker_died(self, fact: WorkerDied, now: float) -> None:
+        parts = self._lost(fact, now)
+        if fact.batches and fact.exit_id is not None:
+            effects = self._state.effects
+            fates = tuple(fate_of(one, parts.get(one.batch), effects) for one in fact.batches)
+            effects.append(RecordFates(fact.exit_id, fates))
+
+    def _lost(self, fact: WorkerDied, now: float) -> dict[int, HeldPart]:
+        """Decide what becomes of all that a dead worker had; its batches that are tried, by id."""
         kind = kind_of(fact, is_draining=self._state.is_draining)
         owner = self._dedication.died(fact.worker)
         known = None if owner is None else self._state.known.get(owner)
@@ -221,17 +240,17 @@ class Isolation:
             probe = known.probe
             if probe.is_among(fact.batches):
                 known.probe = None
-                self._died_in_probe(owner, probe, fact, kind, now)
-                return
+                return self._died_in_probe(owner, probe, fact, kind, now)
         if fact.batches:
-            self._suspect(fact, kind, now, was_dedicated=owner is not None)
-        elif fact.has_finished and kind is not DeathKind.OURS:
+            return self._suspect(fact, kind, now, was_dedicated=owner is not None)
+        if fact.has_finished and kind is not DeathKind.OURS:
             # Nothing was to be told any more: something that an earlier batch left behind did it.
             self._charge_last(fact, kind, now, was_dedicated=owner is not None)
+        return {}
 
     def _suspect(
         self, fact: WorkerDied, kind: DeathKind, now: float, *, was_dedicated: bool
-    ) -> None:
+    ) -> dict[int, HeldPart]:
         """Each batch of the dead worker is given back, or suspected from here on."""
         inquiry = self._faults.inquire(
             self._open_batches(fact),
@@ -260,23 +279,35 @@ class Isolation:
                 ReportProbation(connection, fact.reason, fact.detail, undecided, len(cases))
             )
             is_alone = connection == inquiry.attributed
-            self._charges.accuse(connection, count, now, is_alone=is_alone)
+            cause = _cause(ApartCode.WORKER_DIED, fact)
+            self._charges.accuse(connection, count, cause, now, is_alone=is_alone)
         if inquiry.attributed is not None:
             self._charges.death(inquiry.attributed, fact, now, was_dedicated=was_dedicated)
         elif kind is not DeathKind.OURS and not any(one.unreported for one in fact.batches):
             # All was told, and yet it did not end.
             self._charge_last(fact, kind, now, was_dedicated=was_dedicated)
-        self._try_ended(inquiry.tried, now)
+        self._try_ended(inquiry.tried, fact, now)
         if inquiry.hinted is not None:
-            self._charges.try_first(inquiry.hinted, inquiry.others - {inquiry.hinted}, now)
+            self._charges.try_first(
+                inquiry.hinted,
+                company=inquiry.others - {inquiry.hinted},
+                cause=_cause(ApartCode.FOUND, fact),
+                now=now,
+            )
         for connection in cases:
             self._advance(connection)
+        return {
+            one.batch: HeldPart(one.batch, frozenset(one.unreported), inquiry.bisections[one.batch])
+            for one in fact.batches
+            if one.batch in inquiry.bisections
+        }
 
-    def _try_ended(self, names: Collection[str], now: float) -> None:
+    def _try_ended(self, names: Collection[str], fact: WorkerDied, now: float) -> None:
         """What a look found may be the doing of these, which had no batch there any more."""
         if names:
             first, *others = sorted(names)
-            self._charges.try_out(first, *others, company=frozenset(), now=now)
+            cause = _cause(ApartCode.FOUND, fact)
+            self._charges.try_out(first, *others, company=frozenset(), cause=cause, now=now)
 
     def _open_batches(self, fact: WorkerDied) -> list[LostBatch]:
         return [one for one in fact.batches if one.connection in self._state.open]
@@ -295,17 +326,18 @@ class Isolation:
         ):
             return
         if connection is None:
-            self._try_ended(fact.ended, now)
+            self._try_ended(fact.ended, fact, now)
         else:
             self._charges.death(connection, fact, now, was_dedicated=was_dedicated)
-            self._charges.set_apart(connection, now)
+            cause = _cause(ApartCode.LAST_IN_IT, fact)
+            self._charges.set_apart(connection, cause, now)
             if not is_proven(fact, connection, was_dedicated=was_dedicated):
                 company = fact.configured - {connection}
-                self._charges.try_out(connection, company=company, now=now)
+                self._charges.try_out(connection, company=company, cause=cause, now=now)
 
     def _died_in_probe(
         self, connection: str, probe: Probe, fact: WorkerDied, kind: DeathKind, now: float
-    ) -> None:
+    ) -> dict[int, HeldPart]:
         for one in fact.batches:
             if one.batch != probe.id:
                 self._requeue(one.batch, one.unreported)
@@ -319,6 +351,8 @@ class Isolation:
             self._faults.of(connection).died_in_probe(now)
             self._charges.death(connection, fact, now, was_dedicated=True)
         self._advance(connection)
+        assert probe.id is not None, "it is among the batches of the dead worker"
+        return {probe.id: HeldPart(suspected.id, frozenset(unreported), suspected.bisection)}
 
     # --- suspected batches ---
 
@@ -388,3 +422,7 @@ class Isolation:
     def _requeue(self, batch: int, indices: tuple[int, ...]) -> None:
         if indices:
             self._state.effects.append(Requeue(batch, indices))
+
+
+def _cause(code: ApartCode, death: WorkerDied) -> ApartCause:
+    return ApartCause(code, death.reason, death.label, death.exit_id)

@@ -10,10 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from supervisor.core.effects import ExitReason
+from supervisor.core.isolation.apart import Apart, ApartCause
 from supervisor.core.isolation.bisection import Bisection
 from supervisor.core.isolation.effects import IsolationEffect
 from supervisor.core.isolation.facts import LostBatch
 from supervisor.core.isolation.health import HealthScore
+from supervisor.core.isolation.trust import ProofSoFar
 from supervisor.core.placement import (
     SHARED,
     Placement,
@@ -47,12 +49,18 @@ class BlameCounts:
 
 @dataclass(frozen=True, slots=True)
 class IsolationStatus:
-    """What is held against a connection; `undecided` are its deliveries that are suspected."""
+    """What is held against a connection; `undecided` are its deliveries that are suspected.
+
+    `apart` says why it does not run among the others, and is None where it does; `proof` what it
+    has to show, where that is all that it waits for.
+    """
 
     trust: TrustState
     undecided: int
     score: float
     blame: BlameCounts
+    apart: Apart | None = None
+    proof: ProofSoFar | None = None
 
 
 @dataclass(slots=True)
@@ -108,6 +116,12 @@ class IsolatedConnection:
     """Deaths among others that only their workers' word puts down to it, each with its detail."""
     health: HealthScore = field(default_factory=HealthScore)
     blame: BlameCounts = field(default_factory=BlameCounts)
+    apart: Apart | None = None
+    """Why it is not trusted; None where it is."""
+
+    def set_off(self, cause: ApartCause, now: float) -> None:
+        """It is not trusted from now on, or anew, for that."""
+        self.apart = Apart.after(self.apart, cause, now)
 
     @property
     def trust(self) -> TrustState:

@@ -53,6 +53,27 @@ def trust_after(trust: TrustState, fact: TrustFact) -> TrustState:
     return _TRUST.get((trust, fact), trust)
 
 
+@dataclass(frozen=True, slots=True)
+class ProofSoFar:
+    """What an unproven connection has shown of what it has to, in a row.
+
+    It is trusted again once `good` batches are as many as `needed`, and they are worth
+    `needed_events` or the time is `long_at`. Nothing counts before `quiet_from`.
+    """
+
+    good: int
+    needed: int
+    good_events: int
+    needed_events: int
+    long_at: float
+    quiet_from: float
+
+    def is_shown(self, now: float) -> bool:
+        """Whether that is enough."""
+        is_worth = now >= self.long_at or self.good_events >= self.needed_events
+        return self.good >= self.needed and is_worth
+
+
 @dataclass(slots=True)
 class Attribution:
     """What one connection is accused of, and has to prove. `batch_events` bounds its batches."""
@@ -141,13 +162,23 @@ class Attribution:
             self.good_events += events
         if self.batch_events is not None:
             self.batch_events *= 2
-        is_long = now >= self.since + self.needed * SECONDS_A_BATCH
-        is_much = self.good_events >= self.needed * EVENTS_A_BATCH
-        if self.good < self.needed or not (is_much or is_long):
+        if not self.proof.is_shown(now):
             return trust
         self.batch_events, self.good = None, 0
         self.tried_with, self.was_killed = frozenset(), False
         return trust_after(trust, TrustFact.PROVEN)
+
+    @property
+    def proof(self) -> ProofSoFar:
+        """How far it has come, where it is unproven."""
+        return ProofSoFar(
+            self.good,
+            self.needed,
+            self.good_events,
+            self.needed * EVENTS_A_BATCH,
+            self.since + self.needed * SECONDS_A_BATCH,
+            self.quiet_from,
+        )
 
     def hogged(self, now: float) -> None:
         """It hogs its worker, or may: its proof begins when it has not done so for a while."""

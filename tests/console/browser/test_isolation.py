@@ -46,6 +46,9 @@ def test_a_certificate_names_the_connection_and_the_event(house: House, open_tab
     tab.main.locator("tbody a[data-row]").first.click()
     expect(tab.main.get_by_label("Of whom and of what")).to_contain_text("fragile")
     expect(tab.main).to_contain_text("ended")
+    became = tab.page.get_by_role("region", name="What became of its batches")
+    expect(became).to_contain_text("fragile")
+    expect(became).to_contain_text("1 quarantined")
     tab.link("kill-1").first.click()
     expect(tab.heading).to_have_text("Event")
     expect(tab.main).to_contain_text("quarantined")
@@ -53,10 +56,12 @@ def test_a_certificate_names_the_connection_and_the_event(house: House, open_tab
 
 
 def test_whose_batch_is_in_which_worker(house: House, open_tab: OpenTab) -> None:
-    """While an event takes its time, a card has its connection."""
+    """While an event takes its time, a card has its connection, and why that is apart."""
     tab = open_tab("/pools/default")
     assert post(house.service, json.dumps(track("wait-1", "Wait")), DEATHS_KEY, "track") == 200
-    expect(tab.page.locator(".batches").filter(has_text="fragile").first).to_be_visible()
+    card = tab.page.locator("li.worker").filter(has=tab.page.locator(".batches"))
+    expect(card.filter(has_text="fragile").first).to_be_visible()
+    expect(card.filter(has_text="fragile").first).to_contain_text("died of signal with events")
 
 
 def test_an_operator_recycles_a_worker(house: House, open_tab: OpenTab) -> None:

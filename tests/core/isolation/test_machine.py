@@ -10,6 +10,7 @@ from supervisor.core.isolation.attribution import UNSOLVED_MOST
 from supervisor.core.isolation.charges import SLOW_SHARE
 from supervisor.core.isolation.dedication import IDLE_S, TURN_S
 from supervisor.core.isolation.effects import (
+    BatchFate,
     BlameKind,
     CountBlame,
     ExtendLease,
@@ -19,6 +20,7 @@ from supervisor.core.isolation.effects import (
     PlaceConnection,
     PostponeAlone,
     QuarantineDelivery,
+    RecordFates,
     ReportDecided,
     ReportNoisyNeighbour,
     ReportProbation,
@@ -93,6 +95,7 @@ def test_a_death_is_charged_before_its_probe_leaves() -> None:
         PlaceConnection("a", Waiting(WaitReason.PROBATION)),
         RequestWorker("a"),
         CountBlame("a", BlameKind.DEATH),
+        RecordFates("exit-1", (BatchFate(1, tried_alone=3),)),
         PlaceConnection("a", Dedicated(4, is_probed=True)),
         Resend(1, "a", 4, (0,)),
     ]
@@ -109,7 +112,7 @@ def test_a_death_that_trips_sends_no_probe() -> None:
     world.die(number)
     # Alone in its own worker it has died alone once: that one is decided all the same.
     told_of = kinds(world.effects[began:])
-    assert told_of[-4:] == ["CountBlame", "Trip", "PlaceConnection", "Resend"]
+    assert told_of[-5:] == ["CountBlame", "Trip", "RecordFates", "PlaceConnection", "Resend"]
     assert blame(world, "a").trips == 1
     world = World(spares=0)
     number = sent(world, "a", 4)
@@ -118,7 +121,11 @@ def test_a_death_that_trips_sends_no_probe() -> None:
     effects = world.die(number)
     assert PostponeAlone(1, (0, 1, 2, 3), "worker exited: signal (SIGSEGV)") in effects
     assert not any(isinstance(one, Resend) for one in effects)
-    assert effects[-2:] == [ReportDecided("a", 0), PlaceConnection("a", Waiting(WaitReason(2)))]
+    assert effects[-3:] == [
+        ReportDecided("a", 0),
+        PlaceConnection("a", Waiting(WaitReason(2))),
+        RecordFates("exit-1", (BatchFate(1, postponed=4),)),
+    ]
 
 
 def test_a_killer_dies_alone_twice_and_is_quarantined() -> None:
@@ -156,7 +163,7 @@ def test_nothing_is_asked_back_of_what_was_reported() -> None:
     number = sent(world, "a", 2)
     world.report_some(number)
     effects = world.die(number, is_ours=True)
-    assert effects == [Requeue(1, (1,))]
+    assert effects == [Requeue(1, (1,)), RecordFates("exit-1", (BatchFate(1, sent_again=1),))]
 
 
 def test_whatever_a_dead_probe_had_beside_it_is_requeued() -> None:

@@ -23,6 +23,7 @@ from supervisor.core.isolation.effects import (
     PlaceConnection,
     PostponeAlone,
     QuarantineDelivery,
+    RecordFates,
     ReportDecided,
     ReportNoisyNeighbour,
     ReportProbation,
@@ -142,6 +143,8 @@ class World:
         while self._facts:
             fact = self._facts.popleft()
             effects = self.machine.handle(fact, self.now)
+            if isinstance(fact, told.WorkerDied):
+                self._check_fates(fact, effects)
             if self.shadow is not None:
                 self.shadow.told(fact, effects)
             for effect in effects:
@@ -198,7 +201,8 @@ class World:
                     self.open_until[connection] = self.now + OPEN_S
                     self.tell(told.BreakerOpened(connection))
             case (
-                CountBlame()
+                RecordFates()
+                | CountBlame()
                 | ReportProbation()
                 | ReportDecided()
                 | ReportTrust()
@@ -351,6 +355,19 @@ class World:
         effects = self.tell(fact)
         self.fill()
         return effects
+
+    def _check_fates(self, fact: told.WorkerDied, effects: list[IsolationEffect]) -> None:
+        """What is written of each batch accounts for each of its deliveries, once."""
+        found = [one for one in effects if isinstance(one, RecordFates)]
+        if not fact.batches or fact.exit_id is None:
+            assert not found
+            return
+        assert found[0].exit_id == fact.exit_id
+        for batch, fate in zip(fact.batches, found[0].fates, strict=True):
+            counted = fate.sent_again + fate.tried_alone + fate.tried_together
+            counted += fate.postponed + fate.quarantined
+            assert (fate.batch, counted) == (batch.batch, len(batch.unreported)), fate
+            assert not fate.is_probe or self.dead[batch.batch].part_of is not None
 
     def lost(self, batch: Batch) -> told.LostBatch:
         """A batch as a dead worker leaves it."""
@@ -532,6 +549,9 @@ class World:
             assert self.sent[event] <= most, ("sent too often", event, self.sent[event], most)
         for name in self.open:
             self._check_placement(name)
+            status = self.machine.status(name)
+            is_apart = status is not None and status.apart is not None
+            assert is_apart is (self.machine.trust(name) is not TrustState.TRUSTED)
 
     def _check_placement(self, name: str) -> None:
         placement, trust = self.machine.placement(name), self.machine.trust(name)

@@ -11,6 +11,7 @@ import { Raw, Text } from '../ui/json.js'
 import { Empty, Loading, useGet } from '../ui/load.js'
 import { size } from '../ui/meter.js'
 import { Facts, Title } from '../ui/page.js'
+import { Table } from '../ui/table.js'
 import { Time } from '../ui/time.js'
 import { OpenConnections } from './worker.js'
 
@@ -69,6 +70,79 @@ function Events({ exit }) {
       ),
     ),
     more > 0 && h('li', { class: 'soft' }, `${count(more)} more`),
+  )
+}
+
+/** What may become of a delivery: as it had told before its end, then as was decided then. @type {[Exclude<keyof Api.HeldBatch, 'connection' | 'is_probe'>, string][]} */
+const FATES = [
+  ['delivered', 'delivered'],
+  ['failed', 'failed or unsupported'],
+  ['retried', 'to be tried again later'],
+  ['given_back', 'given back'],
+  ['sent_again', 'sent again, at no charge'],
+  ['tried_alone', 'tried alone'],
+  ['tried_together', 'tried once more together'],
+  ['postponed', 'sent later, each alone'],
+  ['quarantined', 'quarantined'],
+]
+
+/** @param {Api.HeldBatch} batch */
+function becameOf(batch) {
+  const said = FATES.filter(([key]) => batch[key] > 0)
+  const left = batch.events - said.reduce((sum, [key]) => sum + batch[key], 0)
+  return h(
+    'ul',
+    { class: 'named-list' },
+    said.map(([key, words]) =>
+      h(
+        'li',
+        { key },
+        key === 'quarantined'
+          ? h(
+              'a',
+              { href: to(['deadletters'], { connection: batch.connection, outcome: key }) },
+              `${count(batch[key])} ${words}`,
+            )
+          : `${count(batch[key])} ${words}`,
+      ),
+    ),
+    left > 0 && h('li', null, `${count(left)} not decided when the service ended: pending`),
+  )
+}
+
+/** @param {{exit: Api.Certificate}} props */
+function Batches({ exit }) {
+  const { batches = [], more_batches: more = 0 } = exit
+  if (exit.connections.length === 0) return h(Empty, null, 'It had none: it had finished all that it was given.')
+  if (batches.length === 0)
+    return h(
+      'ul',
+      { class: 'named-list' },
+      exit.connections.map(name => h('li', { key: name }, h(ConnectionName, { name }))),
+    )
+  return h(
+    'div',
+    null,
+    h(Table, {
+      label: 'What became of its batches',
+      rows: batches,
+      keyOf: (/** @type {Api.HeldBatch} */ each) => String(each.batch),
+      columns: /** @type {import('../ui/table.js').Column<Api.HeldBatch>[]} */ ([
+        { head: 'Connection', cell: each => h(ConnectionName, { name: each.connection }) },
+        { head: 'Events', isNumber: true, cell: each => count(each.events) },
+        { head: 'What became of them', class: 'text', cell: becameOf },
+        { head: 'Sent for', class: 'fit', cell: each => (each.is_probe ? 'a probe' : 'delivery') },
+      ]),
+    }),
+    more > 0 && h('p', { class: 'soft' }, `${plural(more, 'batch', 'batches')} more`),
+    batches.some(each => each.tried_alone + each.tried_together > 0) &&
+      h(
+        'p',
+        { class: 'soft' },
+        'What is tried goes to a worker of its connection’s own, where nothing else can have done it: if that dies, it has ',
+        h('a', { href: to(['exits'], { connection: exit.connection ?? undefined }) }, 'a certificate of its own'),
+        '.',
+      ),
   )
 }
 
@@ -146,33 +220,10 @@ function Certificate({ exit }) {
       ],
     }),
     h(Before, { exit }),
-    h('h2', null, 'Who had batches in it'),
-    exit.connections.length === 0
-      ? h(Empty, null, 'Nobody: it had finished all that it was given.')
-      : h(
-          'div',
-          null,
-          h(
-            'ul',
-            { class: 'named-list' },
-            exit.connections.map(name =>
-              h(
-                'li',
-                { key: name },
-                h(ConnectionName, { name }),
-                ' ',
-                h(
-                  'span',
-                  { class: 'soft' },
-                  name === exit.connection
-                    ? 'its batch was tried again in a worker of its own'
-                    : 'its batch was sent again, at no charge',
-                ),
-              ),
-            ),
-          ),
-          h('p', { class: 'soft' }, `${plural(exit.unreported, 'delivery', 'deliveries')} without an outcome:`),
-        ),
+    h('h2', null, 'What became of its batches'),
+    h(Batches, { exit }),
+    exit.unreported > 0 &&
+      h('p', { class: 'soft' }, `${plural(exit.unreported, 'delivery', 'deliveries')} without an outcome:`),
     (exit.connections.length > 0 || exit.events.length > 0) && h(Events, { exit }),
     exit.open_connections &&
       Object.keys(exit.open_connections).length > 0 &&

@@ -15,6 +15,7 @@ import { Meter, size } from '../ui/meter.js'
 import { Tabs, Title } from '../ui/page.js'
 import { Table } from '../ui/table.js'
 import { Time, moment } from '../ui/time.js'
+import { Why } from './apart.js'
 
 /** Batches of one worker that are drawn. */
 const SHOWN = 6
@@ -57,18 +58,8 @@ export function Memory({ worker }) {
   )
 }
 
-/** Why a connection has a worker of its own, as far as is told. @param {Api.Blame | undefined} blame */
-function whyApart(blame) {
-  if (blame?.hogs) return `Alone, since it kept the loop from others: ${blame.hogs}.`
-  if (blame?.worker_deaths)
-    return `Alone, since ${plural(blame.worker_deaths, 'worker')} died of it; it is ${blame.standing}.`
-  if (blame?.workers_used_up)
-    return `Alone, since it used up ${plural(blame.workers_used_up, 'worker')}; it is ${blame.standing}.`
-  return 'Alone, until enough of its batches have gone well.'
-}
-
-/** @param {{worker: Api.WorkerAtWork, kind: 'worker' | 'spare' | 'apart', blame?: Api.Blame}} props */
-function Card({ worker, kind, blame }) {
+/** @param {{worker: Api.WorkerAtWork, kind: 'worker' | 'spare' | 'apart'}} props */
+function Card({ worker, kind }) {
   const last = worker.last_exit
   return h(
     'li',
@@ -92,7 +83,7 @@ function Card({ worker, kind, blame }) {
       worker.lag_s !== null && worker.lag_s !== undefined && `, loop lag ${span(worker.lag_s)}`,
     ),
     kind !== 'spare' && h(Batches, { batches: worker.batches }),
-    kind === 'apart' && h('p', { class: 'soft' }, h(Text, { text: whyApart(blame) })),
+    worker.why && h(Why, { why: worker.why }),
     last &&
       h(
         'div',
@@ -122,7 +113,10 @@ function Blame({ blame }) {
         cell: each => [h(Dot, { name: each.connection }), each.connection],
         link: each => to(['connections', each.connection, 'delivery']),
       },
-      { head: 'Standing', cell: each => each.standing },
+      {
+        head: 'Standing',
+        cell: each => (each.apart ? h('span', { title: each.apart.text }, each.standing) : each.standing),
+      },
       { head: 'Score, trips at 4', isNumber: true, cell: each => each.score.toFixed(1) },
       {
         head: 'Deaths',
@@ -266,7 +260,6 @@ function Inside({ pool }) {
               key: `${worker.connection} ${worker.pid}`,
               worker,
               kind: 'apart',
-              blame: pool.blame.find(each => each.connection === worker.connection),
             }),
           ),
         ),

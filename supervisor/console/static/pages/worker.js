@@ -12,6 +12,7 @@ import { Curve, size } from '../ui/meter.js'
 import { Facts, Title } from '../ui/page.js'
 import { Table } from '../ui/table.js'
 import { Time } from '../ui/time.js'
+import { Why } from './apart.js'
 import { Batches, Memory, Recycle } from './pools.js'
 
 /** @param {[string, number][]} rows */
@@ -109,6 +110,8 @@ function Inside({ worker }) {
   return h(
     'div',
     null,
+    worker.connection && h('p', null, 'It serves ', h(ConnectionName, { name: worker.connection }), ' and no other.'),
+    worker.why && h(Why, { why: worker.why }),
     h(
       'div',
       { class: 'cards wide' },

@@ -12,6 +12,7 @@ import { Empty, Loading, useGet } from '../../ui/load.js'
 import { size } from '../../ui/meter.js'
 import { Facts, Figure, Figures } from '../../ui/page.js'
 import { choosePeriod, PeriodChoice, usePeriod } from '../../ui/period.js'
+import { Why } from '../apart.js'
 
 /** @type {Record<string, string>} */
 const STATES = {
@@ -122,6 +123,7 @@ function facts({ queue, blame }) {
 /** @type {(props: import('../connection.js').TabProps) => any} any: whatever preact draws */
 export default function Queue({ of, query, again }) {
   const { queue } = of,
+    blame = of.blame ?? queue.blame,
     period = usePeriod(query)
   const trends = useGet('trends', { connection: queue.connection, from: period.from, to: period.to })
   return h(
@@ -145,6 +147,7 @@ export default function Queue({ of, query, again }) {
         h('p', { class: 'soft' }, 'Its next delivery waits for ', h(Text, { text: queue.waiting_for }), '.'),
       queue.next_attempt_in_s !== null &&
         h('p', { class: 'soft' }, `The next retry is due in ${span(queue.next_attempt_in_s)}.`),
+      blame.apart && h(Why, { why: blame.apart }),
       h(Hand, { of, again }),
     ),
     h('h2', null, 'Now'),
@@ -155,7 +158,7 @@ export default function Queue({ of, query, again }) {
       h(Figure, { label: 'In flight', value: count(queue.inflight), link: to(['pools', queue.pool]) }),
       h(Figure, { label: 'Oldest', value: span(queue.oldest_s) }),
     ),
-    h(Facts, { label: 'What it may and what it cost', rows: facts({ queue, blame: of.blame ?? queue.blame }) }),
+    h(Facts, { label: 'What it may and what it cost', rows: facts({ queue, blame }) }),
     h('h2', null, 'Over time'),
     h(PeriodChoice, { period }),
     h(Loading, {
