@@ -5,6 +5,9 @@ anyway, and falls over once more where both come at full speed. So retries
 begin with a tenth of what it takes now, grow by a tenth a second while they
 succeed, and in no second exceed what it has taken in the best of the last ones.
 First attempts are not governed: they are what the destination takes on any day.
+Where there are few of those, retries could prove nothing but what they are, and
+thousands of them would take hours: up to a rate that is no flood they grow by
+what was taken of themselves.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ BEGIN, GROWTH = 0.1, 1.1
 AT_ONCE_S = 0.2
 #: Events a second, and at once, that may always be tried again: nothing is proven by silence.
 LEAST_PER_S, LEAST_AT_ONCE = 5.0, 10.0
+#: Events a second up to which retries grow though nothing else is taken; no second has more.
+MOST_UNPROVEN_PER_S = 100.0
 
 
 @dataclass(slots=True)
@@ -58,7 +63,7 @@ class RetryGovernor:
     def rate(self, now: float) -> float:
         """Events a second at which retries may go now."""
         proven, retried = self._best(now)
-        most = proven / (1 + AT_ONCE_S)
+        most = max(proven, MOST_UNPROVEN_PER_S if retried else 0.0) / (1 + AT_ONCE_S)
         return max(LEAST_PER_S, min(most, max(BEGIN * proven, GROWTH * retried)))
 
     def wait_s(self, batch_events: int, now: float) -> float:

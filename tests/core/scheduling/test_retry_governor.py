@@ -10,6 +10,7 @@ from supervisor.core.scheduling.retry_governor import (
     AT_ONCE_S,
     LEAST_AT_ONCE,
     LEAST_PER_S,
+    MOST_UNPROVEN_PER_S,
     RetryGovernor,
 )
 
@@ -36,6 +37,16 @@ def test_silence_proves_nothing() -> None:
     governor = RetryGovernor()
     assert governor.rate(0.0) == LEAST_PER_S
     assert sum(drain(governor, 0.0, 1, 0)) <= LEAST_AT_ONCE + 2 * LEAST_PER_S
+
+
+@pytest.mark.parametrize("fresh_per_s", [0, 20])
+def test_retries_alone_prove_what_they_are(fresh_per_s: int) -> None:
+    """They grow by a tenth a second up to a rate that is no flood, and a thousand are soon over."""
+    sent = drain(RetryGovernor(), 0.0, 60, fresh_per_s)
+    assert all(after <= before * 1.2 + 10 for before, after in itertools.pairwise(sent))
+    assert max(sent) <= MOST_UNPROVEN_PER_S
+    assert sent[-1] >= 0.8 * MOST_UNPROVEN_PER_S
+    assert sum(sent) > 2500
 
 
 def test_begins_with_a_tenth_and_grows_by_a_tenth_a_second() -> None:
