@@ -149,8 +149,9 @@ class Service:
             anchored=self.clock.anchored,
         )
         self._closers[QUEUE] = self.queue.close
-        await self.queue.start(queue_specs_of(config), self._work_came)
         self.watching = Watching(config, self.queue, self.metrics, self.clock, self._redactor)
+        await self.queue.start(queue_specs_of(config), self._work_came, self.watching.evicted)
+        self.watching.start()
         self._closers[COUNTS] = self.watching.close
         # Not before the queue is open: that is how we know that no other service lives here.
         state_format.bring_forward(state_dir)

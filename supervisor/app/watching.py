@@ -33,14 +33,13 @@ class Watching:
         clock: Clock,
         redact: Callable[[str], str],
     ) -> None:
-        """Begin to count, see `Insight.start`. Raises OSError where what was kept cannot go."""
         self._key = secrets.token_bytes(16)
         self.masking = self._masking(config)
         self.insight: Insight | None = None
-        state_dir = config.service.state_dir
+        self._state_dir = Path(config.service.state_dir)
         if config.console.enabled:
             self.insight = Insight(
-                Path(state_dir),
+                self._state_dir,
                 queue=queue,
                 ages=metrics.latencies,
                 clock=clock,
@@ -49,10 +48,18 @@ class Watching:
                 masking=self.masking,
                 redact=redact,
             )
+        self.told: Insight | Nothing = self.insight or NOTHING
+
+    def start(self) -> None:
+        """Begin to count, see `Insight.start`. Raises OSError where what was kept cannot go."""
+        if self.insight is not None:
             self.insight.start()
         else:
-            remove_samples(Path(state_dir))
-        self.told: Insight | Nothing = self.insight or NOTHING
+            remove_samples(self._state_dir)
+
+    def evicted(self, connection: str, reason: str, n: int) -> None:
+        """`n` deliveries have become dead letters for want of room; no worker was asked."""
+        self.told.troubled(connection, "failed", reason, n)
 
     def follow(self, config: Config) -> None:
         """A reload: off at once, and what was kept goes; on at the next start."""

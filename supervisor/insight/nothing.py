@@ -18,7 +18,9 @@ class Nothing:
     def retried(self, connection: str, n: int) -> None:
         """Deliveries wait for another attempt."""
 
-    def troubled(self, connection: str, kind: object, reason: str, n: int, one: object) -> None:
+    def troubled(
+        self, connection: str, kind: object, reason: str, n: int, one: object = None
+    ) -> None:
         """Deliveries met with something."""
 
     @property

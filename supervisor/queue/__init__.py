@@ -345,17 +345,25 @@ def message_key(source: str, message_id: str) -> bytes:
     ).digest()
 
 
+OnEvicted = Callable[[str, str, int], None]
+
+
 class Queue(Protocol):
     """Any engine. One task at a time need not be awaited: methods may run concurrently."""
 
     async def start(
-        self, connections: Mapping[str, ConnectionSpec], on_work: Callable[[str], None]
+        self,
+        connections: Mapping[str, ConnectionSpec],
+        on_work: Callable[[str], None],
+        on_evicted: OnEvicted | None = None,
     ) -> None:
         """Open the store for these connections, by name. Raises QueueUnavailable.
 
         `on_work(connection)` is called on the event loop whenever a connection
         that had nothing to lease may have something now (new events, a retry
         fallen due, a lease returned). Calls may be spurious, never missing.
+        `on_evicted(connection, reason, n)` is called there when `n` deliveries
+        have become dead letters for want of room.
         """
 
     async def close(self) -> None:

@@ -59,6 +59,12 @@ def wait_until_held(service: RunningService) -> dict[str, Any]:  # Any: JSON
     return service.queue_of("hook")
 
 
+def issues(service: RunningService, kind: str) -> list[dict[str, Any]]:  # Any: JSON
+    """Issues of that kind, the newest first."""
+    found: list[dict[str, Any]] = service.admin(f"/issues?kind={kind}")["issues"]
+    return found
+
+
 def test_nothing_fails_while_a_key_is_refused(running_service: StartService) -> None:
     """Past every retry window; then one probe that passes, and all is delivered.
 
@@ -152,6 +158,10 @@ def test_a_hold_outlives_a_restart_and_its_backlog_is_bounded(
         service.start()
         assert wait_until_held(service)["credentials_refused"]
         failed = service.books()["failed"]
+        (evicted,) = issues(service, "failed")
+        assert (evicted["count"], evicted["open"]) == (failed, True), evicted
+        assert evicted["cause"] == "evicted: the backlog was over max_backlog (<n> bytes)"
+        assert "max_backlog" in evicted["action"]
         partner.answers = takes_all
         service.admin("/connections/hook/probe", "POST")
         service.wait_for(lambda books: books["pending"] == 0, WITHIN_S)
@@ -195,3 +205,71 @@ def test_an_unknown_host_holds_the_connection(
         post(service.url, [track(f"m{i}") for i in range(5)])
         assert "nowhere.invalid" in wait_until_held(service)["state_reason"]
         assert service.books()["failed"] == 0
+
+
+def test_a_token_endpoint_that_refuses_is_an_issue_of_credentials(
+    running_service: StartService,
+) -> None:
+    """Apart from retries, with each delivery that met with it, a sample and what to do about it.
+
+    It outlives a restart, and has an end: what is refused no more is counted no more.
+    """
+    refused = 400, {"error": "invalid_grant", "error_description": "expired access/refresh token"}
+    token = {"access_token": "access-token-number-1", "instance_url": ""}
+
+    def org(asked: Asked) -> Answer:
+        if asked.path.endswith("/token"):
+            return (200, token) if is_right else refused
+        return 200, [{"id": "00Q", "success": True, "errors": []} for _ in asked.json()["records"]]
+
+    is_right = False
+    with Partner(org) as partner:
+        token["instance_url"] = partner.url
+        config = sections(partner)
+        config["connections.hook"] |= {
+            "destination": "salesforce",
+            "settings": {
+                "client_id": "id",
+                "refresh_token": "r0",
+                "login_url": partner.url,
+                "person_id_field": "User_Id__c",
+            },
+        }
+        service = running_service(config)
+        traits = {"email": "a@example.com", "lastName": "L", "company": "C"}
+        sent: list[dict[str, object]] = [
+            {"type": "identify", "userId": f"u{n}", "traits": traits} for n in range(5)
+        ]
+        post(service.url, sent)
+        held = wait_until_held(service)
+        wait_until(lambda: bool(issues(service, "credentials")), WITHIN_S, "the issue")
+        (issue,) = issues(service, "credentials")
+        assert (issue["connection"], issue["source"], issue["open"]) == ("hook", None, True)
+        assert issue["count"] >= len(sent)
+        assert "invalid_grant" in issue["cause"]
+        assert "invalid_grant" in held["state_reason"]
+        assert "credentials" in issue["meaning"]
+        assert not issues(service, "failed")
+        assert not issues(service, "retry")
+        shown = service.admin(f"/issues/{issue['id']}")
+        assert [one["outcome"] for one in shown["samples"]] == ["retry"] * len(shown["samples"])
+        assert "invalid_grant" in shown["samples"][0]["reason"]
+        service.stop()
+        service.start()
+        wait_until_held(service)
+        wait_until(
+            lambda: issues(service, "credentials")[:1] != []
+            and issues(service, "credentials")[0]["count"] > issue["count"],
+            WITHIN_S,
+            "it goes on as the same issue",
+        )
+        (again,) = issues(service, "credentials")
+        assert (again["id"], again["first_seen"]) == (issue["id"], issue["first_seen"])
+        is_right = True
+        service.admin("/connections/hook/probe", "POST")
+        service.wait_for(lambda books: books["pending"] == 0, WITHIN_S)
+        assert service.books()["failed"] == 0
+        counted = issues(service, "credentials")[0]["count"]
+        post(service.url, sent)
+        service.wait_for(lambda books: books["pending"] == 0, WITHIN_S)
+        assert issues(service, "credentials")[0]["count"] == counted

@@ -29,9 +29,19 @@ def work() -> list[str]:
     return []
 
 
+@pytest.fixture
+def evicted() -> list[tuple[str, str, int]]:
+    """What `on_evicted` was called with."""
+    return []
+
+
 @pytest.fixture(params=sorted(ENGINES))
 async def open_queue(
-    request: pytest.FixtureRequest, tmp_path: Path, clock: SetClock, work: list[str]
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    clock: SetClock,
+    work: list[str],
+    evicted: list[tuple[str, str, int]],
 ) -> AsyncIterator[OpenQueue]:
     """Opens queues; one that is open already is closed first, so that this restarts the service."""
     opened: list[Queue] = []
@@ -45,7 +55,7 @@ async def open_queue(
         opened.clear()
         chosen = msgspec.structs.replace(config or QueueConfig(), engine=request.param)
         queue = make_queue(tmp_path / "state", chosen, clock, max_retry_delay_s=MAX_RETRY_DELAY_S)
-        await queue.start(connections, work.append)
+        await queue.start(connections, work.append, lambda *told: evicted.append(told))
         opened.append(queue)
         return queue
 

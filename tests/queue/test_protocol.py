@@ -483,8 +483,11 @@ async def test_full(open_queue: OpenQueue) -> None:
     assert all(await queue.append("web", events(range(20, 30), size=1000), T0))
 
 
-async def test_max_backlog(open_queue: OpenQueue) -> None:
-    """Past its own limit a connection's oldest deliveries become dead letters, and no other's."""
+async def test_max_backlog(open_queue: OpenQueue, evicted: list[tuple[str, str, int]]) -> None:
+    """Past its own limit a connection's oldest deliveries become dead letters, and no other's.
+
+    Each is told once.
+    """
     specs = {"a": ConnectionSpec("web", 5_000), "b": ConnectionSpec("web")}
     queue = await open_queue(connections=specs)
     await queue.append("web", events(range(10), TO_BOTH, size=1000), T0)
@@ -495,7 +498,8 @@ async def test_max_backlog(open_queue: OpenQueue) -> None:
     assert all("max_backlog" in one.reason for one in letters)
     left = ids_in(await take(queue, "a"))
     assert left == [f"m{n}" for n in range(10 - len(left), 10)]
-    assert queue.stats().evicted == len(letters)
+    assert queue.stats().evicted == len(letters) == sum(n for _, _, n in evicted)
+    assert {told[:2] for told in evicted} == {("a", letters[0].reason)}
     assert (await queue.audit()).is_balanced
 
 

@@ -29,6 +29,7 @@ from supervisor.queue import (
     EventRecord,
     Lease,
     NewEvent,
+    OnEvicted,
     QueueFull,
     QueueStats,
     Route,
@@ -136,11 +137,14 @@ class SqliteQueue:
     # --- life ---
 
     async def start(
-        self, connections: Mapping[str, ConnectionSpec], on_work: Callable[[str], None]
+        self,
+        connections: Mapping[str, ConnectionSpec],
+        on_work: Callable[[str], None],
+        on_evicted: OnEvicted | None = None,
     ) -> None:
         """Open the store, see `Queue`. Raises QueueUnavailable."""
         self._loop = asyncio.get_running_loop()
-        self._on_work = on_work
+        self._on_work, self._maintenance.on_evicted = on_work, on_evicted
         self._alarms.start(on_work, self._expire)
         prepare(self._state_dir)
         self._lock = StateDirLock(self._state_dir)

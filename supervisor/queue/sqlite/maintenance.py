@@ -24,6 +24,7 @@ from supervisor.queue import (
     DeadLetterCauses,
     DeadLetterFilter,
     DeadLettersSwept,
+    OnEvicted,
     QueueUnavailable,
     Selection,
 )
@@ -58,7 +59,10 @@ HIGH, LOW = 0.9, 0.8
 
 
 class Maintenance:
-    """`on_work` hears of connections that have something to lease again."""
+    """`on_work` hears of connections that have something to lease again.
+
+    `on_evicted` may be set before it begins, see `Queue.start`.
+    """
 
     def __init__(
         self,
@@ -74,6 +78,7 @@ class Maintenance:
         self._config = config
         self._clock = clock
         self._on_work = on_work
+        self.on_evicted: OnEvicted | None = None
         self._promotion = promotion
         self._compacted_to = 0
         self._pace = _Pace()
@@ -170,6 +175,8 @@ class Maintenance:
             for chunk in self._memory.evicted(backlog, done, self._clock()):
                 self._store.journal.note_finished(chunk)
             self._promotion.soon(backlog)
+            if is_overflow and done.n and self.on_evicted is not None:
+                self.on_evicted(backlog.name, reason, done.n)
 
         async with without_leases(backlog, self._store, self._on_work):
             return await self._store.run_prepared(job, apply)
