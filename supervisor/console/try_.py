@@ -21,6 +21,7 @@ from aiohttp import web
 
 from supervisor.admin.answers import json_answer
 from supervisor.admin.parameters import BadRequest, check_length
+from supervisor.admin.routes import MAX_BODY
 from supervisor.admin.table import Deed, Right, Route, say_done
 from supervisor.config import Config, Connection
 from supervisor.diagnostics.reports import report_environment
@@ -42,6 +43,8 @@ _log = structlog.get_logger(__name__)
 LIMIT_S, MOST_S, LOOK_S = 10.0, 30.0, 0.1
 #: Bytes of memory that its process may hold, its workers' aside.
 MOST_BYTES = 512 << 20
+#: Bytes of a request beside its event: the connection's name, and blanks.
+MOST_BESIDE = 16 * 1024
 #: What a try that was sent is in the books.
 IN_NO_BOOK = "sent by hand; in no book"
 
@@ -243,8 +246,9 @@ def rows(tester: EventTester) -> tuple[Route, ...]:
 
     async def try_(request: web.Request) -> web.StreamResponse:
         """Try one event at a connection."""
+        body = await _read(request, tester.config().api.max_event)
         try:
-            asked = msgspec.json.decode(await request.read(), type=AskedDryRun)
+            asked = msgspec.json.decode(body, type=AskedDryRun)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise BadRequest(
                 f'the body is no {{"connection": "NAME", "event": {{}}, "live": false}}: {error}'
@@ -258,3 +262,14 @@ def rows(tester: EventTester) -> tuple[Route, ...]:
         return json_answer({**told, "live": asked.live, "note": note})
 
     return (Route("POST", "/try", try_, Right.ACT),)
+
+
+async def _read(request: web.Request, max_event: int) -> bytes:
+    """The body, which may hold any event that the tracking API takes. Raises BadRequest."""
+    most = max(MAX_BODY, max_event + MOST_BESIDE)
+    try:
+        return await request.clone(client_max_size=most).read()
+    except web.HTTPRequestEntityTooLarge as error:
+        raise BadRequest(
+            f"the body has more than {most} bytes, and api.max_event is {max_event}"
+        ) from error

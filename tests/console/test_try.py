@@ -222,3 +222,20 @@ def test_what_is_no_try_is_told(running_service: StartService, echo: tuple[str, 
     large = {**EVENT, "properties": {"x": "y" * 40_000}}
     assert "max_event" in refused(service, {**asked, "event": large})
     assert service.books()["accepted"] == 0
+
+
+def test_an_event_as_large_as_is_taken_can_be_tried(
+    running_service: StartService, echo: tuple[str, list[str]]
+) -> None:
+    """To the byte of `api.max_event`, past what other requests may hold; one more is told."""
+    most = 600_000
+    limits = {"api": {"max_event": f"{most}B", "max_request": "2MiB"}}
+    service = running_service({**sections(echo[0]), **limits})
+    empty = len(json.dumps({**EVENT, "properties": {"x": ""}}))
+    for size, status in ((most, 200), (most + 1, 400), (most + 100_000, 400)):
+        event = {**EVENT, "properties": {"x": "y" * (size - empty)}}
+        assert len(json.dumps(event)) == size
+        found, told = ask(service, "POST", "/try", {"connection": "spread", "event": event})
+        assert found == status, (size, told)
+        assert (told["outcome"] == "failed") if status == 200 else ("max_event" in told["message"])
+    assert service.books()["accepted"] == 0
