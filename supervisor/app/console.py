@@ -33,6 +33,7 @@ from supervisor.insight.frames import COLUMNS
 from supervisor.insight.insight import Insight
 from supervisor.insight.masking import Masking
 from supervisor.state.jobs import JobStore
+from supervisor.state.logouts import LogoutStore
 from supervisor.state.tokens import FileTokenStore
 
 
@@ -54,7 +55,11 @@ class ConsoleParts:
             time.time, None if insight is None else DoneLines(insight.disk, MOST_LINES)
         )
         self.is_on = config.console.enabled
-        self.sessions = LoginSessions(Access.of(config.admin), config.console.payloads)
+        self.sessions = LoginSessions(
+            Access.of(config.admin),
+            config.console.payloads,
+            LogoutStore(config.service.state_dir),
+        )
         self._jobs = Jobs(service.queue, JobStore(config.service.state_dir), service.clock)
         fleet = service.fleet
         self._heaps = HeapSessions(fleet.spared.add, fleet.spared.discard, fleet.unanswered)
@@ -124,6 +129,7 @@ class ConsoleParts:
     async def start(self) -> None:
         """Before the first request."""
         if self.is_on:
+            await self.sessions.start()
             await self._jobs.start()
 
     async def hang_up(self, app: object) -> None:

@@ -1,7 +1,8 @@
 """Logging in and out, and who a cookie says that it is.
 
 Owns the rows of the login and the pace of wrong tries: they are slowed, by address and in all; a
-right token never is. What a cookie proves is `cookies.py`'s.
+right token never is. A logout holds over a restart, which logs nobody out. What a cookie proves is
+`cookies.py`'s.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from supervisor.admin.answers import error_answer, json_answer
 from supervisor.admin.parameters import BadRequest
 from supervisor.admin.table import Right, Role, Route, caller_of
 from supervisor.console.cookies import LIFETIME_S, Cookies, Proof
+from supervisor.state.logouts import LogoutStore
 
 _log = structlog.get_logger(__name__)
 
@@ -71,13 +73,24 @@ class WrongTries:
 
 
 class LoginSessions:
-    """Of one service; implements `admin.routes.Sessions`. `payloads` is what `/me` tells of it."""
+    """Of one service; implements `admin.routes.Sessions`. `payloads` is what `/me` tells of it.
 
-    def __init__(self, access: Access, payloads: str) -> None:
+    Reads `logouts` when it is made.
+    """
+
+    def __init__(self, access: Access, payloads: str, logouts: LogoutStore) -> None:
         self._access = access
         self._payloads = payloads
-        self._cookies = Cookies(access)
+        self._logouts = logouts
+        kept = logouts.read()
+        self._cookies = Cookies(access, ended=kept)
         self._wrong = WrongTries()
+        self._keeping = asyncio.Lock()
+        self._is_kept = kept is not None
+
+    async def start(self) -> None:
+        """Before the first request: what could not be read is replaced."""
+        await self._keep()
 
     def follow(self, access: Access, payloads: str) -> None:
         """A reload."""
@@ -137,11 +150,29 @@ class LoginSessions:
         """Ends the session of the request's cookie."""
         if (proof := self._proof(request)) is not None:
             self._cookies.end(proof)
+            self._is_kept = False
+            await self._keep()
         answer = web.Response(status=204)
         for name in (SECURE_COOKIE, PLAIN_COOKIE):
             if name in request.cookies:
                 answer.headers.add("Set-Cookie", _cookie(request, "", 0, name))
         return answer
+
+    async def _keep(self) -> None:
+        """All sessions that ended are on disk when this returns; one write is for all who wait."""
+        async with self._keeping:
+            if self._is_kept:
+                return
+            self._is_kept = True
+            try:
+                await asyncio.to_thread(self._logouts.write, self._cookies.ended())
+            except OSError as error:
+                self._is_kept = False
+                _log.error(
+                    "logout_not_kept",
+                    reason=str(error),
+                    consequence="after a restart that session is open again until it expires",
+                )
 
     async def me(self, request: web.Request) -> web.StreamResponse:
         """Who the caller is, and what the page has to know before it asks for anything."""

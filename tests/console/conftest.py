@@ -30,6 +30,7 @@ from supervisor.console.sources import Sources
 from supervisor.console.status_watch import StatusWatch
 from supervisor.errors import NotFound
 from supervisor.state.jobs import JobStore
+from supervisor.state.logouts import LogoutStore
 from tests.admin.stubs import AT, StubControl
 
 Client = TestClient[Request, Application]
@@ -67,8 +68,8 @@ def site() -> Site:
 
 
 @pytest.fixture
-def sessions() -> LoginSessions:
-    return LoginSessions(ACCESS, "masked")
+def sessions(tmp_path: Path) -> LoginSessions:
+    return LoginSessions(ACCESS, "masked", LogoutStore(tmp_path))
 
 
 class Ring:

@@ -25,6 +25,7 @@ from supervisor.console.session import MOST_WAIT_S, WrongTries
 from supervisor.insight import done_lines
 from supervisor.insight.disk import Disk
 from supervisor.insight.done_lines import DoneLines
+from supervisor.state.logouts import FILE, LoggedOut, LogoutStore
 from tests.admin.stubs import StubControl
 from tests.console.conftest import ACCESS, OPERATOR, VIEWER
 from tests.harness.waiting import until
@@ -125,6 +126,39 @@ def test_ended_sessions_are_bounded_and_stay_ended(monkeypatch: pytest.MonkeyPat
     assert all(made.proof(cookie) is None for cookie in ended)
     assert made.proof(made.made(Role.VIEWER)) is not None
     assert made.proof(made.made(Role.OPERATOR)) is not None
+
+
+def test_ended_sessions_stay_ended_at_the_next_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that did not end go on; where the bound is lower, more are over and none fewer."""
+    first = Cookies(ACCESS, lambda: NOW)
+    cookies_of = {role: [first.made(role) for _ in range(4)] for role in Role}
+    for made in cookies_of.values():
+        for cookie in made[:3]:
+            proof = first.proof(cookie)
+            assert proof is not None
+            first.end(proof)
+    second = Cookies(ACCESS, lambda: NOW + 1, first.ended())
+    for made in cookies_of.values():
+        assert [second.proof(cookie) is None for cookie in made] == [True, True, True, False]
+    assert second.ended() == first.ended()
+    monkeypatch.setattr(cookies, "MOST_ENDED", 2)
+    third = Cookies(ACCESS, lambda: NOW + 2, second.ended())
+    assert all(third.proof(cookie) is None for cookie in cookies_of[Role.VIEWER])
+    assert third.proof(third.made(Role.VIEWER)) is not None
+    much_later = Cookies(ACCESS, lambda: NOW + LIFETIME_S, first.ended())
+    assert all(not one.expiry_of for one in much_later.ended().values()), "it is not kept for ever"
+
+
+def test_where_it_is_not_known_who_logged_out_all_log_in_again() -> None:
+    """In the same second, too; and no file makes a session longer than it is."""
+    old = [Cookies(ACCESS, lambda: NOW).made(role) for role in Role]
+    for kept in (None, {role.value: LoggedOut(void_until=2**52) for role in Role}):
+        new = Cookies(ACCESS, lambda: NOW, kept)
+        assert all(new.proof(cookie) is None for cookie in old)
+        for role in Role:
+            proof = new.proof(new.made(role))
+            assert proof is not None
+            assert proof.expiry <= NOW + LIFETIME_S + 1
 
 
 # --- the pace of wrong tries --------------------------------------------------
@@ -242,6 +276,26 @@ async def test_a_logout_ends_that_session_alone(console: Client) -> None:
     assert "Max-Age=0" in answer.headers["Set-Cookie"]
     assert (await console.get("/console/api/me", headers={"Cookie": mine})).status == 401
     assert (await console.get("/console/api/me", headers={"Cookie": other})).status == 200
+
+
+async def test_logouts_that_find_no_disk_are_written_with_the_next(
+    console: Client, tmp_path: Path
+) -> None:
+    """The session is over all the same; many at once are one or two writes, and all are kept."""
+    (tmp_path / f"{FILE}.new").mkdir()
+    early = await logged_in(console, VIEWER)
+    answer = await console.post("/console/logout", headers={"Cookie": early, **PAGE})
+    assert answer.status == 204
+    assert (await console.get("/console/api/me", headers={"Cookie": early})).status == 401
+    assert LogoutStore(tmp_path).read() == {}
+    (tmp_path / f"{FILE}.new").rmdir()
+    others = [await logged_in(console, VIEWER) for _ in range(9)]
+    await asyncio.gather(
+        *(console.post("/console/logout", headers={"Cookie": cookie, **PAGE}) for cookie in others)
+    )
+    kept = LogoutStore(tmp_path).read()
+    assert kept is not None
+    assert {cookie.split(".")[1] for cookie in (early, *others)} == kept["viewer"].expiry_of.keys()
 
 
 async def test_what_acts_by_cookie_needs_the_pages_own_header(

@@ -258,8 +258,10 @@ def test_a_token_endpoint_that_refuses_is_an_issue_of_credentials(
         service.start()
         wait_until_held(service)
         wait_until(
-            lambda: issues(service, "credentials")[:1] != []
-            and issues(service, "credentials")[0]["count"] > issue["count"],
+            lambda: (
+                issues(service, "credentials")[:1] != []
+                and issues(service, "credentials")[0]["count"] > issue["count"]
+            ),
             WITHIN_S,
             "it goes on as the same issue",
         )
