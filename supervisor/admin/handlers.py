@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import msgspec
 from aiohttp import web
@@ -17,6 +18,7 @@ from supervisor.admin.answers import error_answer, json_answer, name_of
 from supervisor.admin.control import Control
 from supervisor.admin.dead_letters import (
     Filter,
+    JsonObject,
     events_json,
     letter_json,
     read_filter,
@@ -26,10 +28,13 @@ from supervisor.admin.exits import exit_json, read_exit_page
 from supervisor.admin.parameters import read_parameters
 from supervisor.admin.plan import plan_json, reload_json
 from supervisor.admin.table import Deed, Handler, Route, caller_of, say_done
+from supervisor.diagnostics.exits import ExitRecord
 from supervisor.errors import NotFound
-from supervisor.queue import Selection
+from supervisor.queue import DeadLetter, Selection
 from supervisor.telemetry.metrics import CONTENT_TYPE
 from supervisor.telemetry.steps import in_steps
+
+Row = TypeVar("Row", DeadLetter, ExitRecord)
 
 #: Where handlers find what they ask.
 CONTROL: web.AppKey[Control] = web.AppKey("control")
@@ -103,20 +108,27 @@ async def event(request: web.Request) -> web.StreamResponse:
 async def dead_letters(request: web.Request) -> web.StreamResponse:
     """A page of dead letters, newest first."""
     page = read_page(list(request.query.items()))
-    is_viewer = caller_of(request).is_viewer
-    where = viewers.letters_filter(page.where) if is_viewer else page.where
-    # One more than asked for tells whether there is a next page.
+    where = viewers.letters_filter(page.where) if caller_of(request).is_viewer else page.where
     letters = await request.app[CONTROL].queue.dead_letters(
         where, limit=page.limit + 1, after=page.after
     )
-    shown = letters[: page.limit]
+    return _page(request, "deadletters", letters, page.limit, letter_json, viewers.letter)
+
+
+def _page(
+    request: web.Request,
+    name: str,
+    found: Sequence[Row],
+    limit: int,
+    told: Callable[[Row], JsonObject],
+    seen: Callable[[JsonObject], JsonObject],
+) -> web.Response:
+    """`limit` of what was found, as `seen` by a viewer; one more says that there is a next page."""
+    shown = [told(row) for row in found[:limit]]
     return json_answer(
         {
-            "deadletters": [
-                viewers.letter(letter_json(letter)) if is_viewer else letter_json(letter)
-                for letter in shown
-            ],
-            "next": shown[-1].id if len(letters) > page.limit else None,
+            name: [seen(row) for row in shown] if caller_of(request).is_viewer else shown,
+            "next": found[limit - 1].id if len(found) > limit else None,
         }
     )
 
@@ -193,17 +205,7 @@ async def exits(request: web.Request) -> web.StreamResponse:
     """A page of worker exits, newest first."""
     page = read_exit_page(list(request.query.items()))
     found = request.app[CONTROL].exits.list(page.where, limit=page.limit + 1, after=page.after)
-    shown = found[: page.limit]
-    is_viewer = caller_of(request).is_viewer
-    return json_answer(
-        {
-            "exits": [
-                viewers.exit(exit_json(record)) if is_viewer else exit_json(record)
-                for record in shown
-            ],
-            "next": shown[-1].id if len(found) > page.limit else None,
-        }
-    )
+    return _page(request, "exits", found, page.limit, exit_json, viewers.exit)
 
 
 async def exit(request: web.Request) -> web.StreamResponse:

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 import msgspec
 from aiohttp import web
 
+from supervisor.admin import viewers
 from supervisor.admin.answers import error_answer, json_answer, name_of
 from supervisor.admin.parameters import BadRequest, read_limit, read_parameters, read_time
 from supervisor.admin.table import Caller, Right, Route, caller_of
@@ -400,8 +401,8 @@ def tapped_json(source: str, row: TapRow, masking: Masking, sight: Sight) -> Jso
 def _cause_of(row: TapRow, *, is_open: bool) -> str | None:
     if not row.code:
         return None
-    cause = cause_of(f"{row.code}: {row.reason}")
-    return cause if is_open else public_cause(cause)
+    reason = f"{row.code}: {row.reason}"
+    return cause_of(reason) if is_open else viewers.cause(reason)
 
 
 def _head_of(row: TapRow) -> _Head:

@@ -11,7 +11,7 @@ import { Text, visible } from '../ui/json.js'
 import { Empty, Loading, useGet } from '../ui/load.js'
 import { Meter, size } from '../ui/meter.js'
 import { Facts, Title } from '../ui/page.js'
-import { Choice, Search } from '../ui/search.js'
+import { Choice, SearchBar } from '../ui/search.js'
 import { Table } from '../ui/table.js'
 import { Time, clock, moment } from '../ui/time.js'
 import { reasonOf } from './heaps.js'
@@ -155,17 +155,7 @@ function Find({ name, query }) {
   return h(
     'div',
     null,
-    h(
-      'div',
-      { class: 'bar filters' },
-      h(Search, {
-        label: 'Find objects by class or name, or @ and an id',
-        value: query.q ?? '',
-        onSearch: (/** @type {string} */ q) => {
-          setQuery({ q }, false)
-        },
-      }),
-    ),
+    h(SearchBar, { label: 'Find objects by class or name, or @ and an id', q: query.q }),
     query.q &&
       h(Loading, {
         of: found,

@@ -2,11 +2,10 @@
 // What the events of a source look like, as far as a sample of them tells: names, paths, shapes.
 import { h } from '../vendor.js'
 import { path } from '../api.js'
-import { setQuery } from '../routes.js'
 import { count, plural, share } from '../ui/format.js'
 import { Text, visible } from '../ui/json.js'
 import { Empty, Loading, useGet } from '../ui/load.js'
-import { Search } from '../ui/search.js'
+import { SearchBar } from '../ui/search.js'
 import { Table } from '../ui/table.js'
 import { Time } from '../ui/time.js'
 
@@ -69,17 +68,7 @@ export default function Schema({ name, query }) {
   return h(
     'div',
     null,
-    h(
-      'div',
-      { class: 'bar filters' },
-      h(Search, {
-        label: 'Search names and paths',
-        value: query.q ?? '',
-        onSearch: (/** @type {string} */ q) => {
-          setQuery({ q }, false)
-        },
-      }),
-    ),
+    h(SearchBar, { label: 'Search names and paths', q: query.q }),
     h(Loading, {
       of: schema,
       what: 'the schema',

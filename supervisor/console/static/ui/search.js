@@ -1,6 +1,7 @@
 // @ts-check
 // A field to search with: what is typed counts after a moment, or at once with Enter.
 import { h, useEffect, useId, useRef, useState } from '../vendor.js'
+import { setQuery } from '../routes.js'
 
 const MOMENT_MS = 250
 
@@ -60,6 +61,23 @@ export function Search({ label, value, onSearch, hint, id, suggestions }) {
     hint && h('span', { id: `${field}-hint`, class: 'soft' }, hint),
   )
 }
+
+/**
+ * A bar with one such field alone, whose text stands in the address as `q`.
+ * @param {{label: string, q: string | undefined}} props
+ */
+export const SearchBar = ({ label, q = '' }) =>
+  h(
+    'div',
+    { class: 'bar filters' },
+    h(Search, {
+      label,
+      value: q,
+      onSearch: text => {
+        setQuery({ q: text }, false)
+      },
+    }),
+  )
 
 /**
  * A choice of one among few, as a labelled list.
