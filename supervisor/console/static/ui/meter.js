@@ -1,7 +1,6 @@
 // @ts-check
 // A bar of how much of a limit is used, with a mark at the soft limit where there is one.
 import { h } from '../vendor.js'
-import { hueOf } from './colour.js'
 
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
 
@@ -47,10 +46,10 @@ export function Meter({ label, value, soft, hard, text }) {
 
 /**
  * A small curve of `[x, y]` points, drawn by hand: no axes, the newest at the right.
- * @param {{label: string, points: ReadonlyArray<readonly [number, number | null]>, top?: number | null, name?: string}} props
- *   `top` is the value at the upper edge, else the largest; `name` gives the colour. A null leaves a gap.
+ * @param {{label: string, points: ReadonlyArray<readonly [number, number | null]>, top?: number | null}} props
+ *   `top` is the value at the upper edge, else the largest. A null leaves a gap.
  */
-export function Curve({ label, points, top, name }) {
+export function Curve({ label, points, top }) {
   const known = points.filter(each => each[1] !== null)
   if (known.length < 2) return h('div', { class: 'curve soft' }, known.length ? 'one value so far' : 'no values yet')
   const xs = points.map(each => each[0]),
@@ -75,7 +74,6 @@ export function Curve({ label, points, top, name }) {
       preserveAspectRatio: 'none',
       role: 'img',
       'aria-label': label,
-      ...(name === undefined ? {} : { style: { '--hue': String(hueOf(name)) }, 'data-hue': '' }),
     },
     h('path', { d: path }),
   )
