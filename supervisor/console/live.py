@@ -290,7 +290,11 @@ def _event(look: str, value: object) -> bytes:
     data = msgspec.json.encode(value).replace(b"\n", b" ")
     if len(data) > MOST_LOOK_BYTES:
         data = msgspec.json.encode(
-            {"error": "too_large", "message": f"this look has {len(data)} bytes; fetch its row"}
+            {
+                "error": "too_large",
+                "look": look,
+                "message": f"this look has {len(data)} bytes; fetch its row",
+            }
         )
         return b"event: too-large\ndata: " + data + b"\n\n"
     return b"event: " + look.encode() + b"\ndata: " + data + b"\n\n"

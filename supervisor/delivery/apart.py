@@ -43,7 +43,7 @@ def text_of(cause: ApartCause) -> str:
     end = "" if cause.reason is None else f" of {cause.reason}"
     match cause.code:
         case ApartCode.WORKER_DIED:
-            return f"{worker} died{end} with events of it, and each of those is tried alone"
+            return f"{worker} died{end} with events of it, and one of those may have been why"
         case ApartCode.LAST_IN_IT:
             return f"{worker} died{end} when all was told, and it was the last that worked there"
         case ApartCode.FOUND:

@@ -57,7 +57,10 @@ class TapRow(msgspec.Struct, frozen=True, gc=False):
 
 
 class TapPage(msgspec.Struct, frozen=True):
-    """Rows of one ring in the order in which they came; `next` is what to ask for from then on."""
+    """Rows of one ring in the order in which they came; `next` is what to ask for from then on.
+
+    Of all that was `seen` since the start `sampled` became rows, of which `kept` are there still.
+    """
 
     source: str
     seen: int
@@ -66,6 +69,8 @@ class TapPage(msgspec.Struct, frozen=True):
     rejected_kept: int
     next: int
     rows: Sequence[TapRow]
+    sampled: int = 0
+    rejected_sampled: int = 0
     is_lossy: bool = False
     """Whether rows that came after what was asked for are not here."""
 
@@ -90,10 +95,11 @@ class _Ring:
 
 
 class _Source:
-    __slots__ = ("intake", "rings")
+    __slots__ = ("intake", "rejected_sampled", "rings", "sampled")
 
     def __init__(self) -> None:
         self.intake = SourceCounts()
+        self.sampled = self.rejected_sampled = 0
         self.rings: tuple[_Ring, _Ring] | None = None
 
 
@@ -149,7 +155,7 @@ class Tap:
         for index in range(first, len(events)):
             event = events[index]
             outcome: Literal["taken", "repeat"] = "taken" if accepted[index] else "repeat"
-            self._add(
+            found.sampled += self._add(
                 ring,
                 TapRow(
                     self._next(),
@@ -185,7 +191,7 @@ class Tap:
             view = memoryview(text)
             size = view.nbytes
             body = bytes(view) if 0 < size <= MOST_REJECTED_BYTES else None
-            self._add(
+            found.rejected_sampled += self._add(
                 ring,
                 TapRow(
                     self._next(),
@@ -236,19 +242,21 @@ class Tap:
                 for ring in found.rings or ():
                     _shrink(ring, limit)
 
-    def _add(self, ring: _Ring, row: TapRow) -> None:
+    def _add(self, ring: _Ring, row: TapRow) -> bool:
+        """Keep a row; whether there is room for it."""
         limit = self._limit_bytes
         size = _size_of(row)
         if size > limit and row.body is not None:
             row = msgspec.structs.replace(row, body=None)
             size = _size_of(row)
         if size > limit:
-            return
+            return False
         ring.rows.append((size, row))
         ring.size_bytes += size
         if len(ring.rows) > MOST_ROWS:
             ring.drop_oldest()
         _shrink(ring, limit)
+        return True
 
     def follow(self, sources: set[str], budget_bytes: int) -> None:
         """A reload: forget all others."""
@@ -305,6 +313,8 @@ class Tap:
             rejected_kept=len(rejected.rows),
             next=newest,
             rows=rows,
+            sampled=found.sampled,
+            rejected_sampled=found.rejected_sampled,
             is_lossy=after is not None and (wanted.dropped > after or is_cut),
         )
 

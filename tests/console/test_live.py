@@ -214,7 +214,7 @@ async def test_a_look_past_its_size_is_told_and_not_sent(
     control.now = a_status(*(queue_status(f"c{n}", state_reason="x" * 9000) for n in range(100)))
     answer = await opened(console, "queues")
     _, value, _ = await first(answer, lambda event: event[0] == "too-large")
-    assert value["error"] == "too_large"
+    assert (value["error"], value["look"]) == ("too_large", "queues")
     answer.close()
 
 

@@ -53,7 +53,7 @@ def test_at_high_rates_a_sample_is_told_as_one() -> None:
         take(tap, "web", request * 50, 50, 10.0 + request / 1000)
     assert ids(tap) == ["m45", "m46", "m47", "m48", "m49"]
     page = tap.page("web", "taken", None, 9)
-    assert (page.seen, page.kept) == (5000, MOST_AT_ONCE)
+    assert (page.seen, page.kept, page.sampled) == (5000, MOST_AT_ONCE, MOST_AT_ONCE)
 
 
 def test_who_comes_back_too_late_is_told_of_the_gap() -> None:
@@ -70,6 +70,9 @@ def test_who_comes_back_too_late_is_told_of_the_gap() -> None:
     assert tap.page("web", "taken", seen, MOST_ROWS).is_lossy
     assert not tap.page("web", "taken", page.next, MOST_ROWS).is_lossy
     assert not tap.page("web", "taken", None, 5).is_lossy
+    page = tap.page("web", "taken", None, 5)
+    # What became a row is counted, and stays so when it has made room.
+    assert (page.kept, page.sampled, page.rejected_sampled) == (MOST_ROWS, MOST_ROWS + 3, 0)
 
 
 def test_what_went_wrong_is_not_pushed_out() -> None:

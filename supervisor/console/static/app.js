@@ -2,7 +2,7 @@
 // The shell: menu, the bar at the top, and the page that the address names. Knows no page's subject.
 import { Component, h, render, useEffect, useState } from './vendor.js'
 import { isLockedOut, logout, me, meet } from './api.js'
-import { paused, stream, STREAM_WORDS } from './live.js'
+import { paused, stream, STREAM_WORDS, tooLarge } from './live.js'
 import { find, go, MENU, place, to } from './routes.js'
 import Login from './pages/login.js'
 import { addKeys, isHelpOpen, KeysHelp } from './ui/keys.js'
@@ -100,7 +100,12 @@ function StreamState() {
   return h(
     'div',
     { class: 'live' },
-    h('span', { role: 'status', class: `stream ${stream.value}` }, STREAM_WORDS[stream.value]),
+    h(
+      'span',
+      { role: 'status', class: `stream ${stream.value}` },
+      STREAM_WORDS[stream.value],
+      tooLarge.value && ', but this page is too large for the stream: fetched every 10 s',
+    ),
     h('button', { type: 'button', 'aria-pressed': paused.value, onClick: togglePause }, 'Pause'),
   )
 }

@@ -26,6 +26,9 @@ export const paused = signal(false)
 /** How the stream is. `off`: the page looks at nothing that changes by itself. */
 export const stream = signal(/** @type {StreamState} */ ('off'))
 
+/** The look that was too large for the stream the last time, and is fetched; '' where none is. */
+export const tooLarge = signal('')
+
 /** @type {Record<StreamState, string>} */
 export const STREAM_WORDS = {
   off: 'No live view here',
@@ -41,6 +44,8 @@ export const STREAM_WORDS = {
 const watchers = new Set()
 /** Ends the stream that is open. @type {AbortController | null} */
 let stop = null
+/** When each look was fetched the last time that it was too large. @type {Map<string, number>} */
+const fetched = new Map()
 /** Of which looks the last id was, so that a cut stream of rows goes on after it. */
 let last = { url: '', id: '' }
 /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -95,10 +100,24 @@ function retry(ms) {
   retrying = setTimeout(open, ms * (1 + 0.5 * Math.random()))
 }
 
+/** Its row has what the stream has no room for. @param {string} look */
+function fetchInstead(look) {
+  const now = Date.now()
+  if (now - (fetched.get(look) ?? -Infinity) < FETCH_MS) return
+  fetched.set(look, now)
+  tooLarge.value = look
+  for (const watcher of watchers) if (watcher.name === look) void refresh(watcher, false)
+}
+
 /** @param {string} name @param {string} data JSON of one look */
 function took(name, data) {
   if (paused.value) return
   const value = JSON.parse(data)
+  if (name === 'too-large') {
+    fetchInstead(value.look)
+    return
+  }
+  if (name === tooLarge.value) tooLarge.value = ''
   for (const watcher of watchers) if (watcher.name === name) watcher.take(value, false)
 }
 
@@ -145,6 +164,8 @@ async function open() {
   if (url === before) return
   close()
   if (last.url !== url) last = { url, id: '' }
+  tooLarge.value = ''
+  fetched.clear()
   const opened = (stop = new AbortController())
   if (stream.value !== 'fetching' && stream.value !== 'reconnecting') stream.value = 'connecting'
   try {

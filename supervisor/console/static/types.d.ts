@@ -86,6 +86,7 @@ declare namespace Api {
       quarantined: number
     }
     attention: Attention[]
+    more_attention: number
     queues: {
       total: number
       by_state: Record<string, number>
@@ -322,6 +323,9 @@ declare namespace Api {
     kept: number
     rejected_seen: number
     rejected_kept: number
+    sampled: number
+    rejected_sampled: number
+    lossy: boolean
     next: number
     rows: Sample[]
   }

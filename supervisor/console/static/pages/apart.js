@@ -8,11 +8,11 @@ import { Time } from '../ui/time.js'
 
 /** What it waits for. @param {Api.ApartWhy} why */
 function until({ on_trial, batches_left, events_left, seconds_left }) {
-  if (on_trial) return `${plural(on_trial, 'delivery', 'deliveries')} of it to be tried.`
-  if (!batches_left && !events_left && !seconds_left) return 'It is tried no more, and comes back.'
+  if (on_trial) return `${plural(on_trial, 'delivery', 'deliveries')} of it to be tried yet, where nothing else runs.`
+  if (!batches_left && !events_left && !seconds_left) return 'It comes back with its next batch that goes well.'
   const little =
     seconds_left && events_left ? `, worth ${plural(events_left, 'more event')} or ${span(seconds_left)}` : ''
-  return `Until ${plural(batches_left, 'more batch', 'more batches')} of it went well${little}.`
+  return `It comes back after ${plural(batches_left, 'more batch that goes', 'more batches that go')} well${little}.`
 }
 
 /** @param {{why: Api.ApartWhy}} props */

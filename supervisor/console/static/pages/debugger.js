@@ -40,7 +40,10 @@ const VIEWS = [
   ['deliveries', 'Deliveries'],
 ]
 
-/** @typedef {{taken: Api.Sample[], rejected: Api.Sample[], told: Api.Tap | null}} Rings */
+/**
+ * @typedef {{taken: Api.Sample[], rejected: Api.Sample[], told: Api.Tap | null, gap: string}} Rings
+ *   `gap` is when the first row came before which some are missing, '' where none is
+ */
 
 /** @param {Api.Sample} row */
 const keyOf = row => `${row.outcome === 'rejected' ? 'r' : 't'}${row.n}`
@@ -50,7 +53,7 @@ const keyOf = row => `${row.outcome === 'rejected' ? 'r' : 't'}${row.n}`
  * @param {string} source
  */
 function useRings(source) {
-  const [rings, draw] = useState(/** @type {Rings} */ ({ taken: [], rejected: [], told: null }))
+  const [rings, draw] = useState(/** @type {Rings} */ ({ taken: [], rejected: [], told: null, gap: '' }))
   const [error, fail] = useState(/** @type {import('../api.js').ApiError | null} */ (null))
   const next = useRef(rings),
     frame = useRef(0)
@@ -61,7 +64,14 @@ function useRings(source) {
       const before = isFirst ? [] : next.current[ring],
         known = new Set(before.map(row => row.n))
       const rows = tap.rows.filter(row => !known.has(row.n)).sort((a, b) => b.n - a.n)
-      next.current = { ...next.current, [ring]: [...rows, ...before].slice(0, KEPT), told: tap }
+      // What overlaps with what is here has no gap, however much was left out of it.
+      const isCut = tap.lossy && before.length > 0 && rows.length === tap.rows.length
+      next.current = {
+        ...next.current,
+        [ring]: [...rows, ...before].slice(0, KEPT),
+        told: tap,
+        gap: isCut ? (rows.at(-1)?.at ?? tap.rows[0]?.at ?? '') : isFirst ? '' : next.current.gap,
+      }
       fail(null)
       cancelAnimationFrame(frame.current)
       frame.current = requestAnimationFrame(() => {
@@ -398,9 +408,17 @@ export default function Debugger({ source, query }) {
       'p',
       { class: 'soft' },
       told
-        ? `A sample: ${count(told.kept)} of ${plural(told.seen, 'event')} taken and ${count(told.rejected_kept)} of ${count(told.rejected_seen)} rejected since the start; the last ${plural(rows.length, 'row')} here.`
+        ? `A sample since the start: ${count(told.sampled)} of ${plural(told.seen, 'event')} taken, ${count(told.rejected_sampled)} of ${count(told.rejected_seen)} rejected; of those ${plural(rows.length, 'row')} here.`
         : 'Waiting for the first look…',
     ),
+    rings.gap &&
+      h(
+        'p',
+        { class: 'warn', role: 'status' },
+        'Rows are missing before ',
+        h(Time, { at: rings.gap }),
+        ': they came faster than they could be shown.',
+      ),
     rows.length === 0
       ? h(
           Empty,

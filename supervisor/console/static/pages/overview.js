@@ -26,8 +26,8 @@ function ActionButton({ action, of }) {
   })
 }
 
-/** @param {{items: Api.Attention[]}} props */
-function NeedsYou({ items }) {
+/** @param {{items: Api.Attention[], more: number}} props `more` are not among them */
+function NeedsYou({ items, more }) {
   return h(
     'section',
     { 'aria-labelledby': 'needs' },
@@ -54,6 +54,14 @@ function NeedsYou({ items }) {
             ),
           ),
         ),
+    more > 0 &&
+      h(
+        'p',
+        null,
+        `${plural(more, 'more thing needs', 'more things need')} you than stand here: the worst are above, all `,
+        h('a', { href: to(['connections']) }, 'connections'),
+        ' have their state.',
+      ),
   )
 }
 
@@ -213,7 +221,7 @@ export default function Overview() {
         h(
           'div',
           null,
-          h(NeedsYou, { items: now.attention }),
+          h(NeedsYou, { items: now.attention, more: now.more_attention }),
           h(Numbers, { now }),
           h(
             'section',
