@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -34,6 +34,7 @@ from supervisor.insight.tap import MOST_ROWS, Ring, TapRow
 from supervisor.insight.trends import Trend
 from supervisor.runtime.rfc3339 import rfc3339
 from supervisor.telemetry.latencies import quantile_s
+from supervisor.telemetry.steps import in_steps
 
 #: Points of one answer at most: 90 days by the hour.
 MOST_POINTS: Final = 2200
@@ -116,25 +117,18 @@ class _Data:
         limit = read_limit(asked.get("limit"), most=MOST_ISSUES)
         now = time.time()
         found: list[Issue] = []
-        after = _read_cursor(asked.get("after"))
-        for issue in self._insight.issues.listed():
-            if after is not None:
-                if issue.last_seen > after[0]:
-                    continue
-                if issue.last_seen == after[0]:
-                    if issue.id == after[1]:
-                        after = None
-                    continue
-                after = None
-            if (
-                asked.get("connection") in (None, issue.connection)
+        all_issues = list(self._insight.issues.listed())
+        async for some in in_steps(_behind(all_issues, _read_cursor(asked.get("after")))):
+            found += (
+                issue
+                for issue in some
+                if asked.get("connection") in (None, issue.connection)
                 and asked.get("source") in (None, issue.source)
                 and kind in (None, issue.kind)
                 and (is_open is None or issue.is_open(now) is (is_open == "yes"))
-            ):
-                found.append(issue)
-                if len(found) > limit:
-                    break
+            )
+            if len(found) > limit:
+                break
         shown = found[:limit]
         is_viewer = caller_of(request).is_viewer
         return json_answer(
@@ -305,6 +299,18 @@ def _read_cursor(text: str | None) -> tuple[float, str] | None:
     if not math.isfinite(moment) or not issue_id:
         raise BadRequest(f"after: {text[:100]!r} is not what a page gave as `next`")
     return moment, issue_id
+
+
+def _behind(issues: Sequence[Issue], after: tuple[float, str] | None) -> Sequence[Issue]:
+    """Those behind the last one of another page; that may be gone, or have been seen since."""
+    if after is None:
+        return issues
+    for at, issue in enumerate(issues):
+        if issue.last_seen < after[0]:
+            return issues[at:]
+        if (issue.last_seen, issue.id) == after:
+            return issues[at + 1 :]
+    return ()
 
 
 # --- the tap --------------------------------------------------------------------
