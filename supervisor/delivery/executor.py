@@ -272,6 +272,8 @@ class Executor:
                         self.pool_spec.name, worker, reason, connection
                     )
             case CountHoldings():
+                if self._counting is not None:
+                    self._counting.cancel()
                 self._counting = asyncio.get_running_loop().create_task(self._count(worker))
             case GrantBatches():
                 self._dispatcher.grant(pool_worker)

@@ -78,17 +78,29 @@ class _Pending:
 
 
 class Collector:
-    """One pool's."""
+    """One pool's.
+
+    A worker gives one thing at a time, and a pool gives one thing that somebody wants to see, which
+    may take minutes on a busy machine. A count is small, and is had beside that.
+    """
 
     def __init__(self) -> None:
-        self._pending: _Pending | None = None
+        self._pending: dict[int, _Pending] = {}
         self._last_id = 0
-        self._free = asyncio.Event()
-        self._free.set()
+        self._ended = asyncio.Event()
 
     def is_asking(self, worker: WorkerHandle) -> bool:
         """Whether this worker gives evidence now."""
-        return self._pending is not None and self._pending.worker is worker
+        pending = self._pending.get(worker.number)
+        return pending is not None and pending.worker is worker
+
+    def _in_the_way(self, worker: WorkerHandle, kind: Kind) -> _Pending | None:
+        """What has to end before this worker can give that."""
+        is_count = kind == "holdings"
+        for pending in self._pending.values():
+            if pending.worker is worker or (pending.kind == "holdings") is is_count:
+                return pending
+        return None
 
     async def collect(
         self,
@@ -106,12 +118,12 @@ class Collector:
         Raises CollectFailed; Busy, unless it is `patient` and waits. A caller that is cancelled
         stops the work.
         """
-        while patient and self._pending is not None:
-            await self._free.wait()
-        if self._pending is not None:
+        while patient and self._in_the_way(worker, kind) is not None:
+            await self._ended.wait()
+        if (other := self._in_the_way(worker, kind)) is not None:
             raise Busy(
-                f"{self._pending.worker.label} gives its {self._pending.kind} just now, and a pool "
-                "gives one at a time; ask again in a few seconds"
+                f"{other.worker.label} gives its {other.kind} just now, and a pool gives one at a "
+                "time; ask again in a few seconds"
             )
         if worker.state not in (ProcessState.READY, ProcessState.DRAINING):
             raise CollectFailed(f"{worker.label} has no process that serves")
@@ -135,8 +147,7 @@ class Collector:
             if tables is not None:
                 os.close(tables)
             raise CollectFailed(f"nobody to read what it writes: {error}") from error
-        self._pending = pending
-        self._free.clear()
+        self._pending[worker.number] = pending
         try:
             if kind in _COPIED:
                 worker.below.expect(pending.id)
@@ -151,8 +162,10 @@ class Collector:
             with contextlib.suppress(CollectFailed):  # told by _outcome already, or nobody asks
                 await asyncio.shield(reading)
             worker.below.freed(pending.id)
-            self._pending = None
-            self._free.set()
+            del self._pending[worker.number]
+            # Whoever waits looks again, and waits for the next end.
+            self._ended.set()
+            self._ended = asyncio.Event()
 
     async def _outcome(
         self, pending: _Pending, reading: asyncio.Future[None], seconds: float
@@ -193,7 +206,7 @@ class Collector:
             worker.below.ended(message.id)
         elif message.pid is not None and _is_child(message.pid, worker):
             worker.below.started(message.id, message.pid)
-        pending = self._pending
+        pending = self._pending.get(worker.number)
         if pending is None or pending.worker is not worker or pending.id != message.id:
             if message.id > self._last_id:
                 raise ProtocolError(f"{type(message).__name__} of what it was not asked for")
@@ -216,7 +229,7 @@ class Collector:
 
     def gone(self, worker: WorkerHandle) -> None:
         """A worker is dead, and its copy with it."""
-        pending = self._pending
+        pending = self._pending.get(worker.number)
         if pending is not None and pending.worker is worker:
             _resolve(pending.begun)
             if not pending.ended.done():

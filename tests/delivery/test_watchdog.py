@@ -106,3 +106,28 @@ def test_count_that_is_put_off_is_asked_for_again() -> None:
     growing.judge.gone(1)
     growing.judge.counted(1, growing.held_by_a())
     assert CountHoldings(1) in growing.grow(5)
+
+
+def test_shared_worker_is_counted_before_one_of_a_single_connection() -> None:
+    """A count of the latter, which may take minutes behind all others, is given up for it."""
+    judge = LeakMonitor("p")
+    judge.destination_of = {"a": "x", "b": "y"}
+    apart, shared = a_worker(1, 0), a_worker(2, 0)
+    apart.worked, shared.worked = Counter[str](), Counter[str]()
+
+    def grow(worker: Any, now: float, **events: int) -> list[WatchdogEffect]:  # Any: see a_worker
+        worker.worked.update(events)
+        worker.private_bytes += LEAK_LEAST_BYTES
+        for each in (apart, shared):
+            judge.sampled(each, each.private_bytes)
+        return judge.look([apart, shared], now)
+
+    assert grow(apart, 100.0, a=1) == [], "the first look is what it grows from"
+    assert grow(apart, 102.0, a=1) == [CountHoldings(1)]
+    assert grow(apart, 104.0, a=1) == [], "it is counted still"
+    assert grow(shared, 106.0, a=1, b=1) == [CountHoldings(2)]
+    assert grow(apart, 108.0, a=1) == [], "nothing is given up for that one"
+    judge.counted(1, Holdings({"a": 1}, [], {}))
+    assert grow(apart, 110.0, a=1) == [], "what was given up is no answer to what was asked"
+    judge.counted(2, Holdings({"a": 1}, [], {}))
+    assert grow(apart, 112.0, a=1) == [CountHoldings(1)]

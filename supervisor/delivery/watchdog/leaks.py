@@ -136,15 +136,33 @@ class LeakMonitor:
         return [MakeSerial(None)] if self._turn.waited(now, is_waiting=is_waiting) else []
 
     def _counts(self, serving: Sequence[WorkerHandle]) -> list[WatchdogEffect]:
-        """The next worker of which it should be counted who holds its memory: one at a time."""
-        if self._asked is not None or self._is_waiting:
+        """The next worker of which it should be counted who holds its memory: one at a time.
+
+        Those that several connections share come first, and what is counted of another is given up
+        for them: it says least, and its copy may be slow, since it stands behind for the CPUs.
+        """
+        if self._is_waiting or (
+            self._asked is not None and not self._is_of_one(self._asked.worker)
+        ):
             return []
-        for worker in serving:
-            used = self._watch.used_bytes(worker.number)
-            if self._watch.is_count_due(worker.number, used, self._least_bytes):
-                self._asked = _Asked(worker.number, used, dict(worker.worked))
-                return [CountHoldings(worker.number)]
-        return []
+        due = [
+            worker
+            for worker in serving
+            if self._watch.is_count_due(
+                worker.number, self._watch.used_bytes(worker.number), self._least_bytes
+            )
+        ]
+        worker = min(due, key=lambda each: self._is_of_one(each.number), default=None)
+        if worker is None or (self._asked is not None and self._is_of_one(worker.number)):
+            return []
+        used = self._watch.used_bytes(worker.number)
+        self._asked = _Asked(worker.number, used, dict(worker.worked))
+        return [CountHoldings(worker.number)]
+
+    def _is_of_one(self, worker: int) -> bool:
+        """Whether it has worked for one connection alone."""
+        life = self._watch.lives.get(worker)
+        return life is not None and len(life.seen) <= 1
 
     @property
     def _least_bytes(self) -> float:
