@@ -11,6 +11,8 @@ from typing import Protocol
 from supervisor.admin.debug import DiagnosticsSource
 from supervisor.admin.plan import Planner
 from supervisor.diagnostics.exits import ExitStore
+from supervisor.insight.insight import Insight
+from supervisor.insight.masking import Masking
 from supervisor.queue import DeliveryRecord, Queue
 from supervisor.telemetry.at_work import PoolAtWork
 from supervisor.telemetry.metrics import Metrics
@@ -39,6 +41,14 @@ class Control(Protocol):
     @property
     def planner(self) -> Planner:
         """The config file: what it would change, and following it."""
+
+    @property
+    def insight(self) -> Insight | None:
+        """What is kept for people to look at; None where nothing is: the console is off."""
+
+    @property
+    def masking(self) -> Masking:
+        """What of an event who may see."""
 
     def not_ready(self) -> str | None:
         """Why the service takes no events now; None where it does."""

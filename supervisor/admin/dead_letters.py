@@ -1,13 +1,12 @@
-"""Dead letters and events as the admin API speaks of them: parameters in, JSON values out.
+"""Dead letters as the admin API speaks of them: parameters in, JSON values out.
 
 Owns the reading of filters (from a query string and from a JSON body, with the
-same rules) and the shape of events, deliveries and dead letters in answers.
-Must not touch the queue or HTTP.
+same rules) and the shape of dead letters in answers. Must not touch the queue or HTTP.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -25,8 +24,6 @@ from supervisor.queue import (
     DEAD,
     DeadLetter,
     DeadLetterFilter,
-    DeliveryRecord,
-    EventRecord,
     Outcome,
 )
 from supervisor.runtime.rfc3339 import rfc3339
@@ -138,42 +135,6 @@ def letter_json(letter: DeadLetter) -> JsonObject:
     if letter.event is not None:
         shown["event"] = msgspec.Raw(letter.event)
     return shown
-
-
-def events_json(
-    records: Sequence[EventRecord], waiting_for: Callable[[str, DeliveryRecord], str]
-) -> JsonObject:
-    """What became of an event: the newest record in front, those of other sources in `others`."""
-    newest_first = sorted(records, key=lambda record: record.received_at, reverse=True)
-    first, *others = [_event_json(record, waiting_for) for record in newest_first]
-    return {**first, "others": others}
-
-
-def _event_json(
-    record: EventRecord, waiting_for: Callable[[str, DeliveryRecord], str]
-) -> JsonObject:
-    return {
-        "message_id": record.message_id,
-        "source": record.source,
-        "received_at": rfc3339(record.received_at),
-        "deliveries": [
-            {
-                "id": delivery.id,
-                "connection": delivery.connection,
-                "state": delivery.state,
-                "outcome": None if delivery.outcome is None else delivery.outcome.value,
-                "attempts": delivery.attempts,
-                "last_error": delivery.last_error,
-                "waiting_for": (
-                    waiting_for(delivery.connection, delivery)
-                    if delivery.state == "pending"
-                    else None
-                ),
-                "next_attempt_at": _moment(delivery.next_attempt_at),
-            }
-            for delivery in record.deliveries
-        ],
-    }
 
 
 def _moment(at: float | None) -> str | None:

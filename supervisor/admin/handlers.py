@@ -19,11 +19,11 @@ from supervisor.admin.control import Control
 from supervisor.admin.dead_letters import (
     Filter,
     JsonObject,
-    events_json,
     letter_json,
     read_filter,
     read_page,
 )
+from supervisor.admin.events import event_json
 from supervisor.admin.exits import exit_json, read_exit_page
 from supervisor.admin.parameters import read_parameters
 from supervisor.admin.plan import plan_json, reload_json
@@ -93,7 +93,7 @@ async def books(request: web.Request) -> web.StreamResponse:
 
 
 async def event(request: web.Request) -> web.StreamResponse:
-    """Where each delivery of an event is."""
+    """Where each delivery of an event is, and how it came there."""
     message_id = name_of(request, "message_id")
     records = await request.app[CONTROL].queue.find(message_id)
     if not records:
@@ -101,8 +101,9 @@ async def event(request: web.Request) -> web.StreamResponse:
             f"no event with the message id {message_id!r} is known: it was never accepted, or "
             "it finished so long ago that it is no longer explainable (queue.history)"
         )
-    told = events_json(records, request.app[CONTROL].waiting_for)
-    return json_answer(viewers.event(told) if caller_of(request).is_viewer else told)
+    is_viewer = caller_of(request).is_viewer
+    told = await event_json(request.app[CONTROL], records, is_operator=not is_viewer)
+    return json_answer(viewers.event(told) if is_viewer else told)
 
 
 async def dead_letters(request: web.Request) -> web.StreamResponse:

@@ -25,6 +25,8 @@ from supervisor.delivery.status import delivery_waits_for, not_loaded, pool_stat
 from supervisor.diagnostics.exits import ExitStore
 from supervisor.egress.broker import Broker
 from supervisor.errors import NotFound, Refused
+from supervisor.insight.insight import Insight
+from supervisor.insight.masking import Masking
 from supervisor.queue import DeliveryRecord, Queue
 from supervisor.runtime.clock import ServiceClock
 from supervisor.state.paused import Paused
@@ -149,6 +151,17 @@ class Operator:
     def planner(self) -> Planner:
         """The config file: what it would change, and following it."""
         return self._service.reloader
+
+    @property
+    def insight(self) -> Insight | None:
+        """What is kept for people to look at; None where nothing is."""
+        insight = self._service.watching.insight
+        return None if insight is None or insight.is_off else insight
+
+    @property
+    def masking(self) -> Masking:
+        """What of an event who may see."""
+        return self._service.watching.masking
 
     # --- seeing ---
 

@@ -17,10 +17,10 @@ from aiohttp import web
 
 from supervisor.admin import viewers
 from supervisor.admin.answers import error_answer, json_answer, name_of
+from supervisor.admin.kept_samples import kept_json
 from supervisor.admin.parameters import BadRequest, read_limit, read_parameters, read_time
 from supervisor.admin.table import Caller, Right, Route, caller_of
 from supervisor.config import Config
-from supervisor.console.kept_samples import kept_json
 from supervisor.core.causes import cause_of, remedy_of
 from supervisor.core.public_causes import public_cause
 from supervisor.errors import NotFound

@@ -48,9 +48,10 @@ from supervisor.core.scheduling.scheduler import Scheduler
 from supervisor.delivery.dispatcher import Dispatcher
 from supervisor.delivery.exit_record import with_fates
 from supervisor.delivery.records import InflightBatch, PoolWorker
-from supervisor.delivery.settlement import Settlement
+from supervisor.delivery.settlement import DeliveryWatch, Settlement
 from supervisor.delivery.state import PoolRecords
 from supervisor.diagnostics.exits import ExitStore
+from supervisor.insight.attempts import Trial
 from supervisor.queue import LeaseExpired, Queue, QueueUnavailable
 from supervisor.runtime.clock import Clock
 from supervisor.telemetry.metrics import Metrics
@@ -108,7 +109,7 @@ def _running(pool_worker: PoolWorker, mark: Mark | None) -> RunningMark | None:
 
 
 def _lost(batch: InflightBatch) -> LostBatch:
-    unreported = [index for index, reported in enumerate(batch.reported) if not reported]
+    unreported = _unreported(batch)
     deliveries = batch.lease.deliveries
     return LostBatch(
         batch=batch.id,
@@ -118,6 +119,10 @@ def _lost(batch: InflightBatch) -> LostBatch:
         keys=tuple(hash((batch.connection, deliveries[index].body)) for index in unreported),
         leased_until=batch.lease.expires_at,
     )
+
+
+def _unreported(batch: InflightBatch) -> list[int]:
+    return [index for index, reported in enumerate(batch.reported) if not reported]
 
 
 class SuspectedBatches:
@@ -133,6 +138,7 @@ class SuspectedBatches:
         dispatcher: Dispatcher,
         metrics: Metrics,
         exits: ExitStore,
+        watch: DeliveryWatch,
         clock: Clock,
         tell: Callable[[IsolationFact], None],
     ) -> None:
@@ -143,15 +149,21 @@ class SuspectedBatches:
         self._dispatcher = dispatcher
         self._metrics = metrics
         self._exits = exits
+        self._watch = watch
         self._clock = clock
         self._tell = tell
         self._held: dict[int, InflightBatch] = {}
         self._lost: dict[int, InflightBatch] = {}
+        self._how = ""
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def lost(self, batches: Iterable[InflightBatch]) -> None:
+    def lost(self, batches: Iterable[InflightBatch], how: str = "") -> None:
         """These were with a worker that has died, of which the machine is told next."""
         self._lost = {batch.id: batch for batch in batches}
+        self._how = how
+        for batch in self._lost.values():
+            if batch.places is not None:  # nothing else is decided of a probe but what is next
+                self._say(batch, _unreported(batch), "suspected", f"its worker died again: {how}")
 
     def carry_out(self, effect: CarriedOut) -> None:
         """Do one thing."""
@@ -161,7 +173,7 @@ class SuspectedBatches:
                 self._prioritize(placement)
                 self._dispatcher.pump_soon()
             case HoldLease(batch=batch):
-                self._held[batch] = self._lost[batch]
+                self._hold(self._lost[batch])
             case ForgetLease(batch=batch):
                 del self._held[batch]
             case ExtendLease(batch=batch, for_s=for_s):
@@ -169,7 +181,7 @@ class SuspectedBatches:
             case Resend():
                 self._resend(effect)
             case Requeue(batch=batch, indices=indices):
-                self._settlement.released(self._batch(batch), indices)
+                self._release(self._batch(batch), indices, is_held=batch in self._held)
             case PostponeAlone(batch=batch, indices=indices, reason=reason):
                 self._settlement.postponed(self._batch(batch), indices, reason)
             case QuarantineDelivery():
@@ -196,6 +208,24 @@ class SuspectedBatches:
                     pool_worker.worker.give_way()
             case Shared() | Waiting():
                 pass
+
+    def _hold(self, batch: InflightBatch) -> None:
+        self._held[batch.id] = batch
+        reason = f"its worker died, and it may be of this event: {self._how}"
+        self._say(batch, _unreported(batch), "suspected", reason)
+
+    def _release(self, batch: InflightBatch, indices: tuple[int, ...], *, is_held: bool) -> None:
+        self._settlement.released(batch, indices)
+        reason = f"its worker ended, not by its fault: {self._how}"
+        if is_held:
+            reason = "it is sent again like any other"
+        self._say(batch, indices, "released", reason)
+
+    def _say(
+        self, batch: InflightBatch, indices: Iterable[int], outcome: Trial, reason: str
+    ) -> None:
+        deliveries = [batch.lease.deliveries[index] for index in indices]
+        self._watch.tried(batch.connection, outcome, reason, batch.label, deliveries)
 
     def _batch(self, batch: int) -> InflightBatch:
         held = self._held.get(batch)
@@ -232,6 +262,10 @@ class SuspectedBatches:
         probe = self._dispatcher.send_part(
             pool_worker, connection, self._held[effect.batch], effect.indices
         )
+        others = len(effect.indices) - 1
+        company = f"with {others} others of its batch and" if others else "alone, with"
+        reason = f"sent again {company} nothing else in its worker"
+        self._say(probe, range(len(effect.indices)), "tried", reason)
         self._tell(ProbeSent(effect.connection, probe.id))
 
     def _quarantine(self, effect: QuarantineDelivery) -> None:

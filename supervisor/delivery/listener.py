@@ -33,6 +33,7 @@ from sandbox.protocol import (
     WantSamples,
 )
 from supervisor.core.effects import ExitReason
+from supervisor.core.isolation.effects import described
 from supervisor.core.isolation.facts import BatchFinished
 from supervisor.core.isolation.machine import Isolation
 from supervisor.core.isolation.responsiveness import Responsiveness
@@ -287,7 +288,7 @@ class WorkerListener:
         elif not is_ours:
             self.failure = f"a worker died: {end.reason} ({end.detail})"
         batches = list(pool_worker.batches.values())
-        self._suspected.lost(batches)
+        self._suspected.lost(batches, described(end.reason, end.detail))
         self._agenda.tell(replace(death, exit_id=record.id))
         self._suspected.lost(())
         now = self._clock()

@@ -129,6 +129,7 @@ class PoolRunner:
             dispatcher=self._dispatcher,
             metrics=metrics,
             exits=exits,
+            watch=watch,
             clock=clock,
             tell=self._agenda.tell,
         )

@@ -23,10 +23,12 @@ from supervisor.core.scheduling.retry import RetryPolicy, backoff_s, next_attemp
 from supervisor.delivery.activity import Activity
 from supervisor.delivery.credentials import CredentialFaults
 from supervisor.delivery.records import InflightBatch
+from supervisor.insight.attempts import Trial
 from supervisor.insight.sample_records import MetBy
 from supervisor.queue import (
     DeadLettered,
     Delivered,
+    Delivery,
     Disposition,
     Lease,
     LeaseExpired,
@@ -76,8 +78,26 @@ class DeliveryWatch(Protocol):
     def retried(self, connection: str, n: int) -> None:
         """`n` deliveries wait for another attempt."""
 
-    def troubled(self, connection: str, kind: Trouble, reason: str, n: int, one: MetBy) -> None:
-        """`n` deliveries met with this, `one` among them."""
+    def troubled(
+        self,
+        connection: str,
+        kind: Trouble,
+        reason: str,
+        n: int,
+        one: MetBy,
+        deliveries: Sequence[Delivery],
+    ) -> None:
+        """`n` deliveries met with this, `one` among them; `deliveries` are all of them."""
+
+    def tried(
+        self,
+        connection: str,
+        outcome: Trial,
+        reason: str,
+        worker: str,
+        deliveries: Sequence[Delivery],
+    ) -> None:
+        """What was done with these since a worker died with them."""
 
     @property
     def wants_samples(self) -> bool:
@@ -285,15 +305,22 @@ class Settlement:
         return Postpone(delay, reason, alone)
 
     def _pass(self, batch: InflightBatch, dispositions: list[tuple[int, Disposition]]) -> None:
-        if dispositions:
-            places = batch.places
-            self._settle(
-                batch.lease,
-                dispositions
-                if places is None
-                else [(places[index], disposition) for index, disposition in dispositions],
-            )
-            self._count(batch, dispositions)
+        if not dispositions:
+            return
+        places = batch.places
+        if places is None:
+            self._settle(batch.lease, dispositions)
+        else:
+            self._settle(batch.lease, [(places[index], done) for index, done in dispositions])
+            self._acquit(batch, dispositions)
+        self._count(batch, dispositions)
+
+    def _acquit(self, batch: InflightBatch, dispositions: list[tuple[int, Disposition]]) -> None:
+        """It was sent with nothing else in its worker, which has lived to tell of these."""
+        deliveries = batch.lease.deliveries
+        survived = [deliveries[index] for index, done in dispositions if done is not _RELEASE]
+        reason = "it got its outcome with nothing else in its worker"
+        self._watch.tried(batch.connection, "innocent", reason, batch.label, survived)
 
     def _count(self, batch: InflightBatch, dispositions: list[tuple[int, Disposition]]) -> None:
         """Tell the metrics, one call for each kind that occurs."""
@@ -349,13 +376,13 @@ class Settlement:
         connection = batch.connection
         if retried:
             self._watch.retried(connection, retried)
-        for (kind, reason), met in troubles.items():
-            self._watch.troubled(connection, kind, reason, len(met), _one_of(batch, met))
+        deliveries = batch.lease.deliveries
         if self._refusals:
-            for reason, met in self._refusals.items():
-                one = _one_of(batch, met)
-                self._watch.troubled(connection, "credentials", reason, len(met), one)
+            troubles |= {("credentials", reason): met for reason, met in self._refusals.items()}
             self._refusals.clear()
+        for (kind, reason), met in troubles.items():
+            one, of = _one_of(batch, met), [deliveries[index] for index in met]
+            self._watch.troubled(connection, kind, reason, len(met), one, of)
 
     def _settle(self, lease: Lease, dispositions: list[tuple[int, Disposition]]) -> None:
         self._waiting.append((lease, dispositions))

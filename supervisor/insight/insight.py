@@ -18,7 +18,9 @@ from typing import Final, Protocol
 import msgspec
 import structlog
 
+from supervisor.core.causes import cause_of
 from supervisor.insight import history, issues
+from supervisor.insight.attempts import Attempt, Attempts, Trial
 from supervisor.insight.disk import Database, Disk, DiskUnavailable
 from supervisor.insight.frames import MINUTE_S
 from supervisor.insight.history import Loaded
@@ -30,7 +32,7 @@ from supervisor.insight.samples import Samples
 from supervisor.insight.shapes import Shapes
 from supervisor.insight.tap import MOST_AT_ONCE, Tap
 from supervisor.insight.trends import Ages, Counting, SourceCounts, Trends
-from supervisor.queue import NewEvent
+from supervisor.queue import Delivery, NewEvent
 from supervisor.runtime.clock import Clock
 
 _log = structlog.get_logger(__name__)
@@ -79,6 +81,7 @@ class Insight:
         self.disk = Disk(state_dir, self._begin_anew)
         self.tap = Tap(tap_budget, wall())
         self.issues = Issues(self.disk)
+        self.attempts = Attempts(wall())
         self.shapes = Shapes()
         self.samples = Samples(state_dir, masking, redact, wall=wall)
         self.trends = Trends(queue, ages, self.tap.intake, self.disk, clock, trends_budget)
@@ -152,12 +155,14 @@ class Insight:
             self.tap.follow(set(), 0)
             self.shapes.forget(set())
             self.issues.follow(set(), set())
+            self.attempts.follow(())
             self.disk.remove()
             self.samples.follow(masking, is_on=False)
         elif is_on:
             self.tap.follow(set(sources), tap_budget)
             self.shapes.forget(set(sources))
             self.issues.follow(set(connections), set(sources))
+            self.attempts.follow(connections)
             self.trends.budget_bytes = trends_budget
             self.samples.follow(masking)
 
@@ -231,17 +236,47 @@ class Insight:
         self.trends.retried(connection, n)
 
     def troubled(
-        self, connection: str, kind: Kind, reason: str, n: int, one: MetBy | None = None
+        self,
+        connection: str,
+        kind: Kind,
+        reason: str,
+        n: int,
+        one: MetBy | None = None,
+        deliveries: Sequence[Delivery] = (),
     ) -> None:
-        """`n` deliveries met with this, `one` among them, of which a sample may be kept."""
+        """`n` deliveries met with this, `one` among them, of which a sample may be kept.
+
+        `deliveries` are all of them.
+        """
         if self.is_off:
             return
-        issue = self.issues.seen(connection, kind, reason, n, self._wall())
-        if one is not None and self.samples.takes(issue.number):
+        now = self._wall()
+        issue = self.issues.seen(connection, kind, reason, n, now)
+        if one is None:
+            return
+        sample_at = None
+        if self.samples.takes(issue.number):
             attempt = FailedAttempt(
                 connection, kind, issue.cause, reason, one.attempt, one.worker, one.body
             )
-            self.samples.keep(issue.number, attempt, one.sampled)
+            sample_at = self.samples.keep(issue.number, attempt, one.sampled)
+        met = Attempt(now, kind, 0, one.worker, issue.cause, reason, issue.number, sample_at)
+        sampled = None if sample_at is None else one.body
+        self.attempts.add(connection, met, deliveries, sampled)
+
+    def tried(
+        self,
+        connection: str,
+        outcome: Trial,
+        reason: str,
+        worker: str,
+        deliveries: Sequence[Delivery],
+    ) -> None:
+        """What was done with these since a worker died with them; `reason` is of our making."""
+        if self.is_off or not deliveries:
+            return
+        met = Attempt(self._wall(), outcome, 0, worker, cause_of(reason), reason)
+        self.attempts.add(connection, met, deliveries)
 
     @property
     def wants_samples(self) -> bool:

@@ -67,7 +67,7 @@ class Issue:
     @property
     def id(self) -> str:
         """The same for the same cause over all restarts."""
-        return f"{self.number:015x}"
+        return issue_id(self.number)
 
     @property
     def connection(self) -> str | None:
@@ -82,6 +82,11 @@ class Issue:
     def is_open(self, now: float) -> bool:
         """Whether it was seen within the hour."""
         return now - self.last_seen < OPEN_S
+
+
+def issue_id(number: int) -> str:
+    """What people know an issue by."""
+    return f"{number:015x}"
 
 
 def _number(kind: Kind, owner: str, is_source: bool, cause: str) -> int:

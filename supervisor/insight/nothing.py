@@ -19,9 +19,20 @@ class Nothing:
         """Deliveries wait for another attempt."""
 
     def troubled(
-        self, connection: str, kind: object, reason: str, n: int, one: object = None
+        self,
+        connection: str,
+        kind: object,
+        reason: str,
+        n: int,
+        one: object = None,
+        deliveries: object = (),
     ) -> None:
         """Deliveries met with something."""
+
+    def tried(
+        self, connection: str, outcome: object, reason: str, worker: str, deliveries: object
+    ) -> None:
+        """A worker has died with deliveries."""
 
     @property
     def wants_samples(self) -> bool:

@@ -128,11 +128,11 @@ class Samples:
         n, last = self._counts.get(issue, (0, 0.0))
         return self.is_wanted and (n < A_CAUSE or self._wall() - last >= RENEWED_S)
 
-    def keep(self, issue: int, attempt: FailedAttempt, sampled: Sampled | None) -> None:
-        """Keep it, unless there is too much to do; after `takes` has said yes."""
+    def keep(self, issue: int, attempt: FailedAttempt, sampled: Sampled | None) -> float | None:
+        """Keep it, after `takes` has said yes; its time, or None where there is too much to do."""
         now = self._wall()
         if not self._allowance.takes(now) or self._inbox.qsize() >= MOST_WAITING:
-            return
+            return None
         if len(self._counts) >= MOST_COUNTED:
             self._counts.clear()  # the shelf keeps to the bounds by itself
         self._counts[issue] = self._counts.get(issue, (0, 0.0))[0] + 1, now
@@ -145,6 +145,7 @@ class Samples:
             self._count(self._shelf.add(issue, now, record))
 
         self._put(task)
+        return now
 
     async def of(self, issue: int) -> list[KeptSample]:
         """The samples of an issue, newest first; none where they cannot be read in time."""

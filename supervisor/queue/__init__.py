@@ -212,6 +212,8 @@ class EventRecord(msgspec.Struct, frozen=True):
     source: str
     received_at: float
     deliveries: Sequence[DeliveryRecord]
+    body: bytes | None = None
+    """The event, while it is stored: as long as a delivery is pending or a dead letter."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True):

@@ -19,6 +19,8 @@ from supervisor.diagnostics.reports import ReportFormat
 from supervisor.diagnostics.snapshots import Snapshot, SnapshotStore
 from supervisor.diagnostics.usage import Usage
 from supervisor.errors import Busy, NotFound, Refused
+from supervisor.insight.insight import Insight
+from supervisor.insight.masking import Masking
 from supervisor.queue import (
     Books,
     DeadLetter,
@@ -327,6 +329,8 @@ class StubControl:
         self.evidence = StubEvidence()
         self.planner = StubPlanner()
         self.metrics = Metrics("1.2.3")
+        self.insight: Insight | None = None
+        self.masking = Masking("masked", (), b"k" * 16)
         self.now = a_status()
         self.done: list[tuple[str, str]] = []
         self.metrics.follow(self.status)

@@ -75,8 +75,11 @@ async def test_an_event_tells_what_each_delivery_waits_for(
     told = await (await client.get("/events/a%2Fb%20c")).json()
     assert told["message_id"] == "a/b c"
     assert told["received_at"] == "2026-01-31T13:00:00.000Z"
+    assert (told["body"], told["attempts_since"]) == (None, None)
+    assert told["attempts_not_kept"].startswith("the console is turned off")
     assert told["deliveries"] == [
         {
+            "history": [],
             "id": "d1",
             "connection": "website-hook",
             "state": "pending",
@@ -87,6 +90,7 @@ async def test_an_event_tells_what_each_delivery_waits_for(
             "next_attempt_at": "2026-01-31T13:00:00.000Z",
         },
         {
+            "history": [],
             "id": "d2",
             "connection": "website-mixpanel",
             "state": "finished",

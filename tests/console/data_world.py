@@ -59,6 +59,7 @@ class DataWorld:
             masking=self.masking,
             redact=str,
         )
+        control.insight, control.masking = self.insight, self.masking
         rows = data_rows.rows(self, self.insight, lambda: self.masking)
         app = AdminApi(control, access, rows).app
         app.cleanup_ctx.append(self._life)

@@ -23,8 +23,9 @@ from supervisor.core.scheduling.scheduler import Ready, Scheduler, Terms
 from supervisor.delivery.activity import Activity
 from supervisor.delivery.credentials import CredentialFaults
 from supervisor.delivery.settlement import MAX_OUTCOME_WAIT_S, Settlement
+from supervisor.insight.attempts import Trial
 from supervisor.insight.sample_records import MetBy
-from supervisor.queue import Lease, LeaseExpired
+from supervisor.queue import Delivery, Lease, LeaseExpired
 from supervisor.state.credentials import CredentialStore
 from supervisor.telemetry.metrics import Metrics
 from tests.delivery.handles import a_batch
@@ -51,13 +52,35 @@ class Watching:
 
     def __init__(self) -> None:
         self.troubles: list[tuple[str, str, int, MetBy]] = []
+        self.met: list[list[bytes]] = []
+        self.trials: list[tuple[Trial, list[bytes]]] = []
 
     def retried(self, connection: str, n: int) -> None:
         """Is in the books."""
 
-    def troubled(self, connection: str, kind: str, reason: str, n: int, one: MetBy) -> None:
+    def troubled(
+        self,
+        connection: str,
+        kind: str,
+        reason: str,
+        n: int,
+        one: MetBy,
+        deliveries: Sequence[Delivery],
+    ) -> None:
         """Kept."""
         self.troubles.append((kind, reason, n, one))
+        self.met.append([delivery.body for delivery in deliveries])
+
+    def tried(
+        self,
+        connection: str,
+        outcome: Trial,
+        reason: str,
+        worker: str,
+        deliveries: Sequence[Delivery],
+    ) -> None:
+        """Kept."""
+        self.trials.append((outcome, [delivery.body for delivery in deliveries]))
 
 
 class Bench:
@@ -191,6 +214,8 @@ async def test_probe_settles_in_what_was_leased() -> None:
     bench.settlement.outcomes(part, outcomes((1, OutcomeCode.DELIVERED)))
     bench.settlement.released(again, (0, 1))
     assert await bench.taken() == [(3, "Delivered"), (1, "Release"), (5, "Release")]
+    # What has its outcome there is cleared; what was not sent at all is not.
+    assert bench.watch.trials == [("innocent", [b"a3"]), ("innocent", [])]
 
 
 async def test_lease_that_is_over_is_no_error() -> None:
@@ -269,5 +294,6 @@ async def test_what_deliveries_met_with_is_told_once_a_reason_with_one_that_has_
     await bench.taken()
     (first, second) = bench.watch.troubles
     assert first[:3] == ("failed", "400 [secret]", 2)
+    assert bench.watch.met == [[b"a1", b"a2"], [b"a3"]]
     assert first[3] == MetBy(b"a2", 1, "default-1", batch.samples[2])
     assert second == ("credentials", "401", 1, MetBy(b"a3", 1, "default-1", None))

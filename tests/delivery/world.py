@@ -30,6 +30,7 @@ from supervisor.core.scheduling.retry import RetryPolicy
 from supervisor.core.scheduling.scheduler import Terms
 from supervisor.delivery.pool import PoolRunner
 from supervisor.delivery.records import PoolConnection, PoolWorker
+from supervisor.delivery.settlement import DeliveryWatch
 from supervisor.delivery.tokens import TokenBroker
 from supervisor.diagnostics.exits import ExitStore
 from supervisor.insight.nothing import NOTHING
@@ -93,6 +94,7 @@ class World:
         self.done: set[Which] = set()
         self.workers: dict[int, Worker] = {}
         self.metrics = Metrics("test")
+        self.watch: DeliveryWatch = NOTHING
         self.exits = ExitStore(directory)
         self.zygote = SimpleNamespace(died_within=lambda _: False)
         self._children = itertools.count(1)
@@ -108,7 +110,7 @@ class World:
             queue=self.queue,
             fleet=cast(Any, fleet),  # Any: as much of it as a shell asks for
             metrics=self.metrics,
-            watch=NOTHING,
+            watch=self.watch,
             exits=self.exits,
             clock=self.clock,
             retry=RetryPolicy(EVER_S, 1.0, 10.0),

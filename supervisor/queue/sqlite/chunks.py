@@ -210,6 +210,12 @@ def bodies_of(ends: bytes, payload: bytes) -> list[bytes]:
     return [payload[a:b] for a, b in zip([0, *limits[:-1]], limits, strict=True)]
 
 
+def place_of(ends: bytes, index: int) -> tuple[int, int]:
+    """Where in the payload of a chunk an event begins and ends."""
+    limits = array(_ENDS, ends)
+    return limits[index - 1] if index else 0, limits[index]
+
+
 def deliveries_of(received: float, users: bytes, ends: bytes, payload: bytes) -> list[Delivery]:
     """The events of a chunk as first attempts."""
     return [

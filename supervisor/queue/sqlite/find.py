@@ -16,6 +16,7 @@ from supervisor.queue.sqlite.chunks import (
     Routing,
     from_blob,
     index_of_key,
+    place_of,
 )
 from supervisor.queue.sqlite.eviction import progress_of
 from supervisor.queue.sqlite.journal import decode_odd
@@ -83,6 +84,7 @@ def _find_one(
 ) -> EventRecord | None:
     received: float | None = None
     records: _Records = {}
+    body: bytes | None = None
     finished = _in_history(db, key, names)
     if finished is not None:
         received, records = finished
@@ -90,7 +92,7 @@ def _find_one(
     if live is not None:
         # What ended on a retry is in the history while its chunk is still pending elsewhere.
         ended = records
-        received, records = live
+        received, records, body = live
         for connection, record in records.items():
             if record.last_error == _DROPPED and connection in ended:
                 records[connection] = ended[connection]
@@ -133,20 +135,34 @@ def _find_one(
             )
     if received is None:
         return None
-    return EventRecord(message_id, source, received, list(records.values()))
+    deliveries = list(records.values())
+    if not body and any(record.state != _FINISHED for record in deliveries):
+        body = _set_apart(db, key)
+    return EventRecord(message_id, source, received, deliveries, body or None)
+
+
+def _set_apart(db: sqlite3.Connection, key: bytes) -> bytes | None:
+    """The event where it waits for a retry, or is a dead letter."""
+    for table in ("retries", "dead_letters"):
+        query = f"SELECT payload FROM {table} WHERE key = ? LIMIT 1"  # noqa: S608 - one of two constants
+        row: tuple[bytes] | None = db.execute(query, (key,)).fetchone()
+        if row is not None:
+            return row[0]
+    return None
 
 
 def _in_chunks(
     db: sqlite3.Connection, key: bytes, names: Mapping[int, str]
-) -> tuple[float, _Records] | None:
+) -> tuple[float, _Records, bytes] | None:
     row = db.execute(
-        "SELECT id, received, count, routes, which, keys, users FROM chunks WHERE instr(keys, ?) "
+        "SELECT id, received, count, routes, which, keys, users, ends FROM chunks "
+        "WHERE instr(keys, ?) "
         "ORDER BY id DESC LIMIT 1",
         (key,),
     ).fetchone()
     if row is None:
         return None
-    chunk, received, n, routes, which, keys, users = row
+    chunk, received, n, routes, which, keys, users, ends = row
     index = index_of_key(keys, key)
     if index is None:
         return None
@@ -176,7 +192,12 @@ def _in_chunks(
         )
     _decided_at_once(records, chunk, index, route.unsupported, names, Outcome.UNSUPPORTED)
     _decided_at_once(records, chunk, index, route.filtered, names, Outcome.FILTERED)
-    return received, records
+    start, end = place_of(ends, index)
+    # Of the payload, which may have a megabyte, no more than that.
+    (body,) = db.execute(
+        "SELECT substr(payload, ?, ?) FROM chunks WHERE id = ?", (start + 1, end - start, chunk)
+    ).fetchone()
+    return received, records, body
 
 
 def _in_history(

@@ -1,4 +1,4 @@
-"""Samples of what went wrong, as JSON, for the role that asks.
+"""Samples of what went wrong, and attempts that have none, as JSON, for the role that asks.
 
 Owns what a viewer gets of one: shapes, and nothing of its request and answer.
 """
@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 
 from supervisor.core.public_causes import public_cause
+from supervisor.insight.attempts import Attempt
+from supervisor.insight.issues import issue_id
 from supervisor.insight.masking import Masking, Sight, public_name, shape, shape_of
 from supervisor.insight.sample_records import KeptSample
 from supervisor.runtime.rfc3339 import rfc3339
@@ -51,6 +53,49 @@ def kept_json(n: int, source: str | None, kept: KeptSample, masking: Masking, si
         "request": msgspec.to_builtins(kept.request) if is_open else None,
         "answer": msgspec.to_builtins(answer) if is_open else None,
     }
+
+
+def attempt_json(
+    n: int,
+    source: str,
+    connection: str,
+    message_id: str,
+    attempt: Attempt,
+    reason: str | None,
+    kept: KeptSample | None,
+    masking: Masking,
+    sight: Sight,
+) -> Json:
+    """One attempt of a delivery as a sample, with its issue; in full where `kept` is its sample.
+
+    `reason` is what is seen of its reason where there is none.
+    """
+    is_open = sight in (Sight.MASKED, Sight.FULL)
+    told: Json = {
+        "n": n,
+        "at": rfc3339(attempt.at),
+        "source": source,
+        "connection": connection,
+        "message_id": _seen_id(message_id, is_open=is_open),
+        "type": None,
+        "name": None,
+        "outcome": _OUTCOMES.get(attempt.outcome, attempt.outcome),
+        "code": None,
+        "cause": attempt.cause if is_open else public_cause(attempt.cause),
+        "reason": reason,
+        "to": [],
+        "unsupported": [],
+        "filtered": [],
+        "attempt": attempt.attempt,
+        "worker": attempt.worker,
+        "body": None,
+        "size_bytes": None,
+        "request": None,
+        "answer": None,
+    }
+    if kept is not None:
+        told = kept_json(n, source, kept, masking, sight)
+    return {**told, "issue": None if attempt.issue is None else issue_id(attempt.issue)}
 
 
 def _seen_id(message_id: str | None, *, is_open: bool) -> str | None:

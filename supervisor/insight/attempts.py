@@ -1,0 +1,244 @@
+"""The attempts of a delivery that went wrong, and its trials where a worker died with it.
+
+Owns a ring in memory, bounded in records, bytes and work, found by connection and message id
+without a search. Where it is full, the connection that has most of it loses its oldest, so that one
+that fails all the time pushes nobody else out. What goes well is not told here at all. Holds no
+value of an event but its id, and a reason without secrets; who may see it is said by whoever asks.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Sequence
+from sys import getsizeof
+from typing import Final, Literal
+
+import msgspec
+
+from supervisor.queue import Delivery
+
+#: Records, and the bytes that they may take together.
+MOST_RECORDS: Final = 20_000
+MOST_BYTES: Final = 10 * 1024 * 1024
+#: Records that are taken in a second, of one connection and of all; each costs 2 µs, and more where
+#: an event is long: to find its id takes 1 µs a kilobyte.
+MOST_OF_CONNECTION_A_SECOND: Final = 500
+MOST_A_SECOND: Final = 4_000
+#: Characters of a reason that are kept.
+REASON_CHARS: Final = 500
+#: What a record, an attempt that several deliveries may share, and a connection take beside texts.
+RECORD_BYTES, ATTEMPT_BYTES, CONNECTION_BYTES = 190, 130, 1_100
+
+#: What became of an attempt: it failed in one of these ways; or its worker died with it
+#: ("suspected"), it was sent again with nothing else in its worker ("tried"), which it survived
+#: ("innocent"), or it was given back as if it was never sent ("released").
+Trial = Literal["suspected", "tried", "innocent", "released"]
+AttemptOutcome = Literal["failed", "retry", "quarantined", "rejected", "credentials"] | Trial
+
+
+class Attempt(msgspec.Struct, frozen=True, gc=False):
+    """One attempt; deliveries of a batch that met with the same may share it.
+
+    `at` is epoch seconds; `issue` the number of the issue that counted it; `sample_at` is the time
+    of the sample of just this attempt, where one is kept. `part_bytes` is what each of those that
+    share it is reckoned at.
+    """
+
+    at: float
+    outcome: AttemptOutcome
+    attempt: int
+    worker: str
+    cause: str
+    reason: str
+    issue: int | None = None
+    sample_at: float | None = None
+    part_bytes: int = 0
+
+
+class _OfConnection:
+    """Records of one connection: message ids, oldest first, and attempts by id, oldest first."""
+
+    __slots__ = ("attempts", "name", "order")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.order: deque[str] = deque()
+        self.attempts: dict[str, list[Attempt]] = {}
+
+
+class Attempts:
+    """Those of one service since `since`, in epoch seconds. For the event loop's thread."""
+
+    def __init__(
+        self, since: float, *, most: int = MOST_RECORDS, most_bytes: int = MOST_BYTES
+    ) -> None:
+        self.since = since
+        self.forgotten = 0
+        """Records that had to make room for others, or were too many at once."""
+        self._most = most
+        self._most_bytes = most_bytes
+        self._n = 0
+        self._bytes = 0
+        self._of: dict[str, _OfConnection] = {}
+        #: connections by how many records they have, and the most that one has
+        self._by_size: dict[int, dict[str, _OfConnection]] = {}
+        self._largest = 0
+        self._second = 0
+        self._taken: dict[str, int] = {}
+        self._taken_in_all = 0
+
+    # --- telling ---
+
+    def add(
+        self,
+        connection: str,
+        met: Attempt,
+        deliveries: Sequence[Delivery],
+        sampled: bytes | None = None,
+    ) -> None:
+        """These deliveries met with it: each has an attempt like that, of its own number.
+
+        `met.sample_at` is of the one whose event `sampled` is, and of no other.
+        """
+        n = self._room(connection, len(deliveries), met.at)
+        self.forgotten += len(deliveries) - n
+        if not n:
+            return
+        reason = met.reason[:REASON_CHARS]
+        size = ATTEMPT_BYTES + getsizeof(reason) + getsizeof(met.cause)
+        alone = msgspec.structs.replace(met, reason=reason, part_bytes=size)
+        shared = msgspec.structs.replace(alone, sample_at=None, part_bytes=size // n + 1)
+        by_number: dict[int, Attempt] = {}
+        of = self._of.get(connection)
+        if of is None:
+            of = self._of[connection] = _OfConnection(connection)
+            self._bytes += CONNECTION_BYTES
+        before = len(of.order)
+        for delivery in _with_first(deliveries, sampled)[:n]:
+            number = delivery.attempt
+            if delivery.body is sampled:
+                attempt = msgspec.structs.replace(alone, attempt=number)
+            elif number in by_number:
+                attempt = by_number[number]
+            else:
+                attempt = by_number[number] = msgspec.structs.replace(shared, attempt=number)
+            self._put(of, _message_id(delivery.body), attempt)
+        self._resized(of, before)
+        while self._n > self._most or self._bytes > self._most_bytes:
+            self._forget_one()
+
+    def _room(self, connection: str, wanted: int, now: float) -> int:
+        """How many of them are taken in this second."""
+        if int(now) != self._second:
+            self._second = int(now)
+            self._taken.clear()
+            self._taken_in_all = 0
+        taken = self._taken.get(connection, 0)
+        room = min(MOST_OF_CONNECTION_A_SECOND - taken, MOST_A_SECOND - self._taken_in_all)
+        n = min(wanted, room)
+        self._taken[connection] = taken + n
+        self._taken_in_all += n
+        return n
+
+    def _put(self, of: _OfConnection, message_id: str, attempt: Attempt) -> None:
+        of.order.append(message_id)
+        known = of.attempts.get(message_id)
+        if known is None:
+            of.attempts[message_id] = [attempt]
+        else:
+            known.append(attempt)
+        self._n += 1
+        self._bytes += _size(message_id, attempt)
+
+    def _forget_one(self) -> None:
+        """The oldest of the connection that has most."""
+        of = next(iter(self._by_size[self._largest].values()))
+        before = len(of.order)
+        message_id = of.order.popleft()
+        attempts = of.attempts[message_id]
+        self._n -= 1
+        self._bytes -= _size(message_id, attempts.pop(0))
+        if not attempts:
+            del of.attempts[message_id]
+        self.forgotten += 1
+        self._resized(of, before)
+
+    def _resized(self, of: _OfConnection, before: int) -> None:
+        """It had `before` records."""
+        if before:
+            same = self._by_size[before]
+            del same[of.name]
+            if not same:
+                del self._by_size[before]
+        now = len(of.order)
+        if now:
+            self._by_size.setdefault(now, {})[of.name] = of
+        else:
+            del self._of[of.name]
+            self._bytes -= CONNECTION_BYTES
+        if now > self._largest:
+            self._largest = now
+        elif before == self._largest and before not in self._by_size:
+            self._largest = now if now == before - 1 else max(self._by_size, default=0)
+
+    # --- looking ---
+
+    def of(self, connection: str, message_id: str) -> Sequence[Attempt]:
+        """What is kept of one delivery, oldest first."""
+        of = self._of.get(connection)
+        return () if of is None else of.attempts.get(message_id, ())
+
+    def __len__(self) -> int:
+        """Records that are kept."""
+        return self._n
+
+    @property
+    def size_bytes(self) -> int:
+        """What they are reckoned to take."""
+        return self._bytes
+
+    # --- a reload ---
+
+    def follow(self, connections: Collection[str]) -> None:
+        """Those of other connections go."""
+        for name in self._of.keys() - set(connections):
+            of = self._of[name]
+            before = len(of.order)
+            self._n -= before
+            self._bytes -= sum(
+                _size(message_id, attempt)
+                for message_id, attempts in of.attempts.items()
+                for attempt in attempts
+            )
+            of.order.clear()
+            of.attempts.clear()
+            self._resized(of, before)
+
+
+def _size(message_id: str, attempt: Attempt) -> int:
+    return RECORD_BYTES + getsizeof(message_id) + attempt.part_bytes
+
+
+def _with_first(deliveries: Sequence[Delivery], body: bytes | None) -> Sequence[Delivery]:
+    """The one that has a sample in front: it is not to be among those that are too many."""
+    if body is None:
+        return deliveries
+    at = next((n for n, delivery in enumerate(deliveries) if delivery.body is body), 0)
+    return [deliveries[at], *deliveries[:at], *deliveries[at + 1 :]]
+
+
+class _Named(msgspec.Struct):
+    """What is read of a stored event."""
+
+    messageId: str = ""
+
+
+_read = msgspec.json.Decoder(_Named).decode
+
+
+def _message_id(body: bytes) -> str:
+    """The id in a stored event, which intake has seen to; "" where it is none all the same."""
+    try:
+        return _read(body).messageId
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return ""  # nobody can ask for it
