@@ -20,7 +20,8 @@ from supervisor.insight.disk import DiskUnavailable
 from supervisor.insight.insight import Insight
 from supervisor.insight.masking import Masking
 from supervisor.insight.nothing import NOTHING, Nothing
-from supervisor.queue import Books, Counted, NewEvent, Route
+from supervisor.insight.sample_records import MetBy
+from supervisor.queue import Books, Counted, Delivery, NewEvent, Route
 from supervisor.telemetry.latencies import Latencies
 
 #: µs of CPU that an event and a request may cost.
@@ -29,10 +30,13 @@ EVENT_US, REQUEST_US = 0.3, 1.0
 EVENTS, BATCH = 1_000_000, 100
 #: Events a second that the clock is moved for, in batches and one by one.
 RATES = {BATCH: 50_000, 1: 10_000}
+#: µs that an attempt which went wrong may cost, and how many there are of them in a round.
+ATTEMPT_US, FAILED = 10.0, 20_000
 #: Connections of the minute that is measured.
 CONNECTIONS = 1_000
 
 _BODY = b'{"type":"track","event":"Order Completed","properties":{"total":27.5}}' + b" " * 400
+_FAILED_BODY = _BODY.rstrip()[:-1] + b',"context":"' + b"x" * 400 + b'","messageId":"%d-%d-%d"}'
 
 
 class _Clock:
@@ -114,6 +118,8 @@ async def _measure(state_dir: Path, rounds: int, events: int) -> list[Figure]:
         / 10_000
         for _ in range(rounds + 1)
     ][1:]
+    attempts = {size: _attempts_us(insight, clock, rounds, size) for size in (1, BATCH)}
+    too_many = _attempts_us(insight, clock, rounds, BATCH, rate=10_000_000)
     clock.step_s = 0.0
     minutes = []
     for _ in range(rounds + 1):
@@ -131,8 +137,34 @@ async def _measure(state_dir: Path, rounds: int, events: int) -> list[Figure]:
         _figure("a request of one event", per_request, "µs", REQUEST_US + EVENT_US),
         _figure("an event delivered (the histogram)", delivered, "µs", EVENT_US),
         _figure("a reason that was met before", failed, "µs", None),
+        _figure("a failed attempt, each told alone", attempts[1], "µs", ATTEMPT_US),
+        _figure("a failed attempt, of 100 in a batch", attempts[BATCH], "µs", ATTEMPT_US),
+        _figure("one too many, of 100 in a batch", too_many, "µs", EVENT_US),
         _figure(f"the minute of {CONNECTIONS:,} busy connections", minutes[1:], "ms", None),
     ]
+
+
+def _attempts_us(
+    insight: Insight, clock: _Clock, rounds: int, size: int, rate: int = 400
+) -> list[float]:
+    """µs of an attempt that went wrong, with the ring full; `rate` of them a second."""
+    clock.step_s = size / rate
+    n = FAILED // size
+    costs = []
+    for round_ in range(rounds + 1):
+        batches = [
+            [Delivery(_FAILED_BODY % (round_, at, k), 2, 0.0, b"u") for k in range(size)]
+            for at in range(n)
+        ]
+        told = iter(batches)
+
+        def tell() -> None:
+            met = next(told)  # noqa: B023 - it is called within this round
+            one = MetBy(met[0].body, 2, "default-1", None)
+            insight.troubled("a", "retry", "503 Service Unavailable: later", size, one, met)
+
+        costs.append(_cost_s(tell, n) * 1e6 / FAILED)
+    return costs[1:]
 
 
 def _took(told: Insight | Nothing, batch: Sequence[NewEvent]) -> None:

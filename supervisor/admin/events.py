@@ -14,7 +14,7 @@ from typing import Final
 from supervisor.admin.control import Control
 from supervisor.admin.dead_letters import JsonObject
 from supervisor.admin.kept_samples import attempt_json
-from supervisor.insight.attempts import Attempt
+from supervisor.insight.attempts import AttemptRecord
 from supervisor.insight.insight import Insight
 from supervisor.insight.masking import Masking, Sight
 from supervisor.insight.sample_records import KeptSample
@@ -44,7 +44,7 @@ async def event_json(
     left = MOST_ATTEMPTS
     told: list[JsonObject] = []
     for record in sorted(records, key=lambda record: record.received_at, reverse=True):
-        kept: list[Sequence[Attempt]] = []
+        kept: list[Sequence[AttemptRecord]] = []
         for delivery in record.deliveries:
             most = min(left, MOST_OF_DELIVERY)
             attempts = _newest(insight, record.message_id, delivery.connection, most)
@@ -64,13 +64,13 @@ async def event_json(
 
 def _newest(
     insight: Insight | None, message_id: str, connection: str, most: int
-) -> Sequence[Attempt]:
+) -> Sequence[AttemptRecord]:
     if insight is None or not most:
         return ()
     return insight.attempts.of(connection, message_id)[-most:]
 
 
-async def _samples(insight: Insight, kept: Sequence[Sequence[Attempt]]) -> Samples:
+async def _samples(insight: Insight, kept: Sequence[Sequence[AttemptRecord]]) -> Samples:
     """Those of these attempts' issues, the newest attempts' first, as far as they come in time."""
     sampled = [one for attempts in kept for one in attempts if one.sample_at is not None]
     sampled.sort(key=lambda one: one.at, reverse=True)
@@ -87,7 +87,7 @@ async def _samples(insight: Insight, kept: Sequence[Sequence[Attempt]]) -> Sampl
 async def _record_json(
     control: Control,
     record: EventRecord,
-    kept: Sequence[Sequence[Attempt]],
+    kept: Sequence[Sequence[AttemptRecord]],
     samples: Samples,
     sight: Sight,
 ) -> JsonObject:
@@ -139,7 +139,7 @@ class _History:
         if sight is Sight.MASKED and record.body is not None:
             self._own = masking.own_values(record.body)
 
-    def of(self, connection: str, attempts: Sequence[Attempt]) -> list[JsonObject]:
+    def of(self, connection: str, attempts: Sequence[AttemptRecord]) -> list[JsonObject]:
         """Those of one delivery, oldest first."""
         return [
             attempt_json(
@@ -164,7 +164,7 @@ class _History:
             self._seen[reason] = self._masking.text(reason, self._sight, self._own)
         return self._seen[reason]
 
-    def _sample(self, attempt: Attempt) -> KeptSample | None:
+    def _sample(self, attempt: AttemptRecord) -> KeptSample | None:
         if attempt.issue is None or attempt.sample_at is None:
             return None
         kept = self._samples.get(attempt.issue, ())

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from supervisor.core.public_causes import public_cause
-from supervisor.insight.attempts import Attempt
+from supervisor.insight.attempts import AttemptRecord
 from supervisor.insight.issues import issue_id
 from supervisor.insight.masking import Masking, Sight, public_name, shape, shape_of
 from supervisor.insight.sample_records import KeptSample
@@ -60,7 +60,7 @@ def attempt_json(
     source: str,
     connection: str,
     message_id: str,
-    attempt: Attempt,
+    attempt: AttemptRecord,
     reason: str | None,
     kept: KeptSample | None,
     masking: Masking,

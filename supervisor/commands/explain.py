@@ -14,6 +14,17 @@ from supervisor.commands.terminal import say
 from supervisor.queue import Outcome, described
 
 
+class FailedAttempt(msgspec.Struct, frozen=True):
+    """What went wrong once, as the admin API tells it."""
+
+    at: str
+    outcome: str
+    attempt: int
+    worker: str
+    cause: str
+    reason: str | None = None
+
+
 class Delivery(msgspec.Struct, frozen=True):
     """One delivery, as the admin API tells it."""
 
@@ -25,6 +36,7 @@ class Delivery(msgspec.Struct, frozen=True):
     last_error: str | None
     waiting_for: str | None
     next_attempt_at: str | None
+    history: Sequence[FailedAttempt] = ()
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -35,6 +47,10 @@ class Event(msgspec.Struct, frozen=True):
     received_at: str
     deliveries: Sequence[Delivery]
     others: Sequence[Event] = ()
+
+
+#: What of an attempt's outcomes reads better in other words.
+_OUTCOMES = {"retry": "failed for now", "tried": "tried apart", "released": "given back"}
 
 
 @click.command()
@@ -66,12 +82,21 @@ def story(event: Event) -> Iterator[str]:
     width = max((len(delivery.connection) for delivery in event.deliveries), default=0)
     for delivery in event.deliveries:
         yield printable(f"  {delivery.connection:<{width}}  {_told(delivery)}")
+        for attempt in delivery.history:
+            yield printable(f"  {'':<{width}}  {_went_wrong(attempt)}")
         if delivery.last_error:
             yield printable(f"  {'':<{width}}  last error: {delivery.last_error}")
         if delivery.state == "dead":
             yield printable(
                 f"  {'':<{width}}  kept as a dead letter: bulkhead deadletters show {delivery.id}"
             )
+
+
+def _went_wrong(attempt: FailedAttempt) -> str:
+    where = f" in {attempt.worker}" if attempt.worker else ""
+    outcome = _OUTCOMES.get(attempt.outcome, attempt.outcome)
+    said = attempt.reason or attempt.cause
+    return f"{attempt.at}  attempt {attempt.attempt}{where}: {outcome}: {said}"
 
 
 def _told(delivery: Delivery) -> str:

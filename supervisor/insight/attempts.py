@@ -36,7 +36,7 @@ Trial = Literal["suspected", "tried", "innocent", "released"]
 AttemptOutcome = Literal["failed", "retry", "quarantined", "rejected", "credentials"] | Trial
 
 
-class Attempt(msgspec.Struct, frozen=True, gc=False):
+class AttemptRecord(msgspec.Struct, frozen=True, gc=False):
     """One attempt; deliveries of a batch that met with the same may share it.
 
     `at` is epoch seconds; `issue` the number of the issue that counted it; `sample_at` is the time
@@ -63,7 +63,7 @@ class _OfConnection:
     def __init__(self, name: str) -> None:
         self.name = name
         self.order: deque[str] = deque()
-        self.attempts: dict[str, list[Attempt]] = {}
+        self.attempts: dict[str, list[AttemptRecord]] = {}
 
 
 class Attempts:
@@ -92,7 +92,7 @@ class Attempts:
     def add(
         self,
         connection: str,
-        met: Attempt,
+        met: AttemptRecord,
         deliveries: Sequence[Delivery],
         sampled: bytes | None = None,
     ) -> None:
@@ -106,9 +106,7 @@ class Attempts:
             return
         reason = met.reason[:REASON_CHARS]
         size = ATTEMPT_BYTES + getsizeof(reason) + getsizeof(met.cause)
-        alone = msgspec.structs.replace(met, reason=reason, part_bytes=size)
-        shared = msgspec.structs.replace(alone, sample_at=None, part_bytes=size // n + 1)
-        by_number: dict[int, Attempt] = {}
+        by_number: dict[int, AttemptRecord] = {}
         of = self._of.get(connection)
         if of is None:
             of = self._of[connection] = _OfConnection(connection)
@@ -117,11 +115,12 @@ class Attempts:
         for delivery in _with_first(deliveries, sampled)[:n]:
             number = delivery.attempt
             if delivery.body is sampled:
-                attempt = msgspec.structs.replace(alone, attempt=number)
+                attempt = _numbered(met, number, reason, met.sample_at, size)
             elif number in by_number:
                 attempt = by_number[number]
             else:
-                attempt = by_number[number] = msgspec.structs.replace(shared, attempt=number)
+                attempt = _numbered(met, number, reason, None, size // n + 1)
+                by_number[number] = attempt
             self._put(of, _message_id(delivery.body), attempt)
         self._resized(of, before)
         while self._n > self._most or self._bytes > self._most_bytes:
@@ -140,7 +139,7 @@ class Attempts:
         self._taken_in_all += n
         return n
 
-    def _put(self, of: _OfConnection, message_id: str, attempt: Attempt) -> None:
+    def _put(self, of: _OfConnection, message_id: str, attempt: AttemptRecord) -> None:
         of.order.append(message_id)
         known = of.attempts.get(message_id)
         if known is None:
@@ -183,7 +182,7 @@ class Attempts:
 
     # --- looking ---
 
-    def of(self, connection: str, message_id: str) -> Sequence[Attempt]:
+    def of(self, connection: str, message_id: str) -> Sequence[AttemptRecord]:
         """What is kept of one delivery, oldest first."""
         of = self._of.get(connection)
         return () if of is None else of.attempts.get(message_id, ())
@@ -215,7 +214,23 @@ class Attempts:
             self._resized(of, before)
 
 
-def _size(message_id: str, attempt: Attempt) -> int:
+def _numbered(
+    met: AttemptRecord, number: int, reason: str, sample_at: float | None, part_bytes: int
+) -> AttemptRecord:
+    return AttemptRecord(
+        met.at,
+        met.outcome,
+        number,
+        met.worker,
+        met.cause,
+        reason,
+        met.issue,
+        sample_at,
+        part_bytes,
+    )
+
+
+def _size(message_id: str, attempt: AttemptRecord) -> int:
     return RECORD_BYTES + getsizeof(message_id) + attempt.part_bytes
 
 

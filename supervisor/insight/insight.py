@@ -20,7 +20,7 @@ import structlog
 
 from supervisor.core.causes import cause_of
 from supervisor.insight import history, issues
-from supervisor.insight.attempts import Attempt, Attempts, Trial
+from supervisor.insight.attempts import AttemptRecord, Attempts, Trial
 from supervisor.insight.disk import Database, Disk, DiskUnavailable
 from supervisor.insight.frames import MINUTE_S
 from supervisor.insight.history import Loaded
@@ -260,7 +260,7 @@ class Insight:
                 connection, kind, issue.cause, reason, one.attempt, one.worker, one.body
             )
             sample_at = self.samples.keep(issue.number, attempt, one.sampled)
-        met = Attempt(now, kind, 0, one.worker, issue.cause, reason, issue.number, sample_at)
+        met = AttemptRecord(now, kind, 0, one.worker, issue.cause, reason, issue.number, sample_at)
         sampled = None if sample_at is None else one.body
         self.attempts.add(connection, met, deliveries, sampled)
 
@@ -275,7 +275,7 @@ class Insight:
         """What was done with these since a worker died with them; `reason` is of our making."""
         if self.is_off or not deliveries:
             return
-        met = Attempt(self._wall(), outcome, 0, worker, cause_of(reason), reason)
+        met = AttemptRecord(self._wall(), outcome, 0, worker, cause_of(reason), reason)
         self.attempts.add(connection, met, deliveries)
 
     @property

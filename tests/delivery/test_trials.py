@@ -12,7 +12,6 @@ import pytest
 
 from supervisor.core.effects import ExitReason
 from supervisor.insight.attempts import Trial
-from supervisor.insight.nothing import Nothing
 from supervisor.queue import Delivery
 from tests.delivery.world import World
 from tests.queue.given import id_of
@@ -20,11 +19,21 @@ from tests.queue.given import id_of
 Told = list[tuple[Trial, str]]
 
 
-class Listening(Nothing):
+class Listening:
     """Implements `DeliveryWatch`: trials by message id."""
+
+    wants_samples = False
 
     def __init__(self) -> None:
         self.told: dict[str, Told] = {}
+
+    def retried(self, connection: str, n: int) -> None:
+        """Is in the books."""
+
+    def troubled(
+        self, connection: str, kind: str, reason: str, n: int, one: object, deliveries: object
+    ) -> None:
+        """Is an attempt, and no trial."""
 
     def tried(
         self,

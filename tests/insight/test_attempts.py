@@ -17,12 +17,12 @@ from supervisor.insight.attempts import (
     MOST_OF_CONNECTION_A_SECOND,
     MOST_RECORDS,
     REASON_CHARS,
-    Attempt,
+    AttemptRecord,
     Attempts,
 )
 from supervisor.queue import Delivery
 
-FAILED = Attempt(1000.0, "failed", 0, "default-1", "400", "400")
+FAILED = AttemptRecord(1000.0, "failed", 0, "default-1", "400", "400")
 
 
 def delivery(message_id: str, attempt: int = 1) -> Delivery:
@@ -30,7 +30,7 @@ def delivery(message_id: str, attempt: int = 1) -> Delivery:
     return Delivery(msgspec.json.encode({"messageId": message_id}), attempt, 0.0, b"user")
 
 
-def at(seconds: float, reason: str = "400") -> Attempt:
+def at(seconds: float, reason: str = "400") -> AttemptRecord:
     """What was met with then."""
     return msgspec.structs.replace(FAILED, at=1000.0 + seconds, reason=reason)
 

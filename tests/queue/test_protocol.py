@@ -460,6 +460,29 @@ async def test_find(queue: Queue, clock: SetClock) -> None:
     assert await queue.find("unheard-of") == []
 
 
+async def test_an_event_is_shown_while_it_is_stored(queue: Queue, clock: SetClock) -> None:
+    """Byte for byte, of whatever size its neighbours are; in the log, set apart, or dead."""
+    some = [event(f"m{n}", size=n * 50) for n in range(5)]
+    await queue.append("web", some, T0)
+    for one in some:
+        (record,) = await queue.find(one.message_id)
+        assert record.body == one.body
+    lease = await taken(queue)
+    await queue.settle(lease, [(n, Postpone(9.0, "busy")) for n in range(5)])
+    await until(lambda: queue.depth("a").retrying == 5)
+    (record,) = await queue.find("m3")
+    assert record.body == some[3].body
+    clock.now += 9
+    lease = await taken(queue, retries=True)
+    ended = DeadLettered(Outcome.FAILED, "400")
+    await queue.settle(lease, [(n, ended if n == 3 else Delivered()) for n in range(5)])
+    await until(lambda: queue.books().pending == 0)
+    (record,) = await queue.find("m3")
+    assert record.body == some[3].body
+    (record,) = await queue.find("m2")
+    assert record.body is None
+
+
 async def test_history_budget(open_queue: OpenQueue) -> None:
     """What is finished is forgotten oldest first, when the history is full."""
     queue = await open_queue(QueueConfig(history=2000))

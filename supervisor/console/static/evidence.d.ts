@@ -10,16 +10,29 @@ declare namespace Api {
     last_error: string | null
     waiting_for: string | null
     next_attempt_at: string | null
+    /** what went wrong with it, oldest first */
+    history: Attempt[]
+  }
+
+  /** An attempt that went wrong, or what was done since a worker died with the event. */
+  interface Attempt extends Omit<Sample, 'outcome' | 'size_bytes'> {
+    outcome: Sample['outcome'] | 'suspected' | 'tried' | 'innocent' | 'released'
+    size_bytes: number | null
+    issue: string | null
   }
 
   interface EventRecord {
     message_id: string
     source: string
     received_at: string
+    body: string | null
     deliveries: Delivery[]
   }
   interface FoundEvent extends EventRecord {
     others: EventRecord[]
+    attempts_since: string | null
+    attempts_forgotten: number
+    attempts_not_kept: string | null
   }
 
   interface SchemaPath {

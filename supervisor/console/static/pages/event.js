@@ -7,10 +7,11 @@ import { Chip } from '../ui/chip.js'
 import { ConnectionName } from '../ui/colour.js'
 import { CopyButton } from '../ui/copy.js'
 import { plural } from '../ui/format.js'
-import { Text } from '../ui/json.js'
+import { Json, Text } from '../ui/json.js'
 import { Empty, Loading, useGet } from '../ui/load.js'
 import { Title } from '../ui/page.js'
 import { Time } from '../ui/time.js'
+import { Attempts, KeptSince } from './event/attempts.js'
 
 /** Steps of a delivery that is on its way or at its end. @param {{delivery: Api.Delivery}} props */
 function Way({ delivery: { state, outcome, attempts, last_error, waiting_for, next_attempt_at, connection } }) {
@@ -24,7 +25,9 @@ function Way({ delivery: { state, outcome, attempts, last_error, waiting_for, ne
             'The last one that failed: ',
             h('a', { href: to(['issues'], { connection }) }, h(Text, { text: last_error })),
           ]
-        : 'None of them failed.',
+        : attempts > 1
+          ? 'The last one did not fail.'
+          : 'It did not fail.',
       last_error ? 'warn' : 'done',
     ])
   if (state === 'pending') {
@@ -85,8 +88,18 @@ function Record({ record }) {
                 }),
               ),
               h(Way, { delivery }),
+              h(Attempts, { delivery, hasEvent: record.body !== null }),
             ),
           ),
+        ),
+    h('h2', null, 'The event'),
+    record.body === null
+      ? h('p', { class: 'soft' }, 'It is not stored any more, or payloads are not shown (console.payloads).')
+      : h(
+          'div',
+          null,
+          h(CopyButton, { text: record.body, label: 'Copy the event' }),
+          h(Json, { text: record.body, label: `Event of ${record.source}` }),
         ),
   )
 }
@@ -118,6 +131,7 @@ export default function EventPage({ params }) {
               'div',
               null,
               h(Record, { record: found }),
+              h(KeptSince, { found }),
               found.others.length > 0 &&
                 h(
                   'div',
