@@ -95,7 +95,8 @@ def attempt_json(
     }
     if kept is not None:
         told = kept_json(n, source, kept, masking, sight)
-    return {**told, "issue": None if attempt.issue is None else issue_id(attempt.issue)}
+    issue = None if attempt.issue is None else issue_id(attempt.issue)
+    return {**told, "issue": issue, "exit": attempt.exit_id}
 
 
 def _seen_id(message_id: str | None, *, is_open: bool) -> str | None:

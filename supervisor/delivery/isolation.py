@@ -155,15 +155,19 @@ class SuspectedBatches:
         self._held: dict[int, InflightBatch] = {}
         self._lost: dict[int, InflightBatch] = {}
         self._how = ""
+        self._exit_id: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def lost(self, batches: Iterable[InflightBatch], how: str = "") -> None:
-        """These were with a worker that has died, of which the machine is told next."""
+    def lost(
+        self, batches: Iterable[InflightBatch], how: str = "", exit_id: str | None = None
+    ) -> None:
+        """These were with a worker that has died so, of which the machine is told next."""
         self._lost = {batch.id: batch for batch in batches}
-        self._how = how
+        self._how, self._exit_id = how, exit_id
         for batch in self._lost.values():
             if batch.places is not None:  # nothing else is decided of a probe but what is next
-                self._say(batch, _unreported(batch), "suspected", f"its worker died again: {how}")
+                reason = f"its worker died again: {how}"
+                self._say(batch, _unreported(batch), "suspected", reason, exit_id)
 
     def carry_out(self, effect: CarriedOut) -> None:
         """Do one thing."""
@@ -212,20 +216,26 @@ class SuspectedBatches:
     def _hold(self, batch: InflightBatch) -> None:
         self._held[batch.id] = batch
         reason = f"its worker died, and it may be of this event: {self._how}"
-        self._say(batch, _unreported(batch), "suspected", reason)
+        self._say(batch, _unreported(batch), "suspected", reason, self._exit_id)
 
     def _release(self, batch: InflightBatch, indices: tuple[int, ...], *, is_held: bool) -> None:
         self._settlement.released(batch, indices)
-        reason = f"its worker ended, not by its fault: {self._how}"
         if is_held:
-            reason = "it is sent again like any other"
-        self._say(batch, indices, "released", reason)
+            self._say(batch, indices, "released", "it is sent again like any other")
+        else:
+            reason = f"its worker ended, not by its fault: {self._how}"
+            self._say(batch, indices, "released", reason, self._exit_id)
 
     def _say(
-        self, batch: InflightBatch, indices: Iterable[int], outcome: Trial, reason: str
+        self,
+        batch: InflightBatch,
+        indices: Iterable[int],
+        outcome: Trial,
+        reason: str,
+        exit_id: str | None = None,
     ) -> None:
         deliveries = [batch.lease.deliveries[index] for index in indices]
-        self._watch.tried(batch.connection, outcome, reason, batch.label, deliveries)
+        self._watch.tried(batch.connection, outcome, reason, batch.label, deliveries, exit_id)
 
     def _batch(self, batch: int) -> InflightBatch:
         held = self._held.get(batch)

@@ -288,7 +288,7 @@ class WorkerListener:
         elif not is_ours:
             self.failure = f"a worker died: {end.reason} ({end.detail})"
         batches = list(pool_worker.batches.values())
-        self._suspected.lost(batches, described(end.reason, end.detail))
+        self._suspected.lost(batches, described(end.reason, end.detail), record.id)
         self._agenda.tell(replace(death, exit_id=record.id))
         self._suspected.lost(())
         now = self._clock()

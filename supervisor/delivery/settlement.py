@@ -96,8 +96,9 @@ class DeliveryWatch(Protocol):
         reason: str,
         worker: str,
         deliveries: Sequence[Delivery],
+        exit_id: str | None,
     ) -> None:
-        """What was done with these since a worker died with them."""
+        """What was done with these since a worker died with them, whose exit is that one."""
 
     @property
     def wants_samples(self) -> bool:
@@ -320,7 +321,7 @@ class Settlement:
         deliveries = batch.lease.deliveries
         survived = [deliveries[index] for index, done in dispositions if done is not _RELEASE]
         reason = "it got its outcome with nothing else in its worker"
-        self._watch.tried(batch.connection, "innocent", reason, batch.label, survived)
+        self._watch.tried(batch.connection, "innocent", reason, batch.label, survived, None)
 
     def _count(self, batch: InflightBatch, dispositions: list[tuple[int, Disposition]]) -> None:
         """Tell the metrics, one call for each kind that occurs."""

@@ -40,8 +40,8 @@ class AttemptRecord(msgspec.Struct, frozen=True, gc=False):
     """One attempt; deliveries of a batch that met with the same may share it.
 
     `at` is epoch seconds; `issue` the number of the issue that counted it; `sample_at` is the time
-    of the sample of just this attempt, where one is kept. `part_bytes` is what each of those that
-    share it is reckoned at.
+    of the sample of just this attempt, where one is kept; `exit_id` names the exit of the worker
+    that died with it. `part_bytes` is what each of those that share it is reckoned at.
     """
 
     at: float
@@ -52,6 +52,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, gc=False):
     reason: str
     issue: int | None = None
     sample_at: float | None = None
+    exit_id: str | None = None
     part_bytes: int = 0
 
 
@@ -226,6 +227,7 @@ def _numbered(
         reason,
         met.issue,
         sample_at,
+        met.exit_id,
         part_bytes,
     )
 

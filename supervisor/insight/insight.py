@@ -271,11 +271,13 @@ class Insight:
         reason: str,
         worker: str,
         deliveries: Sequence[Delivery],
+        exit_id: str | None = None,
     ) -> None:
-        """What was done with these since a worker died with them; `reason` is of our making."""
+        """What was done with these since a worker died with them, whose exit is that one."""
         if self.is_off or not deliveries:
             return
-        met = AttemptRecord(self._wall(), outcome, 0, worker, cause_of(reason), reason)
+        cause = cause_of(reason)
+        met = AttemptRecord(self._wall(), outcome, 0, worker, cause, reason, exit_id=exit_id)
         self.attempts.add(connection, met, deliveries)
 
     @property

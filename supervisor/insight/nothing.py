@@ -30,7 +30,13 @@ class Nothing:
         """Deliveries met with something."""
 
     def tried(
-        self, connection: str, outcome: object, reason: str, worker: str, deliveries: object
+        self,
+        connection: str,
+        outcome: object,
+        reason: str,
+        worker: str,
+        deliveries: object,
+        exit_id: object,
     ) -> None:
         """A worker has died with deliveries."""
 

@@ -14,8 +14,9 @@ import pytest
 
 from supervisor.admin.access import Access
 from supervisor.config import Address
-from supervisor.queue import NewEvent, Route
-from tests.admin.stubs import StubControl
+from supervisor.insight.sample_records import MetBy
+from supervisor.queue import Delivery, DeliveryRecord, EventRecord, NewEvent, Route
+from tests.admin.stubs import AT, StubControl
 from tests.commands.conftest import Bulkhead
 from tests.commands.servers import serving
 from tests.console.data_world import DataWorld
@@ -121,3 +122,22 @@ def test_issues_are_a_table_with_what_to_do(
     ran = bulkhead("issues", "--json", "--all", "--admin", address)
     assert {issue["kind"] for issue in json.loads(ran.out)["issues"]} == {"failed", "rejected"}
     assert bulkhead("issues", "--kind", "odd", "--admin", address).code == 2
+
+
+def test_explain_has_a_line_for_each_attempt_that_went_wrong(
+    bulkhead: Bulkhead, world: DataWorld, control: StubControl, address: str
+) -> None:
+    """With time, worker and reason, oldest first; a reason obeys nothing on the terminal."""
+    body = b'{"type":"track","messageId":"m1"}'
+    pending = DeliveryRecord("r1", "hook", "pending", None, 2, "500", None, False, None)
+    control.stub_queue.records = [EventRecord("m1", "website", AT, [pending], body)]
+    for attempt, reason in enumerate(["503 \x1b[31m", "500 Internal Server Error"], 1):
+        met = MetBy(body, attempt, "default-1", None)
+        one = Delivery(body, attempt, AT, b"u")
+        world.insight.troubled("hook", "retry", reason, 1, met, [one])
+    ran = bulkhead("explain", "m1", "--admin", address)
+    assert ran.code == 0, ran
+    first, second = [line for line in ran.out.splitlines() if "in default-1" in line]
+    assert "attempt 1 in default-1: failed for now: 503 " in first
+    assert second.endswith("attempt 2 in default-1: failed for now: 500 Internal Server Error")
+    assert "\x1b" not in ran.out

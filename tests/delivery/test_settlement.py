@@ -78,6 +78,7 @@ class Watching:
         reason: str,
         worker: str,
         deliveries: Sequence[Delivery],
+        exit_id: str | None,
     ) -> None:
         """Kept."""
         self.trials.append((outcome, [delivery.body for delivery in deliveries]))

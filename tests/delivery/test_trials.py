@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.core.effects import ExitReason
+from supervisor.diagnostics.exits import ExitFilter
 from supervisor.insight.attempts import Trial
 from supervisor.queue import Delivery
 from tests.delivery.world import World
@@ -26,6 +27,7 @@ class Listening:
 
     def __init__(self) -> None:
         self.told: dict[str, Told] = {}
+        self.exits: set[str | None] = set()
 
     def retried(self, connection: str, n: int) -> None:
         """Is in the books."""
@@ -42,8 +44,10 @@ class Listening:
         reason: str,
         worker: str,
         deliveries: Sequence[Delivery],
+        exit_id: str | None,
     ) -> None:
         """Kept."""
+        self.exits |= {exit_id} - {None}
         for delivery in deliveries:
             self.told.setdefault(id_of(delivery.body), []).append((outcome, reason))
 
@@ -87,6 +91,8 @@ async def test_what_kills_is_tried_alone_and_the_innocent_are_cleared(
     again = ("suspected", f"its worker died again: {died}")
     assert listening.told["m2"][0] == together
     assert listening.told["m2"][-4:] == [alone, again, alone, again]
+    told = there.exits.list(ExitFilter(), limit=9, after=None)
+    assert listening.exits == {one.id for one in told if one.reason == "signal"}
     for name in ("m1", "m3"):
         assert listening.told[name][0] == together
         assert listening.told[name][-1] == cleared

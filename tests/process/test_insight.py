@@ -115,6 +115,9 @@ def test_turned_off_there_is_no_tap_and_no_file(
     quiet(service)
     assert service.ask("/tap/test", 30)[0] == 404
     assert service.ask("/trends", 30)[0] == 404
+    told = service.admin("/events/one")
+    assert told["deliveries"][0]["history"] == []
+    assert "console.enabled" in told["attempts_not_kept"]
     assert not list((service.directory / "state").glob("insight*"))
 
 

@@ -19,6 +19,8 @@ declare namespace Api {
     outcome: Sample['outcome'] | 'suspected' | 'tried' | 'innocent' | 'released'
     size_bytes: number | null
     issue: string | null
+    /** of the worker that died with it */
+    exit: string | null
   }
 
   interface EventRecord {

@@ -54,8 +54,8 @@ function Way({ delivery: { state, outcome, attempts, last_error, waiting_for, ne
   )
 }
 
-/** @param {{record: Api.EventRecord}} props */
-function Record({ record }) {
+/** @param {{record: Api.EventRecord, children?: any}} props any: whatever preact draws */
+function Record({ record, children }) {
   return h(
     'section',
     { 'aria-label': `Received by ${record.source}` },
@@ -68,6 +68,7 @@ function Record({ record }) {
       h('a', { href: to(['sources', record.source, 'overview']) }, record.source),
       '.',
     ),
+    h('h2', null, 'Its deliveries'),
     record.deliveries.length === 0
       ? h(Empty, null, 'No connection took it.')
       : h(
@@ -92,6 +93,7 @@ function Record({ record }) {
             ),
           ),
         ),
+    children,
     h('h2', null, 'The event'),
     record.body === null
       ? h('p', { class: 'soft' }, 'It is not stored any more, or payloads are not shown (console.payloads).')
@@ -130,8 +132,7 @@ export default function EventPage({ params }) {
             h(
               'div',
               null,
-              h(Record, { record: found }),
-              h(KeptSince, { found }),
+              h(Record, { record: found }, h(KeptSince, { found })),
               found.others.length > 0 &&
                 h(
                   'div',

@@ -2,6 +2,7 @@
 // What went wrong with one delivery, attempt by attempt, and how it was tried where a worker died
 // with it. Reasons, requests and answers are strangers' text.
 import { h } from '../../vendor.js'
+import { mayAct } from '../../api.js'
 import { to } from '../../routes.js'
 import { Chip } from '../../ui/chip.js'
 import { plural } from '../../ui/format.js'
@@ -33,7 +34,12 @@ function Attempt({ one, hasEvent }) {
       h(Chip, { state: one.outcome, text, tone }),
       one.worker && h('span', { class: 'soft' }, 'in ', h(Text, { text: one.worker })),
     ),
-    h('p', null, one.issue ? h('a', { href: to(['issues', one.issue]) }, said) : said),
+    h(
+      'p',
+      null,
+      one.issue ? h('a', { href: to(['issues', one.issue]) }, said) : said,
+      one.exit && mayAct() && [' ', h('a', { href: to(['exits', one.exit]) }, 'Its death certificate')],
+    ),
     (one.request || one.answer) &&
       h(
         'details',
@@ -56,7 +62,7 @@ export function Attempts({ delivery: { connection, history }, hasEvent }) {
   return h(
     'ol',
     { class: 'attempts', 'aria-label': `What went wrong on the way to ${connection}` },
-    history.map(one => h(Attempt, { key: `${one.at} ${one.attempt} ${one.outcome}`, one, hasEvent })),
+    history.map(one => h(Attempt, { key: `${one.n} ${one.at}`, one, hasEvent })),
   )
 }
 
