@@ -2,13 +2,12 @@
 
 Owns a ring in memory, bounded in records, bytes and work, found by connection and message id
 without a search. Where it is full, the connection that has most of it loses its oldest, so that one
-that fails all the time pushes nobody else out. What goes well is not told here at all. Holds no
-value of an event but its id, and a reason without secrets; who may see it is said by whoever asks.
+that fails all the time pushes nobody else out. What goes well is not told here at all. Of an event
+it has the hash of its id alone; a reason is without secrets, and who may see it says whoever asks.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection, Sequence
 from sys import getsizeof
 from typing import Final, Literal
@@ -19,15 +18,16 @@ from supervisor.queue import Delivery
 
 #: Records, and the bytes that they may take together.
 MOST_RECORDS: Final = 20_000
-MOST_BYTES: Final = 10 * 1024 * 1024
+MOST_BYTES: Final = 3 * 1024 * 1024
 #: Records that are taken in a second, of one connection and of all; each costs 2 µs, and more where
 #: an event is long: to find its id takes 1 µs a kilobyte.
 MOST_OF_CONNECTION_A_SECOND: Final = 500
 MOST_A_SECOND: Final = 4_000
 #: Characters of a reason that are kept.
 REASON_CHARS: Final = 500
-#: What a record, an attempt that several deliveries may share, and a connection take beside texts.
-RECORD_BYTES, ATTEMPT_BYTES, CONNECTION_BYTES = 190, 130, 1_100
+#: What a record, an attempt that several deliveries may share (beside its texts), and a connection
+#: are reckoned at.
+RECORD_BYTES, ATTEMPT_BYTES, CONNECTION_BYTES = 170, 130, 550
 
 #: What became of an attempt: it failed in one of these ways; or its worker died with it
 #: ("suspected"), it was sent again with nothing else in its worker ("tried"), which it survived
@@ -57,14 +57,50 @@ class AttemptRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 class _OfConnection:
-    """Records of one connection: message ids, oldest first, and attempts by id, oldest first."""
+    """Records of one connection: hashes of message ids, oldest first, and attempts by these.
 
-    __slots__ = ("attempts", "name", "order")
+    A hash is Python's, of 64 bits with a key of this process, so that nobody finds two ids of one.
+    """
+
+    __slots__ = ("_gone", "_order", "attempts", "name")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.order: deque[str] = deque()
-        self.attempts: dict[str, list[AttemptRecord]] = {}
+        self.attempts: dict[int, list[AttemptRecord]] = {}
+        # What is gone stays in front until it is half of it: a deque takes 600 bytes at least.
+        self._order: list[int] = []
+        self._gone = 0
+
+    def __len__(self) -> int:
+        return len(self._order) - self._gone
+
+    def add(self, key: int, attempt: AttemptRecord) -> None:
+        """One more."""
+        self._order.append(key)
+        known = self.attempts.get(key)
+        if known is None:
+            self.attempts[key] = [attempt]
+        else:
+            known.append(attempt)
+
+    def pop_oldest(self) -> AttemptRecord:
+        """Forget one."""
+        key = self._order[self._gone]
+        self._gone += 1
+        if self._gone * 2 > len(self._order):
+            del self._order[: self._gone]
+            self._gone = 0
+        attempts = self.attempts[key]
+        oldest = attempts.pop(0)
+        if not attempts:
+            del self.attempts[key]
+        return oldest
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._order.clear()
+        self._gone = 0
+        self.attempts.clear()
 
 
 class Attempts:
@@ -112,7 +148,7 @@ class Attempts:
         if of is None:
             of = self._of[connection] = _OfConnection(connection)
             self._bytes += CONNECTION_BYTES
-        before = len(of.order)
+        before = len(of)
         for delivery in _with_first(deliveries, sampled)[:n]:
             number = delivery.attempt
             if delivery.body is sampled:
@@ -122,7 +158,7 @@ class Attempts:
             else:
                 attempt = _numbered(met, number, reason, None, size // n + 1)
                 by_number[number] = attempt
-            self._put(of, _message_id(delivery.body), attempt)
+            self._put(of, hash(_message_id(delivery.body)), attempt)
         self._resized(of, before)
         while self._n > self._most or self._bytes > self._most_bytes:
             self._forget_one()
@@ -140,26 +176,17 @@ class Attempts:
         self._taken_in_all += n
         return n
 
-    def _put(self, of: _OfConnection, message_id: str, attempt: AttemptRecord) -> None:
-        of.order.append(message_id)
-        known = of.attempts.get(message_id)
-        if known is None:
-            of.attempts[message_id] = [attempt]
-        else:
-            known.append(attempt)
+    def _put(self, of: _OfConnection, key: int, attempt: AttemptRecord) -> None:
+        of.add(key, attempt)
         self._n += 1
-        self._bytes += _size(message_id, attempt)
+        self._bytes += RECORD_BYTES + attempt.part_bytes
 
     def _forget_one(self) -> None:
         """The oldest of the connection that has most."""
         of = next(iter(self._by_size[self._largest].values()))
-        before = len(of.order)
-        message_id = of.order.popleft()
-        attempts = of.attempts[message_id]
+        before = len(of)
         self._n -= 1
-        self._bytes -= _size(message_id, attempts.pop(0))
-        if not attempts:
-            del of.attempts[message_id]
+        self._bytes -= RECORD_BYTES + of.pop_oldest().part_bytes
         self.forgotten += 1
         self._resized(of, before)
 
@@ -170,7 +197,7 @@ class Attempts:
             del same[of.name]
             if not same:
                 del self._by_size[before]
-        now = len(of.order)
+        now = len(of)
         if now:
             self._by_size.setdefault(now, {})[of.name] = of
         else:
@@ -186,7 +213,7 @@ class Attempts:
     def of(self, connection: str, message_id: str) -> Sequence[AttemptRecord]:
         """What is kept of one delivery, oldest first."""
         of = self._of.get(connection)
-        return () if of is None else of.attempts.get(message_id, ())
+        return () if of is None else of.attempts.get(hash(message_id), ())
 
     def __len__(self) -> int:
         """Records that are kept."""
@@ -203,15 +230,14 @@ class Attempts:
         """Those of other connections go."""
         for name in self._of.keys() - set(connections):
             of = self._of[name]
-            before = len(of.order)
+            before = len(of)
             self._n -= before
             self._bytes -= sum(
-                _size(message_id, attempt)
-                for message_id, attempts in of.attempts.items()
+                RECORD_BYTES + attempt.part_bytes
+                for attempts in of.attempts.values()
                 for attempt in attempts
             )
-            of.order.clear()
-            of.attempts.clear()
+            of.clear()
             self._resized(of, before)
 
 
@@ -230,10 +256,6 @@ def _numbered(
         met.exit_id,
         part_bytes,
     )
-
-
-def _size(message_id: str, attempt: AttemptRecord) -> int:
-    return RECORD_BYTES + getsizeof(message_id) + attempt.part_bytes
 
 
 def _with_first(deliveries: Sequence[Delivery], body: bytes | None) -> Sequence[Delivery]:

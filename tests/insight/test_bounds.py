@@ -11,7 +11,8 @@ from pathlib import Path
 
 from supervisor.insight.insight import Insight
 from supervisor.insight.masking import Masking
-from supervisor.queue import NewEvent, Route
+from supervisor.insight.sample_records import MetBy
+from supervisor.queue import Delivery, NewEvent, Route
 from supervisor.telemetry.latencies import Latencies
 from tests.harness.disks import small_disk
 from tests.harness.waiting import until
@@ -50,12 +51,16 @@ async def test_ten_thousand_connections_and_a_thousand_causes(tmp_path: Path) ->
         insight = made(tmp_path, books, clock, latencies)
         insight.start()
         await until(lambda: insight.trends.is_loaded, 30, "it is loaded")
+        met = MetBy(b'{"messageId":"m"}', 1, "default-1", None)
         ages = [START - 1.3**n for n in range(20)]
         for n, name in enumerate(names):
             latencies.observe_ages(name, ages, START)
             insight.retried(name, 1)
             for cause in ("timeout of step", "refused by rule"):
-                insight.troubled(name, "retry", f"503: {cause} {'abcdefghij'[n % 10]}", 1)
+                reason = f"503: {cause} {'abcdefghij'[n % 10]}"
+                failed = Delivery(b'{"messageId":"m%d"}' % n, 1, 0.0, b"u")
+                insight.troubled(name, "retry", reason, 1, met, [failed])
+            clock.now += 0.001
         for n in range(1000):
             text = "".join("abcdefghij"[n // 10**k % 10] for k in range(3))
             insight.troubled(names[0], "failed", f"400 Bad Request: field {text} is wrong", 1)
