@@ -14,7 +14,7 @@ from supervisor.commands.terminal import say
 from supervisor.queue import Outcome, described
 
 
-class FailedAttempt(msgspec.Struct, frozen=True):
+class AttemptLine(msgspec.Struct, frozen=True):
     """What went wrong once, as the admin API tells it."""
 
     at: str
@@ -36,7 +36,7 @@ class Delivery(msgspec.Struct, frozen=True):
     last_error: str | None
     waiting_for: str | None
     next_attempt_at: str | None
-    history: Sequence[FailedAttempt] = ()
+    history: Sequence[AttemptLine] = ()
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -92,7 +92,7 @@ def story(event: Event) -> Iterator[str]:
             )
 
 
-def _went_wrong(attempt: FailedAttempt) -> str:
+def _went_wrong(attempt: AttemptLine) -> str:
     where = f" in {attempt.worker}" if attempt.worker else ""
     outcome = _OUTCOMES.get(attempt.outcome, attempt.outcome)
     said = attempt.reason or attempt.cause
