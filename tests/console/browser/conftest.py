@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -65,18 +65,34 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         service.stop()
 
 
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A window of its own, 1280 wide, in which nothing moves."""
-    context = browser.new_context(
+def new_window(browser: Browser) -> BrowserContext:
+    """1280 wide, in which nothing moves, and with nothing in its cache."""
+    return browser.new_context(
         viewport={"width": 1280, "height": 900},
         color_scheme="light",
         reduced_motion="reduce",
         locale="en-GB",
         timezone_id="Europe/Berlin",
     )
-    yield context
-    context.close()
+
+
+@pytest.fixture(scope="package")
+def window(browser: Browser) -> Iterator[BrowserContext]:
+    """One for all tests: what each page loads of the site comes from its cache."""
+    with closing(new_window(browser)) as window:
+        yield window
+
+
+@pytest.fixture
+def context(window: BrowserContext) -> Iterator[BrowserContext]:
+    """The window, which has no tab at first, remembers nothing and may nothing."""
+    yield window
+    for page in window.pages:
+        if page.url.startswith("http"):
+            page.evaluate("localStorage.clear()")
+        page.close()
+    window.clear_cookies()
+    window.clear_permissions()
 
 
 @pytest.fixture

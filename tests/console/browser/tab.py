@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -24,6 +25,11 @@ addEventListener('securitypolicyviolation', event =>
 """
 
 expect.set_options(timeout=PATIENCE_MS)
+
+
+@cache
+def _axe() -> str:
+    return AXE.read_text()
 
 
 @dataclass
@@ -109,12 +115,13 @@ class Tab:
         )
         return wide
 
-    def barriers(self) -> list[str]:
-        """What axe finds now, one line each."""
+    def barriers(self, *rules: str) -> list[str]:
+        """What axe finds now, one line each: by all of its rules, or by these."""
         if not self.page.evaluate("'axe' in window"):
-            self.page.evaluate(AXE.read_text())
+            self.page.evaluate(_axe())
+        only = {"runOnly": {"type": "rule", "values": rules}} if rules else {}
         found: dict[str, Any] = self.page.evaluate(  # Any: axe's own JSON
-            "axe.run(document, {resultTypes: ['violations']})"
+            "how => axe.run(document, how)", {"resultTypes": ["violations"], **only}
         )
         return [
             f"{violation['id']}: {json.dumps(node['target'])}: {node['failureSummary']}"

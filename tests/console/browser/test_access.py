@@ -33,6 +33,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
     with SinkProcess() as sink:
         config = sections(sink.url, sink.url)
         config["admin"] = {"token": OPERATOR, "view_token": VIEWER}
+        config["pools.default"] |= {"workers": 1, "spares": 0}
         service = RunningService(tmp_path_factory.mktemp("guarded"), config)
         try:
             service.start()

@@ -363,7 +363,7 @@ export default function Debugger({ source, query }) {
   }
   return h(
     'div',
-    null,
+    { 'aria-busy': told === null && !error },
     h(Problem, { error }),
     h(
       'div',
