@@ -82,7 +82,7 @@ class ConsoleParts:
         def masking() -> Masking:
             return service.watching.masking
 
-        queues, pools = Queues(service, control, watch), Pools(control)
+        queues, pools = Queues(service, control, watch, service.watching.redact), Pools(control)
         sources = Sources(lambda: service.config, watch, insight.rates)
         self._live = Live(
             looks_of(overview, queues, pools, self._jobs),

@@ -33,6 +33,7 @@ class Watching:
         clock: Clock,
         redact: Callable[[str], str],
     ) -> None:
+        self.redact = redact
         self._key = secrets.token_bytes(16)
         self.masking = self._masking(config)
         self.insight: Insight | None = None

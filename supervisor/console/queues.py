@@ -5,7 +5,7 @@ Owns the shape of the answers, and that no secret and no write key is in one.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 from aiohttp import web
@@ -46,10 +46,17 @@ class Configured(Protocol):
 
 
 class Queues:
-    """Those of one service."""
+    """Those of one service. `redact` replaces every secret that is known in a text."""
 
-    def __init__(self, configured: Configured, control: Control, watch: StatusWatch) -> None:
+    def __init__(
+        self,
+        configured: Configured,
+        control: Control,
+        watch: StatusWatch,
+        redact: Callable[[str], str],
+    ) -> None:
         self._configured = configured
+        self._redact = redact
         self._control = control
         self._watch = watch
         self._looks: dict[tuple[str, bool], tuple[StatusLook, Json]] = {}
@@ -118,7 +125,7 @@ class Queues:
             {
                 "queue": queue,
                 "settings": shown_settings(
-                    connection.settings, hidden, config.secrets, is_viewer=is_viewer
+                    connection.settings, hidden, self._redact, is_viewer=is_viewer
                 ),
                 "config": {
                     field.removesuffix("_s"): getattr(connection, field)
@@ -150,13 +157,13 @@ def seen(queue: QueueStatus, is_viewer: bool) -> QueueStatus:
 def shown_settings(
     settings: Mapping[str, object],
     hidden: Collection[str],
-    secrets: Collection[str],
+    redact: Callable[[str], str],
     *,
     is_viewer: bool,
 ) -> object:
     """Settings without secrets, by where they came from, by name and by value; a viewer sees names.
 
-    `hidden` are dotted paths.
+    `hidden` are dotted paths; a text that `redact` changes holds a secret.
     """
 
     def shown(value: object, path: str, depth: int) -> object:
@@ -177,7 +184,7 @@ def shown_settings(
             case _ if is_viewer:
                 return viewers.HIDDEN
             case str():
-                return SECRET if any(secret in value for secret in secrets) else value
+                return value if redact(value) == value else SECRET
             case _:
                 return value
 

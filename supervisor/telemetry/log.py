@@ -15,7 +15,7 @@ import logging
 import re
 import sys
 import urllib.parse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TextIO
 
 import structlog
@@ -38,6 +38,14 @@ MAX_LINE = 16_384
 
 
 _ESCAPE = re.compile(r"%[0-9A-F]{2}")
+#: How deep escapes within escapes are read.
+ESCAPED_TWICE = 2
+_ESCAPED = re.compile(
+    r"(?:%[0-9a-fA-F]{2})+"
+    r"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    r"|\\(?:u[0-9a-fA-F]{4}|[\"\\/'bfnrt])"
+)
+_MEANINGS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
 class Redactor:
@@ -79,21 +87,78 @@ class Redactor:
         self._by_head = by_head
 
     def __call__(self, text: str) -> str:
+        spans = self._found(text)
+        # No two programs escape the same characters: what is escaped is looked through as it reads.
+        read, starts = text, None
+        for _ in range(ESCAPED_TWICE):
+            if "%" not in read and "\\" not in read:
+                break
+            read, more = unescaped(read)
+            starts = more if starts is None else [starts[at] for at in more]
+            spans += [(starts[start], starts[end]) for start, end in self._found(read)]
+        return _without(text, sorted(spans)) if spans else text
+
+    def _found(self, text: str) -> list[tuple[int, int]]:
+        """Where secrets stand in a text."""
         by_head = self._by_head
         if len(by_head) <= FEW_HEADS and not any(head in text for head in by_head):
-            return text  # nearly always, and in a tenth of the time
-        parts: list[str] = []
-        copied = 0
+            return []  # nearly always, and in a tenth of the time
+        found: list[tuple[int, int]] = []
+        end = 0
         for at in range(len(text) - MIN_SECRET_LENGTH + 1):
             head = text[at : at + MIN_SECRET_LENGTH]
-            if head not in by_head or at < copied:
+            if head not in by_head or at < end:
                 continue
             for form in by_head[head]:
                 if text.startswith(form, at):
-                    parts += (text[copied:at], REDACTED)
-                    copied = at + len(form)
+                    end = at + len(form)
+                    found.append((at, end))
                     break
-        return "".join(parts) + text[copied:]
+        return found
+
+
+def _without(text: str, spans: Sequence[tuple[int, int]]) -> str:
+    parts: list[str] = []
+    copied = 0
+    for start, end in spans:
+        if start >= copied:
+            parts += (text[copied:start], REDACTED)
+        copied = max(copied, end)
+    return "".join(parts) + text[copied:]
+
+
+def unescaped(text: str) -> tuple[str, list[int]]:
+    """A text as it reads without the escapes of URLs and JSON, and where its characters stood.
+
+    The places are one more than the characters: the last is the length of the text.
+    """
+    parts: list[str] = []
+    starts: list[int] = []
+    at = 0
+    for found in _ESCAPED.finditer(text):
+        parts.append(text[at : found.start()])
+        starts += range(at, found.start())
+        at = found.start()
+        if found[0][0] == "%":
+            raw = bytes.fromhex(found[0].replace("%", ""))
+            for character in raw.decode(errors="surrogateescape"):
+                parts.append(character)
+                starts.append(at)
+                at += 3 * len(character.encode(errors="surrogateescape"))
+        else:
+            parts.append(_meaning_of(found[0]))
+            starts.append(at)
+            at = found.end()
+    starts += range(at, len(text) + 1)
+    return "".join((*parts, text[at:])), starts
+
+
+def _meaning_of(escape: str) -> str:
+    if len(escape) == 2:
+        return _MEANINGS.get(escape[1], escape[1])
+    # A character past the first 65,536 is two escapes.
+    units = bytes.fromhex(escape.replace("\\u", ""))
+    return units.decode("utf-16-be", "replace")
 
 
 def forms_of(secret: str) -> set[str]:
@@ -106,6 +171,7 @@ def forms_of(secret: str) -> set[str]:
     }
     forms = {
         secret,
+        secret.replace(" ", "+"),  # as forms have it, whatever else they escape
         json.dumps(secret)[1:-1],
         json.dumps(secret, ensure_ascii=False)[1:-1],
         json.dumps(secret)[1:-1].replace("/", "\\/"),

@@ -31,6 +31,7 @@ from supervisor.console.status_watch import StatusWatch
 from supervisor.errors import NotFound
 from supervisor.state.jobs import JobStore
 from supervisor.state.logouts import LogoutStore
+from supervisor.telemetry.log import Redactor
 from tests.admin.stubs import AT, StubControl
 
 Client = TestClient[Request, Application]
@@ -121,7 +122,8 @@ def live(
         last_hour=lambda: (AT, {"received": 7}),
         plan_differs=lambda: False,
     )
-    queues, pools = Queues(configured, control, watch), Pools(control)
+    redact = Redactor(configured.config.secrets)
+    queues, pools = Queues(configured, control, watch, redact), Pools(control)
     sources = Sources(lambda: configured.config, watch, rates)
     jobs = Jobs(control.queue, JobStore(tmp_path), lambda: AT)
     live = Live(looks_of(overview, queues, pools, jobs), {"tap": TapMaker(ring.page)})

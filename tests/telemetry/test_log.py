@@ -166,6 +166,48 @@ def test_no_secret_survives_within_base64_or_in_a_urls_escapes(
         assert redact(f"a={text}&b=0") == f"a={log.REDACTED}&b=0"
 
 
+@given(
+    secret=st.text(min_size=4, max_size=20),
+    safe=st.text("!*'();/?:@&=+$,#-_.~", max_size=8),
+    escaped=st.sets(st.integers(0, 19)),
+    is_twice=st.booleans(),
+)
+def test_no_secret_survives_escapes_of_which_program_ever(
+    secret: str, safe: str, escaped: set[int], is_twice: bool
+) -> None:
+    """No two of them escape the same characters of a URL, nor the same of JSON; a text goes through
+    two of them at times."""
+    if secret in "x [secret] y":
+        return
+    in_url = urllib.parse.quote(secret, safe=safe, errors="surrogatepass")
+    units = [c.encode("utf-16-be", "surrogatepass").hex() for c in secret]
+    in_json = "".join(
+        "".join(f"\\u{unit[at : at + 4]}" for at in range(0, len(unit), 4))
+        if n in escaped
+        else json.dumps(c)[1:-1]
+        for n, (c, unit) in enumerate(zip(secret, units, strict=True))
+    )
+    twice = json.dumps(in_json)[1:-1] if is_twice else in_json
+    for text in (in_url, urllib.parse.quote(in_url) if is_twice else in_url, twice):
+        said = log.Redactor((secret,))(f"x {text} y")
+        assert said == "x [secret] y", (text, said)
+
+
+@given(st.text('%\\u0aA"/é😀 d83', max_size=30))
+def test_what_is_no_secret_stays_as_it_was_escaped(text: str) -> None:
+    """Whatever is half an escape, or none; each character is known by where it stood."""
+    assert log.Redactor(("a-secret",))(text) == text
+    read, starts = log.unescaped(text)
+    assert len(starts) == len(read) + 1
+    assert starts == sorted(set(starts))
+    assert starts[-1] == len(text)
+
+
+def test_a_secret_that_stands_in_its_own_place_ends_nothing() -> None:
+    """Nothing is replaced in what was put there."""
+    assert log.Redactor(("secret",))("%20 the secret") == "%20 the [secret]"
+
+
 def test_an_endless_value_is_cut() -> None:
     """A value of any length becomes a line of bounded length that is still JSON."""
     stream = io.StringIO()
