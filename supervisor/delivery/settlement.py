@@ -377,12 +377,11 @@ class Settlement:
         connection = batch.connection
         if retried:
             self._watch.retried(connection, retried)
-        deliveries = batch.lease.deliveries
         if self._refusals:
             troubles |= {("credentials", reason): met for reason, met in self._refusals.items()}
             self._refusals.clear()
         for (kind, reason), met in troubles.items():
-            one, of = _one_of(batch, met), [deliveries[index] for index in met]
+            one, of = _one_of(batch, met), [batch.lease.deliveries[index] for index in met]
             self._watch.troubled(connection, kind, reason, len(met), one, of)
 
     def _settle(self, lease: Lease, dispositions: list[tuple[int, Disposition]]) -> None:
