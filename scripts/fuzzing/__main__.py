@@ -33,6 +33,9 @@ from supervisor.app.service import NAMESERVERS, Service
 from supervisor.config import load
 from supervisor.core.lifecycle.pool_layout import RestartPolicy
 from supervisor.errors import Refused
+from supervisor.insight.issues import MOST_CAUSES
+from supervisor.insight.sample_file import A_CAUSE, MAX_RECORD
+from supervisor.runtime import allocator
 from supervisor.telemetry import log
 
 #: What the process may grow by after its first tenth: bytes beside SQLite's, and objects that the
@@ -46,10 +49,18 @@ FULL_BY, FILLING, FILLING_OBJECTS = 100_000, 32 * 1024 * 1024, 20_000
 MOST_PENDING = 2000
 #: Connections that the liars serve.
 CONNECTIONS = 8
+#: Bytes of samples: of each connection so many issues, of each of which so many are kept; twice
+#: that before those that made room for others are out of the file.
+MOST_KEPT = 2 * CONNECTIONS * MOST_CAUSES * A_CAUSE * MAX_RECORD
 #: How a liar may end. `signal` is our own doing, when all is said.
 LIARS_END = {"protocol", "egress", "signal", "drain", "recycle", "timeout"}
 #: Log lines of level error that a liar earns itself.
-BY_THE_WAY = {"destination_log", "delivery_quarantined", "connection_tripped"}
+BY_THE_WAY = {
+    "destination_log",
+    "delivery_quarantined",
+    "connection_tripped",
+    "credentials_refused",
+}
 CONFIG = """
 [service]
 state_dir = "{state}"
@@ -217,6 +228,9 @@ async def _fuzz(seed: int, cases: int, seconds: float) -> list[str]:
             honest = service.queue.books_by_connection()["honest"]
             await service.stop(starting, asyncio.Event())
             faults += await _settlement(watch, path)
+            kept_bytes = (path.parent / "samples").stat().st_size
+    if kept_bytes > MOST_KEPT:
+        faults.append(f"{kept_bytes / 2**20:.1f} MiB of samples were kept")
     if honest.accepted != honest.delivered_first_try + honest.pending:
         faults.append(f"honest deliveries were touched: {honest}")
     if growth > allowed:
@@ -230,7 +244,8 @@ async def _fuzz(seed: int, cases: int, seconds: float) -> list[str]:
         f"seed {seed}: {tally.said:,} cases ({damaged:,} damaged) in {took_s:.0f} s,"
         f" {tally.said / took_s:,.0f}/s; {tally.workers:,} workers;"
         f" grew by {growth / 2**20:.1f} MiB, {more_objects:+,} objects, {more_files:+d} open files;"
-        f" longest turn {lag_s * 1000:.0f} ms; {honest.delivered_first_try:,} honest deliveries"
+        f" longest turn {lag_s * 1000:.0f} ms; {honest.delivered_first_try:,} honest deliveries;"
+        f" {kept_bytes / 1024:,.0f} KiB of samples"
     )
     for (pool, reason), n in sorted(watch.exits.items()):
         print(f"  {pool}: {n:,} ended by {reason}")
@@ -268,6 +283,7 @@ def main(cases: int, seconds: float, seed: int | None) -> None:
     """Say hostile frames and datagrams to a service; exit 1 where it does not stand that."""
     if seed is None:
         seed = int.from_bytes(os.urandom(4))
+    allocator.settle()  # as the service does: what a burst leaves behind is no growth
     faults = uvloop.run(_fuzz(seed, cases, seconds))
     for fault in faults[:20]:
         print(f"FAULT: {fault}", file=sys.stderr)

@@ -12,7 +12,14 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from sandbox.protocol import MAX_DETAIL
+from sandbox.protocol import (
+    MAX_DETAIL,
+    MAX_HEADER,
+    MAX_HEADER_NAME,
+    MAX_HEADERS,
+    MAX_REQUEST_BODY,
+    MAX_URL,
+)
 
 #: Share of cases that are damaged; most of these cost the worker its life.
 DAMAGED = 0.03
@@ -82,7 +89,9 @@ def _done(random: random.Random, known: Known, places: object) -> Message:
 
 
 def _stats(random: random.Random, known: Known, places: object) -> Message:
-    return [21, random.choice((0.0, 0.001, 1e9, -1.0, float("nan"))), random.choice(_INTS[:6])]
+    # What is none costs the worker its life: seldom, or it would say nothing else.
+    lags = (0.0, 0.001, 1e9) if random.random() < 0.99 else (-1.0, float("nan"), float("inf"))
+    return [21, random.choice(lags), random.choice(_INTS[:6])]
 
 
 def _log(random: random.Random, known: Known, places: object) -> Message:
@@ -112,6 +121,32 @@ def _token(random: random.Random, known: Known, places: object) -> Message:
     )
 
 
+def _sampled(random: random.Random, known: Known, places: object) -> Message:
+    """Of an event that it has, mostly, and at the bounds of what one may hold."""
+    if not known.batches:
+        return _stats(random, known, places)
+    batch, untold = random.choice([*known.batches.items()])
+    index = random.choice([*untold, 0]) if random.random() < 0.98 else random.choice(_INTS)
+    answer = _exchanged(random, random.choice((0, 200, 400, 503, 9999)))
+    url = random.choice(
+        (*_TEXTS[:5], "https://x.example/" + "u" * random.choice((1, MAX_URL - 18)))
+    )
+    request = [_text(random)[:16], url, *_exchanged(random, 0)[1:]]
+    return [67, batch, index, request, random.choice((answer, None))]
+
+
+def _exchanged(random: random.Random, status: int) -> list[object]:
+    bound = random.random() < 0.1
+    headers = {
+        f"x-{n}".ljust(MAX_HEADER_NAME if bound else 0, "x"): _text(random)[:MAX_HEADER]
+        for n in range(random.choice((0, 1, MAX_HEADERS)))
+    }
+    size = MAX_REQUEST_BODY // 2 if bound else random.choice((0, 2, 60))
+    body = random.choice((random.randbytes(size), b'{"a":"' + b"b" * max(0, size - 8) + b'"}'))
+    told = random.choice((*_INTS[:2], *_INTS[3:7], 2**53))
+    return [status, headers, body, told, random.choice(("", "", "0123456789abcdef"))]
+
+
 def _taken(random: random.Random, known: Known, places: Sequence[tuple[str, int]]) -> Message:
     if not known.to_take:
         return _connect(random, known, places)
@@ -134,6 +169,7 @@ _HONEST: Mapping[str, tuple[int, Callable[..., Message], bool]] = {
     "stats": (15, _stats, False),
     "log": (3, _log, False),
     "token": (3, _token, False),
+    "sample": (4, _sampled, False),
     "connect": (12, _connect, True),
     "taken": (12, _taken, True),
     "abandon": (8, _abandon, True),

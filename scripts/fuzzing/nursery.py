@@ -8,6 +8,7 @@ from a script in this process.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -51,6 +52,8 @@ from sandbox.protocol import (
 from scripts.fuzzing.cases import Case, Known, case
 
 CREDITS = 16
+#: Seconds that a liar waits for a batch to lie about, and how often it does.
+BATCH_S, PATIENT = 0.5, 0.8
 EVENT_TYPES = ["alias", "group", "identify", "page", "screen", "track"]
 #: The pool whose workers lie; all others are honest.
 LIARS = "liars"
@@ -138,6 +141,7 @@ class Player:
         self._frames = FrameReader(ToWorker, MAX_FRAME_TO_WORKER)
         self._out = bytearray()
         self._is_over = False
+        self._given = asyncio.Event()
         self._raving: asyncio.Task[None] | None = None
         self.known = Known(foreign_batches=self._foreign_batches)
 
@@ -174,6 +178,11 @@ class Player:
 
     async def _rave(self) -> None:
         while self._tally.left > 0 and not self._is_over:
+            if not self.known.batches and self._random.random() < PATIENT:
+                self._given.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(BATCH_S):
+                        await self._given.wait()
             for _ in range(self._random.randint(1, 40)):
                 said = case(self._random, self.known, self._tally.places)
                 self._tally.left -= 1
@@ -218,6 +227,7 @@ class Player:
                 self.known.connections.add(message.connection)
             case Batch() if self._is_liar and self._tally.left > 0:
                 self.known.batches[message.id] = set(range(len(message.events)))
+                self._given.set()
             case Batch():
                 self._say(
                     Outcomes(
