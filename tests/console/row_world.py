@@ -119,6 +119,7 @@ class RowWorld:
             redact=self.redact,
             wall=lambda: self.now,
         )
+        self.control.insight, self.control.masking = self.insight, masking
         service.watching = SimpleNamespace(
             insight=self.insight, masking=masking, redact=self.redact
         )
@@ -152,7 +153,7 @@ class RowWorld:
         self.redact.follow(secrets)
         # With other rules samples begin anew, too.
         masking = Masking(payloads, (f"none.of.round{self.rounds}",), b"k" * 16)
-        service.watching.masking = masking
+        service.watching.masking = self.control.masking = masking
         for connections in ((), service.config.connections.keys()):
             self.insight.follow(
                 is_on=True,

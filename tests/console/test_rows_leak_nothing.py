@@ -32,7 +32,7 @@ from sandbox.protocol import (
 )
 from supervisor.admin.table import Right, Role
 from supervisor.insight.sample_records import MetBy
-from supervisor.queue import DeliveryRecord, EventRecord, NewEvent, Route
+from supervisor.queue import Delivery, DeliveryRecord, EventRecord, NewEvent, Route
 from supervisor.telemetry.status import BlameStatus, LastExit, LeakingGroup
 from tests.admin.stubs import AT, a_letter, a_status, an_exit, queue_status
 from tests.console.row_world import LOOKS, OPERATOR, VIEWER, RowWorld
@@ -256,7 +256,8 @@ async def fill(world: RowWorld, told: Strangers) -> None:
         for n, why in enumerate(plain, 1)
     ]
     delivery = DeliveryRecord("d", "hook", "pending", None, 1, reason, AT, False, None)
-    queue.records = [EventRecord("m1", "website", AT, [delivery])]
+    stored = json.dumps({**told.events[0], "messageId": "m1"}).encode()
+    queue.records = [EventRecord("m1", "website", AT, [delivery], body=stored)]
     record = an_exit(
         world.rounds,
         detail=told.reasons[0],
@@ -281,8 +282,8 @@ async def fill(world: RowWorld, told: Strangers) -> None:
     got = GotAnswer(400, kept, told.got[:MAX_ANSWER_BODY], 1, "")
     assert len(kept) <= MAX_HEADERS
     for n, why in enumerate(plain):
-        one = MetBy(taken[0].body, 1, "default-1", Sampled(1, n, sent, got))
-        insight.troubled("hook", "failed", why, 1, one)
+        one = MetBy(stored, 1, "default-1", Sampled(1, n, sent, got))
+        insight.troubled("hook", "failed", why, 1, one, [Delivery(stored, n + 1, AT, b"u")])
         world.now += 1.0
     for event in taken:
         insight.shapes.look("website", event.type, event.body, world.now)
@@ -304,6 +305,7 @@ async def walk(world: RowWorld, role: Role) -> dict[str, str]:
         assert status == 200 or path not in ALWAYS, (path, status, text[:200])
         told[path] = text
     assert len(issues) > 1
+    assert len(json.loads(told["/events/m1"])["deliveries"][0]["history"]) > 1
     assert json.loads(told["/tap/website"])["rows"]
     return told
 
