@@ -89,14 +89,25 @@ class Redactor:
     def __call__(self, text: str) -> str:
         spans = self._found(text)
         # No two programs escape the same characters: what is escaped is looked through as it reads.
-        read, starts = text, None
+        read = text
         for _ in range(ESCAPED_TWICE):
             if "%" not in read and "\\" not in read:
                 break
-            read, more = unescaped(read)
-            starts = more if starts is None else [starts[at] for at in more]
-            spans += [(starts[start], starts[end]) for start, end in self._found(read)]
+            read = _ESCAPED.sub(_meaning_of, read)
+            if self._found(read):
+                spans += self._found_escaped(text)
+                break
         return _without(text, sorted(spans)) if spans else text
+
+    def _found_escaped(self, text: str) -> list[tuple[int, int]]:
+        """Where secrets stand in a text as it reads: that costs five times as much."""
+        spans: list[tuple[int, int]] = []
+        starts: Sequence[int] = range(len(text) + 1)
+        for _ in range(ESCAPED_TWICE):
+            text, places = unescaped(text)
+            starts = [starts[at] for at in places]
+            spans += [(starts[start], starts[end]) for start, end in self._found(text)]
+        return spans
 
     def _found(self, text: str) -> list[tuple[int, int]]:
         """Where secrets stand in a text."""
@@ -139,23 +150,25 @@ def unescaped(text: str) -> tuple[str, list[int]]:
         parts.append(text[at : found.start()])
         starts += range(at, found.start())
         at = found.start()
+        meaning = _meaning_of(found)
+        parts.append(meaning)
         if found[0][0] == "%":
-            raw = bytes.fromhex(found[0].replace("%", ""))
-            for character in raw.decode(errors="surrogateescape"):
-                parts.append(character)
+            for character in meaning:
                 starts.append(at)
                 at += 3 * len(character.encode(errors="surrogateescape"))
         else:
-            parts.append(_meaning_of(found[0]))
             starts.append(at)
             at = found.end()
     starts += range(at, len(text) + 1)
     return "".join((*parts, text[at:])), starts
 
 
-def _meaning_of(escape: str) -> str:
+def _meaning_of(found: re.Match[str]) -> str:
+    escape = found[0]
     if len(escape) == 2:
         return _MEANINGS.get(escape[1], escape[1])
+    if escape[0] == "%":
+        return bytes.fromhex(escape.replace("%", "")).decode(errors="surrogateescape")
     # A character past the first 65,536 is two escapes.
     units = bytes.fromhex(escape.replace("\\u", ""))
     return units.decode("utf-16-be", "replace")
