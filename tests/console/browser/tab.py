@@ -76,6 +76,11 @@ class Tab:
         self.page.goto(f"{self.base}#{address}")
         return self.settled()
 
+    def begin(self, address: str) -> Self:
+        """Load the page at an address, in a tab that is new; `settled` waits for it."""
+        self.page.goto(f"{self.base}#{address}", wait_until="commit")
+        return self
+
     def go(self, address: str) -> Self:
         """Follow a link of the page to an address, without loading anew."""
         self.page.evaluate("hash => { location.hash = hash }", f"#{address}")
@@ -109,9 +114,11 @@ class Tab:
         return self.main.get_by_role("link", name=name, exact=True)
 
     def is_wide(self) -> float:
-        """How many pixels the page is wider than its window."""
+        """How many pixels the page is wider than its window, once charts have met its size."""
+        self.page.bring_to_front()
         wide: float = self.page.evaluate(
-            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+            """() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() =>
+            done(document.documentElement.scrollWidth - document.documentElement.clientWidth))))"""
         )
         return wide
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
-from playwright.sync_api import Browser, ViewportSize
+from playwright.sync_api import Browser, BrowserContext, ViewportSize
 
-from tests.console.browser.conftest import OpenTab, new_window
+from tests.console.browser.conftest import new_window
 from tests.console.browser.house import House
 from tests.console.browser.tab import Tab
 
+#: Pages that load beside the one that is looked at.
+AHEAD = 2
 #: Rules of axe that look at colours: nothing else changes with them.
 OF_COLOURS = ("color-contrast", "link-in-text-block")
 #: Width of a small phone in CSS pixels; WCAG 1.4.10 asks for it.
@@ -60,16 +62,36 @@ PAGES: dict[str, Callable[[House], str]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def open_page(window: BrowserContext, house: House) -> Iterator[Callable[[str], Tab]]:
+    """Opens a page in a tab of its own, and the next ones, which load while it is looked at."""
+    tabs: dict[str, Tab] = {}
+    names = list(PAGES)
+
+    def opened(name: str) -> Tab:
+        first = names.index(name)
+        for each in names[first : first + 1 + AHEAD]:
+            if each not in tabs:
+                tabs[each] = Tab.of(window, house.base).begin(PAGES[each](house))
+        return tabs.pop(name).settled()
+
+    yield opened
+    for tab in tabs.values():
+        tab.page.close()
+
+
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page(name: str, house: House, open_tab: OpenTab) -> None:
+def test_a_page(name: str, open_page: Callable[[str], Tab]) -> None:
     """It opens by its address, axe finds nothing in light and dark, and nothing is cut off."""
-    tab = open_tab(PAGES[name](house))
+    tab = open_page(name)
     found = {"light": tab.barriers()}
     tab.page.emulate_media(color_scheme="dark", reduced_motion="reduce")
     found["dark"] = tab.barriers(*OF_COLOURS)
     assert found == {"light": [], "dark": []}
     tab.page.set_viewport_size(SMALL)
     assert tab.is_wide() <= 0
+    tab.page.close()
+    assert tab.faults == []
 
 
 def test_a_page_asks_for_little(browser: Browser, house: House) -> None:

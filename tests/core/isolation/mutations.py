@@ -51,6 +51,10 @@ MUTATIONS = [
         "        self._faults.solved(connection)\n        while",
         "        while",
     ),
+    # why one is apart
+    Mutation("isolation/apart", "cls(cause, before.since)", "cls(cause, now)"),
+    Mutation("isolation/charges", "cause if is_meant else", "cause if True else"),
+    Mutation("isolation/dedication", "            known.apart = None\n", ""),
     # trust
     Mutation(
         "isolation/trust",
