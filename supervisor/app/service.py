@@ -164,7 +164,7 @@ class Service:
         self.tokens = TokenBroker(FileTokenStore(state_dir), self._redactor.also)
         await self.tokens.start()
         self._closers["renewed tokens are kept"] = self.tokens.close
-        self.exits = ExitStore(state_dir)
+        self.exits = ExitStore(state_dir, self._redactor)
         self._closers[EXITS] = partial(asyncio.to_thread, self.exits.close)
         # A worker's connections are open files of ours until it has them.
         self._start_broker(shares.egress)

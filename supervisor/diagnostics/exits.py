@@ -125,10 +125,21 @@ class ExitFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExitStore:
-    """Made once; what an earlier service kept in `state_dir` is read then."""
+    """Made once; what an earlier service kept in `state_dir` is read then.
 
-    def __init__(self, state_dir: Path, *, most: int = MAX_EXITS, most_bytes: int = MAX_BYTES):
+    `redact` replaces every secret in a text: how a worker ended may be in its destinations' words.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        redact: Callable[[str], str],
+        *,
+        most: int = MAX_EXITS,
+        most_bytes: int = MAX_BYTES,
+    ):
         self._folder = state_dir / "exits"
+        self._redact = redact
         self._most, self._most_bytes = most, most_bytes
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="exits")
         # Its thread is there from now on: when a worker dies, the kernel may have none for us.
@@ -145,6 +156,8 @@ class ExitStore:
         """Keep an exit; the record comes back as it is kept, with a name for its stacks."""
         if record.id in self._records:
             raise ValueError(f"there is an exit {record.id} already")
+        record = msgspec.structs.replace(record, detail=self._redact(record.detail))
+        stacks = self._redact(stacks)
         if stacks:
             record = msgspec.structs.replace(record, stacks=record.id + _STACKS)
         body = msgspec.json.encode(record)

@@ -8,6 +8,7 @@ what is larger than `json_text.MAX_BYTES` is shown as its length.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from urllib.parse import parse_qsl, quote, unquote_plus
@@ -18,6 +19,10 @@ from supervisor.insight.names import is_personal, is_plain_key, is_secret, norma
 from supervisor.insight.shape import public_name, shape, shape_of, shape_of_key
 
 __all__ = ["Masking", "Sight", "public_name", "shape", "shape_of", "shape_of_key"]
+
+
+#: Where senders put their key into a body. All else of an event is shown as it was written.
+_WRITE_KEY = re.compile(r'("writeKey"\s*:\s*")(?:[^"\\]|\\.)*')
 
 
 class Sight(Enum):
@@ -128,7 +133,8 @@ class Masking:
         except NotJson as error:
             return string_of(self._hashed(body, str(error)))
         if sight is Sight.FULL:
-            return body.decode() if isinstance(body, bytes) else body
+            text = body.decode() if isinstance(body, bytes) else body
+            return _WRITE_KEY.sub(r"\1(secret)", text)
         masked = Masked(self._paths)
         return text_of(masked.replaced(tree, Sought(masked.found(tree))))
 

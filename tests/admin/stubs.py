@@ -325,7 +325,7 @@ class StubControl:
 
     def __init__(self, state_dir: Path) -> None:
         self.stub_queue = StubQueue()
-        self.exits = ExitStore(state_dir)
+        self.exits = ExitStore(state_dir, str)
         self.evidence = StubEvidence()
         self.planner = StubPlanner()
         self.metrics = Metrics("1.2.3")

@@ -17,6 +17,7 @@ from supervisor.diagnostics.exits import (
     ExitStore,
     HeldBatch,
 )
+from supervisor.telemetry.log import Redactor
 from tests.admin.conftest import Client
 from tests.admin.stubs import StubControl, an_exit
 from tests.harness.disks import small_disk
@@ -30,11 +31,11 @@ def ids(store: ExitStore, where: ExitFilter = ALL) -> list[str]:
 
 def test_exits_outlive_the_service(tmp_path: Path) -> None:
     """What was kept is there after a restart, stacks included, and only its owner may read it."""
-    store = ExitStore(tmp_path)
+    store = ExitStore(tmp_path, str)
     kept = [store.add(an_exit(n), "File x in f" if n == 2 else "") for n in range(3)]
     store.attach_snapshot("exit-1", "s.heapsnapshot")
     store.close()
-    again = ExitStore(tmp_path)
+    again = ExitStore(tmp_path, str)
     assert ids(again) == ["exit-2", "exit-1", "exit-0"]
     assert again.get("exit-2") == kept[2]
     assert again.stacks(kept[2]) == "File x in f"
@@ -46,12 +47,24 @@ def test_exits_outlive_the_service(tmp_path: Path) -> None:
     assert {file.stat().st_mode & 0o777 for file in (tmp_path / "exits").iterdir()} == {0o600}
 
 
+def test_no_secret_is_in_a_record(tmp_path: Path) -> None:
+    """Nor in its stacks: how a worker ended may be in its destinations' words."""
+    store = ExitStore(tmp_path, Redactor(["a-secret-of-a-partner"]))
+    record = an_exit(1, detail="no memory for a-secret-of-a-partner")
+    kept = store.add(record, "File a-secret-of-a-partner in f")
+    store.close()
+    assert kept.detail.startswith("no memory for ")
+    written = [file.read_text() for file in (tmp_path / "exits").iterdir()]
+    assert len(written) == 2
+    assert not any("a-secret-of-a-partner" in text for text in (kept.detail, *written))
+
+
 @pytest.mark.parametrize("bound", [{"most": 3}, {"most_bytes": 3 * 700}])
 def test_oldest_go_first_but_never_the_last_of_a_reason(
     tmp_path: Path, bound: dict[str, int]
 ) -> None:
     """Past the bounds old exits go, on disk too; a rare reason keeps its evidence."""
-    store = ExitStore(tmp_path, **bound)
+    store = ExitStore(tmp_path, str, **bound)
     store.add(an_exit(0, reason="oom"), "")
     for n in range(1, 9):
         store.add(an_exit(n), "")
@@ -67,7 +80,7 @@ def test_oldest_go_first_but_never_the_last_of_a_reason(
 def test_a_short_disk_keeps_few_records_and_no_stacks(tmp_path: Path) -> None:
     """What is left of it is the queue's. Each exit is known all the same while the service runs."""
     with small_disk(tmp_path / "disk", 16 * 1024**2) as disk:
-        store = ExitStore(disk)
+        store = ExitStore(disk, str)
         events = tuple("m" * 200 for _ in range(MAX_EVENTS))
         for n in range(400):
             store.add(an_exit(n, events=events), "x" * 200_000)
@@ -77,7 +90,7 @@ def test_a_short_disk_keeps_few_records_and_no_stacks(tmp_path: Path) -> None:
         used = sum(file.stat().st_size for file in (disk / "exits").iterdir())
         assert used < 2 * SHORT_BYTES
         assert not list((disk / "exits").glob("*.stacks"))
-        again = ExitStore(disk)
+        again = ExitStore(disk, str)
         assert ids(again)[0] == "exit-399"
         again.close()
 
@@ -85,7 +98,7 @@ def test_a_short_disk_keeps_few_records_and_no_stacks(tmp_path: Path) -> None:
 def test_a_full_disk_keeps_no_halves(tmp_path: Path) -> None:
     """What cannot be written whole is not there, and what was is."""
     with small_disk(tmp_path / "disk", 1024**2) as disk:
-        store = ExitStore(disk)
+        store = ExitStore(disk, str)
         store.add(an_exit(1), "")
         store.stacks(an_exit(1, stacks="none"))
         free = os.statvfs(disk)
@@ -97,18 +110,18 @@ def test_a_full_disk_keeps_no_halves(tmp_path: Path) -> None:
 
 def test_unreadable_record_costs_only_itself(tmp_path: Path) -> None:
     """A file that was cut off when the machine went down is left alone."""
-    store = ExitStore(tmp_path)
+    store = ExitStore(tmp_path, str)
     store.add(an_exit(1), "")
     store.close()
     (tmp_path / "exits" / "exit-0.json").write_text('{"id": "exi')
-    again = ExitStore(tmp_path)
+    again = ExitStore(tmp_path, str)
     assert ids(again) == ["exit-1"]
     again.close()
 
 
 def test_full_disk_costs_no_more_than_the_file(tmp_path: Path) -> None:
     """Where nothing can be written, exits are listed all the same."""
-    store = ExitStore(tmp_path)
+    store = ExitStore(tmp_path, str)
     (tmp_path / "exits").rmdir()
     store.add(an_exit(1), "stacks")
     assert ids(store) == ["exit-1"]
@@ -128,7 +141,7 @@ def test_full_disk_costs_no_more_than_the_file(tmp_path: Path) -> None:
 )
 def test_filters(tmp_path: Path, where: ExitFilter, expected: list[str]) -> None:
     """By pool, worker, reason, time, and by any connection that had a batch in it."""
-    store = ExitStore(tmp_path)
+    store = ExitStore(tmp_path, str)
     for record in (
         an_exit(0),
         an_exit(1),
@@ -171,13 +184,13 @@ async def test_wrong_parameters_are_told(client: Client, query: str) -> None:
 
 def test_what_became_of_batches_is_kept_and_a_viewer_sees_it(tmp_path: Path) -> None:
     """It is counts and names; what is decided after an exit is kept is in its file too."""
-    store = ExitStore(tmp_path)
+    store = ExitStore(tmp_path, str)
     held = HeldBatch(batch=7, connection="hook", events=3, delivered=1)
     store.add(msgspec.structs.replace(an_exit(1), batches=(held,)), "")
     store.decided("exit-1", lambda batches: (msgspec.structs.replace(batches[0], sent_again=2),))
     store.decided("gone", lambda batches: batches)
     store.close()
-    again = ExitStore(tmp_path)
+    again = ExitStore(tmp_path, str)
     record = again.get("exit-1")
     again.close()
     assert record is not None

@@ -95,7 +95,7 @@ class World:
         self.workers: dict[int, Worker] = {}
         self.metrics = Metrics("test")
         self.watch: DeliveryWatch = NOTHING
-        self.exits = ExitStore(directory)
+        self.exits = ExitStore(directory, str)
         self.zygote = SimpleNamespace(died_within=lambda _: False)
         self._children = itertools.count(1)
 

@@ -297,3 +297,17 @@ def test_no_value_of_a_masked_path_is_in_the_output(
 def test_what_is_shown_in_full_is_what_came(event: Any) -> None:  # Any: JSON
     text = json.dumps(event)
     assert MASKING.event(text, Sight.FULL) == text
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        (b'{"writeKey":"k1\\"x","n":1.10}', '{"writeKey":"(secret)","n":1.10}'),
+        (b'{"a":{"writeKey" : "k2"}}', '{"a":{"writeKey" : "(secret)"}}'),
+        (b'{"writeKey":17}', '{"writeKey":17}'),
+        (b'{"text":"writeKey: k3"}', '{"text":"writeKey: k3"}'),
+    ],
+)
+def test_a_write_key_is_in_no_event_that_is_shown(written: bytes, shown: str) -> None:
+    """Where senders put it, in full as well; all else is as it was written."""
+    assert Masking("full", [], b"").event(written, Sight.FULL) == shown
