@@ -94,11 +94,14 @@ def test_each_batch_of_a_dead_worker_is_accounted_for(
 def test_who_leaves_files_behind_is_apart_for_that(
     running_service: StartService, tmp_path: Path
 ) -> None:
-    """Measured from outside, in a worker that it alone had batches in."""
+    """Measured from outside, in a worker that it alone had batches in.
+
+    On a busy machine that worker may have ended before it was measured: then its end is told.
+    """
     service = running_service(sections(tmp_path, "Litters"))
     post(service.url, [track("m1")])
     wait_until(lambda: bool(apart(service)), WITHIN_S, "it has a worker of its own")
     why = apart(service)[0]["why"]
-    assert why["code"] == "used_up"
+    assert why["code"] in ("used_up", "last_in_it")
     assert why["batches_left"] > 0
-    assert why["exit"] is None
+    assert (why["exit"] is None) is (why["code"] == "used_up")

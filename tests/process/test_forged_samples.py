@@ -96,11 +96,17 @@ def samples_of(service: RunningService) -> dict[str, list[dict[str, Any]]]:
 
 def require_the_neighbour_alone(service: RunningService) -> None:
     """What is shown of it is what it did, and its own."""
-    wait_until(lambda: bool(samples_of(service).get("good")), WITHIN_S, "the neighbour's sample")
+
+    def answers() -> list[int]:
+        # An attempt that got none, on a busy machine, has a sample as well.
+        found = [sample["answer"] for sample in samples_of(service).get("good", [])]
+        return [answer["status"] for answer in found if answer is not None]
+
+    wait_until(lambda: bool(answers()), WITHIN_S, "the neighbour's sample")
+    assert set(answers()) == {400}
     for sample in samples_of(service)["good"]:
         assert "forged" not in json.dumps(sample)
         assert sample["message_id"].startswith("good")
-        assert sample["answer"]["status"] == 400
 
 
 def test_a_sample_that_is_none_costs_only_its_worker(

@@ -1,8 +1,9 @@
 """Which connections leak is found out with real workers, whatever else the machine does.
 
-A name is due within a minute, and within one and a half beside eight processes that take all the
-CPU they get; on a machine that is too slow to send that many events by then, within `NAMED_EVENTS`.
-An innocent connection is never named, not for a moment: the log is asked.
+A name is due within a minute, within two where neighbours cover it, and within one and a half
+beside eight processes that take all the CPU they get; on a machine that is too slow to send that
+many events by then, within `NAMED_EVENTS`. An innocent connection is never named, not for a moment:
+the log is asked.
 """
 
 from __future__ import annotations
@@ -136,13 +137,16 @@ def hogs(within_s: float) -> Iterator[None]:
 
 
 def test_two_of_ten_that_leak_are_named(running_service: StartService) -> None:
-    """All ten get the same events; one that works with much memory and one that buffers do not."""
+    """All ten get the same events; one that works with much memory and one that buffers do not.
+
+    What the latter fills and lets go of covers what the two leave in many a window.
+    """
     settings: dict[str, dict[str, int]] = {f"c{n}": {} for n in range(10)}
     settings["c2"] = {"garbage": 40 * MIB}
     settings["c3"] = settings["c7"] = {"kept": 300_000}
     settings["c5"] = {"buffered": 1_000_000}
     leaks = Leaks(running_service(config(settings)))
-    leaks.wait_for({"c3", "c7"}, NAMED_S)
+    leaks.wait_for({"c3", "c7"}, 2 * NAMED_S)
     assert leaks.ever_named() == {"c3", "c7"}
 
 

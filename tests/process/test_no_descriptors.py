@@ -52,11 +52,18 @@ def serving(service: RunningService) -> list[int]:
 
 
 def is_taken(service: RunningService, message_id: str) -> bool:
-    """Whether there is room for an event now: a client that is told 503 tries again."""
+    """Whether there is room for an event now: a client that is told 503 tries again.
+
+    It is told before it has sent all, so that it may find its connection closed.
+    """
     try:
         post(service.url, [track(message_id)])
     except urllib.error.HTTPError as error:
         if error.code != 503:
+            raise
+        return False
+    except urllib.error.URLError as error:
+        if not isinstance(error.reason, ConnectionError):
             raise
         return False
     return True
