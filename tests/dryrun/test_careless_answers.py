@@ -169,7 +169,7 @@ def test_the_verdict_is_that_of_a_delivery(
         events.write_text(json.dumps([an_event(user) for user in range(len(rows))]))
         subject = ("hook", str(events), "--config", str(service.config_path))
         tried = service.command("try", *subject, "--live", "--json")
-        assert tried.stderr == ""
+        assert (tried.returncode in (0, 1), tried.stderr) == (True, ""), tried.returncode
         shown = json.loads(tried.stdout)
         assert [(one["outcome"], one["detail"]) for one in shown["events"]] == delivered
         assert partner.heads() == heads

@@ -286,10 +286,13 @@ class ConnectionBacklog:
         self._leased_retries.discard(row_id)
         self._leased -= 1
 
-    def retry_replayed(self, entry: RetryEntry) -> bool:
-        """A dead letter is a retry again; the answer is that of `RetryHeap.plan`."""
+    def retry_replayed(self, entry: RetryEntry, *, is_known: bool) -> bool:
+        """A dead letter is a retry again; the answer is that of `RetryHeap.plan`.
+
+        `is_known`: a look at the disk was faster than the news of it.
+        """
         self._retrying += 1
-        return self._retries.plan(entry)
+        return not is_known and self._retries.plan(entry)
 
     # --- order of users ---
 
@@ -297,11 +300,10 @@ class ConnectionBacklog:
         """A dead letter waits behind others of its user."""
         self._parked += 1
 
-    def promoted(self, entry: RetryEntry) -> bool:
-        """What was parked is its user's next attempt; the answer is that of `RetryHeap.plan`."""
+    def promoted(self, entry: RetryEntry, *, is_known: bool) -> bool:
+        """What was parked is its user's next attempt; as `retry_replayed`."""
         self._parked -= 1
-        self._retrying += 1
-        return self._retries.plan(entry)
+        return self.retry_replayed(entry, is_known=is_known)
 
     def order_began(self, order: UserOrder, parked: int) -> None:
         """Users keep their order from now on; so many retries were parked for it."""

@@ -300,7 +300,7 @@ class QueueMemory:
 
     def promoted(self, backlog: ConnectionBacklog, entry: RetryEntry) -> None:
         """What was parked is the next attempt of its user."""
-        if backlog.promoted(entry):
+        if backlog.promoted(entry, is_known=entry[1] in self._known_retries(backlog)):
             self._prune_retries(backlog)
 
     def count_replayed(self, deltas: Deltas) -> None:
@@ -325,9 +325,17 @@ class QueueMemory:
 
     def replay(self, backlog: ConnectionBacklog, entries: Iterable[RetryEntry]) -> None:
         """Dead letters are retries again."""
+        known = self._known_retries(backlog)
         for entry in entries:
-            if backlog.retry_replayed(entry):
+            if backlog.retry_replayed(entry, is_known=entry[1] in known):
                 self._prune_retries(backlog)
+
+    def _known_retries(self, backlog: ConnectionBacklog) -> AbstractSet[int]:
+        """Retries that a look at the disk has brought before the commit was told of that made them.
+
+        Both come from threads of their own. What was leased of them since may have ended.
+        """
+        return backlog.retries.ids | backlog.leased_retries | self._ended
 
     def refill_retries(
         self, backlog: ConnectionBacklog, rows: Sequence[RetryEntry], *, is_all: bool

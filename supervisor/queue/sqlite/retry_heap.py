@@ -69,6 +69,11 @@ class RetryHeap:
         return len(self._heap) + len(self._beyond)
 
     @property
+    def ids(self) -> set[int]:
+        """Row ids of those in memory."""
+        return {entry[1] for entry in self._heap} | self._beyond.keys()
+
+    @property
     def first_due_at(self) -> float | None:
         """When the first one is due, or the horizon's time where memory has run out of them."""
         if self._heap:

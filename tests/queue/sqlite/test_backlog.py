@@ -99,7 +99,7 @@ class Driver:
                 progress.settle(bit, moved=bit)
                 self._move("fresh", "parked")
             case "promote" if self.counts["parked"]:
-                self.backlog.promoted(self._entry(0))
+                self.backlog.promoted(self._entry(0), is_known=False)
                 self._move("parked", "retrying")
             case "lease retries":
                 self.now += n % 7
@@ -123,7 +123,7 @@ class Driver:
                 self.backlog.retry_planned(self._entry(n, entry[1]))
                 self._move("leased", "retrying")
             case "replay":
-                self.backlog.retry_replayed(self._entry(n))
+                self.backlog.retry_replayed(self._entry(n), is_known=False)
                 self._move("ended", "retrying")
             case "evict fresh" if self.backlog.window.listed:
                 progress = self.backlog.window.listed[-1]
@@ -224,6 +224,6 @@ def test_oldest_is_looked_for_once_a_second() -> None:
     assert backlog.oldest_at(100.0) is None
     backlog.arrived(Chunk(1, 1, 90.0, 10).add(CONNECTION, 1), WINDOW)
     assert backlog.oldest_at(100.0) == 90.0
-    backlog.retry_replayed((200.0, 1, False, 80.0))
+    backlog.retry_replayed((200.0, 1, False, 80.0), is_known=False)
     assert backlog.oldest_at(100.5) == 90.0
     assert backlog.oldest_at(101.0) == 80.0

@@ -11,6 +11,7 @@ from supervisor.queue.sqlite.backlog import ConnectionBacklog
 from supervisor.queue.sqlite.counters import COUNTERS
 from supervisor.queue.sqlite.engine import SqliteQueue
 from supervisor.queue.sqlite.eviction import Evicted
+from supervisor.queue.sqlite.journal import Journal
 from supervisor.queue.sqlite.memory import TIGHT_WINDOW, QueueMemory
 from supervisor.queue.sqlite.refill import (
     LogPage,
@@ -128,6 +129,30 @@ def test_page_that_was_read_after_an_eviction_that_is_news_here_counts_it_once()
     assert not memory.chunks[7].is_finished, "b has something of it still"
     assert a.fresh == 0
     memory.chunks[7].check()
+
+
+@pytest.mark.parametrize("came_by", ["replay", "promotion"])
+@pytest.mark.parametrize("is_ended", [False, True])
+def test_retries_that_were_read_before_the_news_of_them_are_there_once(
+    came_by: str, is_ended: bool
+) -> None:
+    """Else they were leased twice, and settled twice; whatever was done with them meanwhile."""
+    memory, a, _ = a_memory()
+    came = [(T0, number, False, T0) for number in (8, 9, 10)]
+    with memory.reading():
+        memory.refill_retries(a, came, is_all=True)
+    (first,) = a.lease_retries(T0, 1)
+    if is_ended:
+        memory.retry_ended(first[1], 10, Journal())
+        a.retry_settled(first[1])
+    if came_by == "replay":
+        memory.replay(a, came)
+    else:
+        for entry in came:
+            memory.promoted(a, entry)
+    assert [entry[1] for entry in a.lease_retries(T0, 9)] == [9, 10]
+    assert a.retrying == 0
+    assert a.leased == (2 if is_ended else 3)
 
 
 def test_tight_memory_is_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
