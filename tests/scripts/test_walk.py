@@ -177,5 +177,6 @@ def test_one_event(tmp_path: Path) -> None:
     assert any(name.startswith("supervisor.core") for name in modules)
     lines = traced.read_text().splitlines()
     assert lines[0] == "# event, run 1"
-    assert any("supervisor.ingest" in line for line in lines[1:20])
+    # What else comes round on a busy machine may stand before it.
+    assert any("supervisor.ingest" in line for line in lines[1:500])
     assert len(lines) > found["calls"]
