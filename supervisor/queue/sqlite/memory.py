@@ -298,10 +298,12 @@ class QueueMemory:
         """Retries that the disk may not have like this yet, by row id."""
         return self._unwritten
 
-    def promoted(self, backlog: ConnectionBacklog, entry: RetryEntry) -> None:
-        """What was parked is the next attempt of its user."""
-        if backlog.promoted(entry, is_known=entry[1] in self._known_retries(backlog)):
-            self._prune_retries(backlog)
+    def promoted(self, backlog: ConnectionBacklog, entries: Iterable[RetryEntry]) -> None:
+        """What was parked is the next attempt of its users."""
+        known = self._known_retries(backlog)
+        for entry in entries:
+            if backlog.promoted(entry, is_known=entry[1] in known):
+                self._prune_retries(backlog)
 
     def count_replayed(self, deltas: Deltas) -> None:
         """Counters have moved on disk by a replay: what were dead letters are not any more."""

@@ -78,13 +78,18 @@ class Promotion:
         return PromoteJob(tuple(islice(users, PROMOTED)), self._clock())
 
     def _promoted(self, found: Mapping[ConnectionUser, RetryEntry | None]) -> None:
+        promoted: dict[int, list[RetryEntry]] = {}
         for (number, user), entry in found.items():
             backlog = self._memory.backlogs[number]
             if backlog.order is None:
                 continue
             backlog.order.promotion_ended(user, found=entry is not None)
+            entries = promoted.setdefault(number, [])
             if entry is not None:
-                self._memory.promoted(backlog, entry)
+                entries.append(entry)
+        for number, entries in promoted.items():
+            backlog = self._memory.backlogs[number]
+            self._memory.promoted(backlog, entries)
             self._on_work(backlog)
         for backlog in list(self._wanted.values()):
             if backlog.order is None or not backlog.order.promoted:

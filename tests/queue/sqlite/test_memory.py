@@ -148,8 +148,7 @@ def test_retries_that_were_read_before_the_news_of_them_are_there_once(
     if came_by == "replay":
         memory.replay(a, came)
     else:
-        for entry in came:
-            memory.promoted(a, entry)
+        memory.promoted(a, came)
     assert [entry[1] for entry in a.lease_retries(T0, 9)] == [9, 10]
     assert a.retrying == 0
     assert a.leased == (2 if is_ended else 3)
